@@ -109,7 +109,8 @@ func (k *madeCheck) checkReads(o *instance, col *ir.Column, at []string, encode,
 	default:
 		return false
 	}
-	if span, ok := k.inputSpan(k.e, col.Name, label); ok {
+	if span, ok := k.labelSpan(col.Name); ok {
+		span.Label = label
 		d.Spans = append(d.Spans, span)
 	}
 	k.fault(d, at)

@@ -110,7 +110,6 @@ type stage struct {
 	Private     bool              `json:"private"`
 	Queries     string            `json:"queries"`
 	Keeps       []string          `json:"keeps"`
-	Ships       map[string]ships  `json:"ships"`
 	// MachineFiles are fields that may have the path of a file of the machine that runs it.
 	MachineFiles []string        `json:"machine_files"`
 	Release      string          `json:"release"`
@@ -119,7 +118,6 @@ type stage struct {
 	Looks        string          `json:"looks"`
 	Code         []string        `json:"code"`
 	Calls        *call           `json:"calls"`
-	ONNX         *onnxFields     `json:"onnx"`
 	Makes        []made          `json:"makes"`
 	Image        string          `json:"image"`
 	Command      string          `json:"command"`
@@ -133,12 +131,6 @@ type stage struct {
 
 	inputs  []stageInput  // nil means those of the entity
 	outputs []stageOutput // nil means those of the entity
-}
-
-// ships are the files that a service writes because of a field in Keeps.
-type ships struct {
-	Folder string `json:"folder"`
-	Most   string `json:"most"` // field with the size of all of them
 }
 
 // environment selects the lock of Python packages of a stage; the zero value is the one

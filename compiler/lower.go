@@ -93,7 +93,6 @@ func (c *lowerer) lowerStage(e *entity, s *stage, w work) ir.Unit {
 	sortCode(&u.Code)
 	c.checkPython(e, w, &u.Code)
 	c.checkMade(e, s, w, c.blobs[u.Code.Lock])
-	c.checkONNX(e, w, &u.Code)
 	for _, f := range r.Files {
 		u.Files = append(u.Files, filepath.ToSlash(stringOf(w.fields.at(f))))
 	}
@@ -111,7 +110,6 @@ func (c *lowerer) lowerStage(e *entity, s *stage, w work) ir.Unit {
 	u.Outputs = stageOutputs(e, s)
 	c.lowerReferences(e, &u)
 	u.Keeps = s.keeps(e)
-	u.Ships = s.shipment(e, u.Keeps)
 	for _, f := range s.MachineFiles {
 		if path, ok := e.fields.at(f).(string); ok && strings.HasPrefix(path, "/") {
 			u.MachineFiles = append(u.MachineFiles, f)

@@ -8,12 +8,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -25,7 +23,6 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 	"github.com/tenon-ml/tenon/executors/pyenv"
-	"github.com/tenon-ml/tenon/internal/files"
 	"github.com/tenon-ml/tenon/internal/fingerprint"
 )
 
@@ -34,10 +31,10 @@ const DefaultBase = "python:3.11-slim-bookworm"
 
 // Paths in an image.
 const (
-	EnvDir    = "/opt/tenon/env"         // the Python environment of the unit; its interpreter is bin/python
+	EnvDir    = "/opt/tenon/env"         // the Python environment; its interpreter is bin/python
 	CodeDir   = "/tenon/code"            // the unit's files
 	TenonPath = "/tenon/bin/tenon"       // the tenon binary
-	DuckPath  = "/tenon/bin/tenon-duck"  // the program that runs built-in components
+	duckPath  = "/tenon/bin/tenon-duck"  // the program that runs built-in components
 	servePath = "/tenon/bin/tenon-serve" // the program of services that answer predictions
 	podPath   = pod.Program              // the program of a pod
 )
@@ -80,60 +77,39 @@ func New(o Options) *Store {
 // A Recipe lists the parts of an image. They are added to the base in order; empty
 // parts are left out.
 type Recipe struct {
-	Base string // pinned
-	Lock []byte // text of a lock, see executors/pyenv
-	// Environments are texts of the locks of further environments, by their digests. Each is at
-	// its own path, see [Interpreter].
-	Environments map[string][]byte
-	Python       string // version of Python, if the image is to have an environment: "3.11"
-	Code         fs.FS  // the unit's files
-	Tenon        string // path of a tenon binary, if tenon itself is to run in the image
-	Duck         string // path of a tenon-duck binary, if the unit or tenon needs it
-	Serve        string // path of a tenon-serve binary, if the unit needs it
-	Pod          string // path of a tenon-pod binary, if the image is to run in a pod
+	Base   string // pinned
+	Lock   []byte // text of a lock, see executors/pyenv
+	Python string // version of Python, if the image is to have an environment: "3.11"
+	Code   fs.FS  // the unit's files
+	Tenon  string // path of a tenon binary, if tenon itself is to run in the image
+	Duck   string // path of a tenon-duck binary, if the unit or tenon needs it
+	Serve  string // path of a tenon-serve binary, if the unit needs it
+	Pod    string // path of a tenon-pod binary, if the image is to run in a pod
 }
 
-// Parts are what the recipe of a unit needs besides the unit itself.
-type Parts struct {
-	// Code are the unit's files. It is nil if they reach the unit in another way; the image then
-	// does not depend on them.
-	Code fs.FS
-	// Lock is the text of the unit's lock, and Environments are those of further ones, by digest.
-	Lock         []byte
-	Environments map[string][]byte
-	Program      string // path of the program of Tenon that runs the unit, if one does
-	Duck         string // path of tenon-duck, if the unit starts that itself
-}
-
-// PartsOf returns parts with the locks of code, whose texts are blobs.
-func PartsOf(c ir.Code, blobs map[string][]byte) Parts {
-	p := Parts{Lock: blobs[c.Lock], Environments: map[string][]byte{}}
-	for _, digest := range c.Environments {
-		p.Environments[digest] = blobs[digest]
-	}
-	return p
-}
-
-// RecipeFor returns the recipe of a unit's image. base is the base of the target.
-func RecipeFor(u ir.Unit, base string, p Parts) Recipe {
+// RecipeFor returns the recipe of a unit's image. base is the base of the target, code
+// the unit's files, lock the text of its lock, and program the path of the program of
+// Tenon that runs it, if one does. If the files reach the unit in another way, code is nil, and the image does
+// not depend on them.
+func RecipeFor(u ir.Unit, base string, code fs.FS, lock []byte, program string) Recipe {
 	if u.Code.Image != "" {
 		base = u.Code.Image
 	}
-	r := Recipe{Base: base, Duck: p.Duck}
-	switch u.Code.Runtime {
-	case ir.Builtin:
-		r.Duck = p.Program
+	r := Recipe{Base: base}
+	if u.Code.Runtime == ir.Builtin {
+		r.Duck = program
 		return r
+	}
+	switch u.Code.Runtime {
 	case ir.Plane:
-		r.Serve = p.Program
+		r.Serve = program
 	case ir.PlaneDuckDB:
-		r.Duck = p.Program
+		r.Duck = program
 	}
 	if len(u.Code.Files) > 0 {
-		r.Code = p.Code
+		r.Code = code
 	}
-	r.Environments = p.Environments
-	if r.Lock, r.Python = p.Lock, u.Code.Python; r.Python == "" && p.Lock != nil {
+	if r.Lock, r.Python = lock, u.Code.Python; r.Python == "" && lock != nil {
 		r.Python = pyenv.PythonVersion
 	}
 	return r
@@ -142,7 +118,7 @@ func RecipeFor(u ir.Unit, base string, p Parts) Recipe {
 // Name returns a short name of a unit's image on a pinned base. Units with equal images
 // have equal names. With code, the unit's files count as part of the image.
 func Name(u ir.Unit, on string, code bool) string {
-	parts := append([]string{"unit", on, string(u.Code.Runtime), u.Code.Lock, u.Code.Python, u.Code.DuckDB}, u.Code.Environments...)
+	parts := []string{"unit", on, string(u.Code.Runtime), u.Code.Lock, u.Code.Python}
 	if code && u.Code.Runtime != ir.Builtin {
 		for _, f := range u.Code.Files {
 			parts = append(parts, f.Path, f.Digest)
@@ -166,30 +142,22 @@ func (s *Store) Build(ctx context.Context, r Recipe) (v1.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the image %s: %w", r.Base, err)
 	}
-	if r.Python == "" && (r.Lock != nil || len(r.Environments) > 0) {
+	if r.Python == "" && r.Lock != nil {
 		r.Python = pyenv.PythonVersion
 	}
-	type piece struct {
+	var parts []part
+	for _, p := range []struct {
 		what   string
 		wanted bool
 		make   func() (layer, bool, error)
-	}
-	environment := func(lock []byte, at string) func() (layer, bool, error) {
-		return func() (layer, bool, error) { return s.environment(ctx, r, lock, at, base, config.Architecture) }
-	}
-	all := []piece{{"environment", r.Python != "", environment(r.Lock, EnvDir)}}
-	for _, digest := range slices.Sorted(maps.Keys(r.Environments)) {
-		all = append(all, piece{"environment", true, environment(r.Environments[digest], furtherDir(digest))})
-	}
-	all = append(all, []piece{
+	}{
+		{"environment", r.Python != "", func() (layer, bool, error) { return s.environment(ctx, r, base, config.Architecture) }},
 		{"tenon", r.Tenon != "", func() (layer, bool, error) { return s.program(ctx, "tenon", r.Tenon, TenonPath) }},
-		{"duck", r.Duck != "", func() (layer, bool, error) { return s.program(ctx, "duck", r.Duck, DuckPath) }},
+		{"duck", r.Duck != "", func() (layer, bool, error) { return s.program(ctx, "duck", r.Duck, duckPath) }},
 		{"serve", r.Serve != "", func() (layer, bool, error) { return s.program(ctx, "serve", r.Serve, servePath) }},
 		{"pod", r.Pod != "", func() (layer, bool, error) { return s.program(ctx, "pod", r.Pod, podPath) }},
 		{"code", r.Code != nil, func() (layer, bool, error) { return s.code(ctx, r.Code) }},
-	}...)
-	var parts []part
-	for _, p := range all {
+	} {
 		if !p.wanted {
 			continue
 		}
@@ -205,25 +173,21 @@ func (s *Store) Build(ctx context.Context, r Recipe) (v1.Image, error) {
 	return s.assemble(ctx, base, parts)
 }
 
-// environment builds the layer of a Python environment at a path.
-func (s *Store) environment(ctx context.Context, r Recipe, lock []byte, at string, base *stored, arch string) (layer, bool, error) {
+// environment builds the layer of a Python environment.
+func (s *Store) environment(ctx context.Context, r Recipe, base *stored, arch string) (layer, bool, error) {
 	python, _, err := s.python(ctx, r.Base, base, r.Python)
 	if err != nil {
 		return layer{}, false, err
 	}
-	parts := []string{"environment", string(lock), r.Python, python, arch}
-	if at != EnvDir { // whose layers earlier versions have made
-		parts = append(parts, at)
-	}
-	return s.layer(ctx, key(parts...), "building a Python environment", func(work string, t tarWriter) error {
+	return s.layer(ctx, key("environment", string(r.Lock), r.Python, python, arch), "building a Python environment", func(work string, t tarWriter) error {
 		env := pyenv.New(pyenv.Options{Dir: filepath.Join(s.opts.Dir, "python"), UV: s.opts.UV, Python: r.Python})
-		if err := env.Lay(ctx, lock, pyenv.Tree{Dir: work, At: at, Python: python, Arch: arch}); err != nil {
+		if err := env.Lay(ctx, r.Lock, pyenv.Tree{Dir: work, At: EnvDir, Python: python, Arch: arch}); err != nil {
 			return err
 		}
-		if err := t.folder(path.Dir(at)); err != nil {
+		if err := t.folder(path.Dir(EnvDir)); err != nil {
 			return err
 		}
-		return t.tree(at, os.DirFS(work), normalMode)
+		return t.tree(EnvDir, os.DirFS(work), normalMode)
 	})
 }
 
@@ -239,7 +203,7 @@ func (s *Store) program(ctx context.Context, what, name, at string) (layer, bool
 	var digest string
 	digestKey, settled := key("file", name, looks.String()), looks.Settled(begin)
 	if !settled || !s.found(digestKey, &digest) {
-		if digest, err = files.SHA256(name); err != nil {
+		if digest, err = sumFile(name); err != nil {
 			return layer{}, false, err
 		}
 		if settled {
@@ -264,12 +228,21 @@ func (s *Store) program(ctx context.Context, what, name, at string) (layer, bool
 }
 
 // code builds the layer of a unit's files.
-func (s *Store) code(ctx context.Context, tree fs.FS) (layer, bool, error) {
+func (s *Store) code(ctx context.Context, files fs.FS) (layer, bool, error) {
 	list := []string{"code"}
-	err := files.Each(tree, func(name string, _ fs.DirEntry) error {
-		b, err := fs.ReadFile(tree, name)
+	err := fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		if !d.Type().IsRegular() {
+			return fmt.Errorf("%s is not a regular file", name)
+		}
+		b, err := fs.ReadFile(files, name)
+		if err != nil {
+			return err
+		}
 		list = append(list, name, ir.Sum(b))
-		return err
+		return nil
 	})
 	if err != nil {
 		return layer{}, false, err
@@ -278,7 +251,7 @@ func (s *Store) code(ctx context.Context, tree fs.FS) (layer, bool, error) {
 		if err := t.folder(path.Dir(CodeDir)); err != nil {
 			return err
 		}
-		return t.tree(CodeDir, tree, func(fs.FileMode) fs.FileMode { return 0o555 })
+		return t.tree(CodeDir, files, func(fs.FileMode) fs.FileMode { return 0o555 })
 	})
 }
 
@@ -392,26 +365,17 @@ func key(parts ...string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// furtherDir is the folder of a further environment, by the digest of its lock.
-func furtherDir(digest string) string {
-	name := strings.TrimPrefix(digest, "sha256:")
-	return EnvDir + "-" + name[:min(16, len(name))]
-}
-
-// Interpreter is the path of the interpreter of a further environment, by the digest of its lock.
-func Interpreter(digest string) string { return path.Join(furtherDir(digest), "bin", "python") }
-
-// Interpreters are those of further environments, by the digests of their locks, or nil if there
-// are none.
-func Interpreters(digests []string) map[string]string {
-	if len(digests) == 0 {
-		return nil
+func sumFile(name string) (string, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return "", err
 	}
-	all := map[string]string{}
-	for _, digest := range digests {
-		all[digest] = Interpreter(digest)
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
 	}
-	return all
+	return "sha256:" + hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // Command returns the program of a unit and its arguments inside the image of a
@@ -419,13 +383,13 @@ func Interpreters(digests []string) map[string]string {
 func Command(c ir.Code) []string {
 	switch c.Runtime {
 	case ir.Builtin:
-		return []string{DuckPath, "step"}
+		return []string{duckPath, "step"}
 	case ir.Python:
 		return append([]string{path.Join(EnvDir, "bin", "python")}, c.Command...)
 	case ir.Plane:
 		return append([]string{servePath, path.Join(EnvDir, "bin", "python")}, c.Command...)
 	case ir.PlaneDuckDB:
-		return append([]string{DuckPath, "plane", path.Join(EnvDir, "bin", "python")}, c.Command...)
+		return append([]string{duckPath, "plane", path.Join(EnvDir, "bin", "python")}, c.Command...)
 	}
 	return c.Command
 }

@@ -2,9 +2,11 @@ package process
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -64,12 +66,18 @@ func (e *Executor) start(ctx context.Context, t executors.Task, locked *os.File,
 	if needsPython(t.Unit.Code.Runtime) && python == "" {
 		return state.Handle{}, fmt.Errorf("a Python unit needs the lock of its environment")
 	}
-	program, duck, err := e.opts.Programs.Of(ctx, t.Unit.Code)
+	program, err := e.opts.Programs.For(ctx, t.Unit.Code.Runtime)
 	if err != nil {
 		return state.Handle{}, err
 	}
 	if err := ctx.Err(); err != nil {
 		return state.Handle{}, err
+	}
+	duck := ""
+	if t.Unit.Code.DuckDB != "" {
+		if duck, err = e.opts.Programs.Duck(ctx); err != nil {
+			return state.Handle{}, err
+		}
 	}
 	env := e.environ(t, doc, python, duck)
 	argv, fault := e.argv(t.Unit.Code, python, program, doc.Code, env)
@@ -83,7 +91,7 @@ func (e *Executor) start(ctx context.Context, t executors.Task, locked *os.File,
 		}
 		return taskStates.Handle(ts)
 	}
-	return e.spawn(ts, argv, env, doc.Code, locked, address)
+	return e.spawn(ts, argv, env, doc.Code, heldSocket(t.Unit.Code.Runtime, doc.Endpoint), locked, address)
 }
 
 // besides finds the interpreters of other versions that need another environment.
@@ -107,7 +115,7 @@ func (e *Executor) besides(ctx context.Context, t executors.Task, doc step.Step)
 
 // spawn starts tenon-run, records it, claims its address, and only then lets it continue. If
 // tenon dies before that, tenon-run sees the end of the pipe and starts nothing.
-func (e *Executor) spawn(ts taskState, argv, env []string, cwd string, locked *os.File, address *local.Address) (state.Handle, error) {
+func (e *Executor) spawn(ts taskState, argv, env []string, cwd, socket string, locked *os.File, address *local.Address) (state.Handle, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return state.Handle{}, err
@@ -125,8 +133,10 @@ func (e *Executor) spawn(ts taskState, argv, env []string, cwd string, locked *o
 	if ts.Kind == ir.Service {
 		run = append(run, "-lives", filepath.Join(ts.Dir, lives.File))
 	}
-	run = append(append(run, address.SocketArgs()...), "--")
-	p, err := os.StartProcess(e.opts.Runner, append(run, argv...),
+	if socket != "" {
+		run = append(run, "-socket", socket)
+	}
+	p, err := os.StartProcess(e.opts.Runner, append(append(run, "--"), argv...),
 		&os.ProcAttr{
 			Dir: cwd, Env: env,
 			Files: []*os.File{null, null, null, gate, locked},
@@ -156,6 +166,19 @@ func (e *Executor) spawn(ts taskState, argv, env []string, cwd string, locked *o
 		return state.Handle{}, fmt.Errorf("start %s: %w", argv[0], err)
 	}
 	return taskStates.Handle(ts)
+}
+
+// heldSocket is the address of the socket that tenon-run keeps for a service while it is started
+// again, or "". Only programs of Tenon take a socket. A name may have several addresses.
+func heldSocket(r ir.Runtime, at *ir.Endpoint) string {
+	if !r.Serves() || at == nil || at.Port == 0 {
+		return ""
+	}
+	ip, err := netip.ParseAddr(cmp.Or(at.Host, "127.0.0.1"))
+	if err != nil {
+		return ""
+	}
+	return netip.AddrPortFrom(ip, uint16(at.Port)).String()
 }
 
 // reap waits for the end. The kernel counts the memory of tenon itself, at most own,

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
@@ -125,11 +124,6 @@ func (x *functions) Close() {
 			f.Rows.Close()
 		}
 	}
-}
-
-// alive reports whether each function has a process that can compute rows.
-func (x *functions) alive() bool {
-	return x == nil || !slices.ContainsFunc(x.all, func(f *function) bool { return !f.Alive() })
 }
 
 // watch returns a context that ends when processes cannot be started any more.

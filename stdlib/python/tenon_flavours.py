@@ -1,1 +1,0 @@
-../lib/model/tenon_flavours.py
