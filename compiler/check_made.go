@@ -287,9 +287,11 @@ func (k *madeCheck) checkTask(i *instance) {
 	k.fault(d, i.at)
 }
 
-// model returns the model that the entity gives, or nil.
-func (k *madeCheck) model() *out {
-	for _, o := range k.e.outs {
+func (k *madeCheck) model() *out { return k.e.model() }
+
+// model returns the model that an entity gives, or nil.
+func (e *entity) model() *out {
+	for _, o := range e.outs {
 		if o.signature != nil && o.signature.Task != "" {
 			return o
 		}

@@ -109,8 +109,7 @@ func (k *madeCheck) checkReads(o *instance, col *ir.Column, at []string, encode,
 	default:
 		return false
 	}
-	if span, ok := k.labelSpan(col.Name); ok {
-		span.Label = label
+	if span, ok := k.inputSpan(k.e, col.Name, label); ok {
 		d.Spans = append(d.Spans, span)
 	}
 	k.fault(d, at)

@@ -68,7 +68,7 @@ func (k *madeCheck) checkObjective(c *classes.Class, params object, place []stri
 			},
 			Hint: fmt.Sprintf("use an objective for %s, or leave it out: it follows from the task", fix),
 		}
-		if span, ok := k.labelSpan(label.Name); ok {
+		if span, ok := k.inputSpan(k.e, label.Name, "the label"); ok {
 			d.Spans = append(d.Spans, span)
 		}
 		k.fail(k.e, d)

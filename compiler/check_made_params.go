@@ -198,7 +198,7 @@ func (k *madeCheck) checkClasses(c *classes.Class, v any, at []string) {
 	}
 	label := model.signature.Output
 	labelAt := k.sys.At("the label", k.e.path("label")...)
-	if span, ok := k.labelSpan(label.Name); ok {
+	if span, ok := k.inputSpan(k.e, label.Name, "the label"); ok {
 		labelAt = span
 	}
 	if label.Type != "string" {
@@ -224,12 +224,12 @@ func (k *madeCheck) checkClasses(c *classes.Class, v any, at []string) {
 	}
 }
 
-// labelSpan returns where the label is declared.
-func (k *madeCheck) labelSpan(name string) (diag.Span, bool) {
-	for _, p := range k.e.ports {
+// inputSpan returns where a column of an input of an entity is declared.
+func (c *program) inputSpan(e *entity, name, label string) (diag.Span, bool) {
+	for _, p := range e.ports {
 		if p.out != nil && p.out.schema.Column(name) != nil {
-			span, ok := k.sys.Column(p.out.entity.section, p.out.entity.name, name)
-			span.Label = "the label"
+			span, ok := c.sys.Column(p.out.entity.section, p.out.entity.name, name)
+			span.Label = label
 			return span, ok
 		}
 	}

@@ -118,6 +118,7 @@ type stage struct {
 	Looks        string          `json:"looks"`
 	Code         []string        `json:"code"`
 	Calls        *call           `json:"calls"`
+	ONNX         *onnxFields     `json:"onnx"`
 	Makes        []made          `json:"makes"`
 	Image        string          `json:"image"`
 	Command      string          `json:"command"`

@@ -93,6 +93,7 @@ func (c *lowerer) lowerStage(e *entity, s *stage, w work) ir.Unit {
 	sortCode(&u.Code)
 	c.checkPython(e, w, &u.Code)
 	c.checkMade(e, s, w, c.blobs[u.Code.Lock])
+	c.checkONNX(e, w, &u.Code)
 	for _, f := range r.Files {
 		u.Files = append(u.Files, filepath.ToSlash(stringOf(w.fields.at(f))))
 	}

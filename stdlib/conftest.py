@@ -97,7 +97,9 @@ class Lab:
         path.write_bytes(content)
         return {**table, "path": str(path)}
 
-    def build(self, component: str, *, scripts: dict[str, str] | None = None, **doc: Any) -> dict[str, Any]:
+    def build(
+        self, component: str, *, scripts: dict[str, str | bytes] | None = None, **doc: Any
+    ) -> dict[str, Any]:
         """A step document and its code folder. Outputs are given without paths."""
         home = self.root / f"run{next(self._count)}"
         user = home / "code"
@@ -108,7 +110,7 @@ class Lab:
             shutil.copy(file, library)
         for name, text in (scripts or {}).items():
             (user / name).parent.mkdir(parents=True, exist_ok=True)
-            (user / name).write_text(text)
+            (user / name).write_bytes(text if isinstance(text, bytes) else text.encode())
         outputs = doc.pop("outputs", {})
         return {
             "version": 1,

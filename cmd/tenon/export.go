@@ -24,7 +24,8 @@ for its output. What is written can be changed; the artifact stays as it is.
 
 A deployment is written for another place to run: as a folder for a machine without
 Tenon (bundle), as an OCI image (image), or as a function of AWS Lambda (lambda). It
-proves there, with rows of training, that it computes what training has.
+proves there, with rows of training, that it computes what training has. With onnx, it
+is one graph from the columns of a request to predictions.
 
 The destination is complete or absent. An existing file is replaced only with --force,
 an existing folder never. With --revision, it is what was deployed after that revision.`,
@@ -41,6 +42,9 @@ an existing folder never. With --revision, it is what was deployed after that re
 				return err
 			}
 			return a.withApplied(ctx, dir, func(w *project.Workspace) error {
+				if o.Format == project.FormatONNX && !c.Flags().Changed("rows") {
+					b.Rows = 100_000
+				}
 				if slices.Contains(servedFormats, o.Format) {
 					return a.exportService(ctx, w, args[0], o, b, asJSON)
 				}
@@ -66,7 +70,7 @@ an existing folder never. With --revision, it is what was deployed after that re
 	c.Flags().StringVarP(&dir, "dir", "C", ".", "the system's `FOLDER`")
 	a.stateFlag(c)
 	c.Flags().StringVar(&o.To, "to", "", "write to `FILE` (default: the name of the entity, in the current folder)")
-	c.Flags().StringVar(&o.Format, "format", "", "`FORMAT` of a table: parquet, csv; of a deployment: bundle, image, lambda")
+	c.Flags().StringVar(&o.Format, "format", "", "`FORMAT` of a table: parquet, csv; of a deployment: bundle, image, lambda, onnx")
 	revisionFlag(c, &o.Revision)
 	c.Flags().BoolVar(&o.Force, "force", false, "replace an existing file")
 	servedFlags(c, &b)

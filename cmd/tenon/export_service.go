@@ -13,7 +13,7 @@ import (
 )
 
 // servedFormats are those of deployments.
-var servedFormats = []string{project.FormatBundle, project.FormatImage, project.FormatLambda}
+var servedFormats = []string{project.FormatBundle, project.FormatImage, project.FormatLambda, project.FormatONNX}
 
 // servedOnly are the flags of such formats.
 var servedOnly = []string{"platform", "program", "sign", "private", "rows", "push"}
@@ -23,7 +23,7 @@ func servedFlags(c *cobra.Command, b *project.BundleOptions) {
 	c.Flags().StringVar(&b.Program, "program", "", "deployment: `FILE` of tenon-serve for it (default: OS_ARCH/tenon-serve beside it)")
 	c.Flags().StringVar(&b.Sign, "sign", "", "deployment: sign with the private `KEY` in a file, or a variable: env:NAME")
 	c.Flags().BoolVar(&b.Private, "private", false, "deployment: values of private columns may leave this machine")
-	c.Flags().IntVar(&b.Rows, "rows", 256, "deployment: how many `ROWS` of training its selftest has at most")
+	c.Flags().IntVar(&b.Rows, "rows", 256, "deployment: how many `ROWS` of training its selftest has at most; onnx: with how many it is compared (default: 100000)")
 	c.Flags().StringVar(&b.Push, "push", "", "image: push it under this `NAME` as well")
 }
 
@@ -56,6 +56,9 @@ func (a *app) exportService(ctx context.Context, w *project.Workspace, name stri
 	if asJSON {
 		return a.printJSON(e)
 	}
+	if e.Format == project.FormatONNX {
+		return a.showGraph(e)
+	}
 	fmt.Fprintf(a.stdout, "%s: %s of %s for %s  %s\n", e.Path, e.Format, e.Unit, e.Platform, a.paint(faint, artifact.Short(e.Digest)))
 	if e.Pushed != "" {
 		fmt.Fprintf(a.stdout, "pushed as %s\n", e.Pushed)
@@ -76,4 +79,18 @@ func (a *app) exportService(ctx context.Context, w *project.Workspace, name stri
 		fmt.Fprintf(a.stderr, "note: %s\n", note)
 	}
 	return nil
+}
+
+// showGraph shows what a graph takes and gives.
+func (a *app) showGraph(e *project.ExportedService) error {
+	fmt.Fprintf(a.stdout, "%s: graph of %s  %s\n", e.Path, e.Unit, a.paint(faint, artifact.Short(e.Digest)))
+	list := func(tensors []project.Tensor) string {
+		var all []string
+		for _, t := range tensors {
+			all = append(all, t.Name+" ("+t.Type+")")
+		}
+		return strings.Join(all, ", ")
+	}
+	_, err := fmt.Fprintf(a.stdout, "takes %s\ngives %s\npredicts %s of training as the service does\n", list(e.Inputs), list(e.Outputs), plural(int64(e.Rows), "row"))
+	return err
 }

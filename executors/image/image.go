@@ -23,6 +23,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 	"github.com/tenon-ml/tenon/executors/pyenv"
+	"github.com/tenon-ml/tenon/internal/files"
 	"github.com/tenon-ml/tenon/internal/fingerprint"
 )
 
@@ -203,7 +204,7 @@ func (s *Store) program(ctx context.Context, what, name, at string) (layer, bool
 	var digest string
 	digestKey, settled := key("file", name, looks.String()), looks.Settled(begin)
 	if !settled || !s.found(digestKey, &digest) {
-		if digest, err = sumFile(name); err != nil {
+		if digest, err = files.SHA256(name); err != nil {
 			return layer{}, false, err
 		}
 		if settled {
@@ -228,21 +229,12 @@ func (s *Store) program(ctx context.Context, what, name, at string) (layer, bool
 }
 
 // code builds the layer of a unit's files.
-func (s *Store) code(ctx context.Context, files fs.FS) (layer, bool, error) {
+func (s *Store) code(ctx context.Context, tree fs.FS) (layer, bool, error) {
 	list := []string{"code"}
-	err := fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		if !d.Type().IsRegular() {
-			return fmt.Errorf("%s is not a regular file", name)
-		}
-		b, err := fs.ReadFile(files, name)
-		if err != nil {
-			return err
-		}
+	err := files.Each(tree, func(name string, _ fs.DirEntry) error {
+		b, err := fs.ReadFile(tree, name)
 		list = append(list, name, ir.Sum(b))
-		return nil
+		return err
 	})
 	if err != nil {
 		return layer{}, false, err
@@ -251,7 +243,7 @@ func (s *Store) code(ctx context.Context, files fs.FS) (layer, bool, error) {
 		if err := t.folder(path.Dir(CodeDir)); err != nil {
 			return err
 		}
-		return t.tree(CodeDir, files, func(fs.FileMode) fs.FileMode { return 0o555 })
+		return t.tree(CodeDir, tree, func(fs.FileMode) fs.FileMode { return 0o555 })
 	})
 }
 
@@ -363,19 +355,6 @@ func key(parts ...string) string {
 		fmt.Fprintf(h, "%d %s\n", len(p), p)
 	}
 	return hex.EncodeToString(h.Sum(nil))
-}
-
-func sumFile(name string) (string, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return "sha256:" + hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // Command returns the program of a unit and its arguments inside the image of a

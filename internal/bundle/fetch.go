@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/tenon-ml/tenon/internal/files"
 )
 
 // A source is where the files of a channel are. open returns the content of a file from an
@@ -197,7 +199,7 @@ func goOn(ctx context.Context, s source, f File, part string) (err error) {
 	if err := out.Sync(); err != nil {
 		return err
 	}
-	got, err := sumFile(part)
+	got, err := files.SHA256(part)
 	if err == nil && got != f.SHA256 {
 		err = errors.Join(errDigest, os.Remove(part))
 	}

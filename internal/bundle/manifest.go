@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/tenon-ml/tenon/internal/files"
 )
 
 // Names of files in a bundle.
@@ -60,31 +62,18 @@ const (
 // The files of the manifest are replaced.
 func (m Manifest) Write(dir string) (digest string, err error) {
 	m.Kind, m.Version, m.Files = kind, Version, nil
-	err = filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		if !d.Type().IsRegular() {
-			return fmt.Errorf("%s is not a regular file", name)
-		}
-		rel, err := filepath.Rel(dir, name)
-		if err != nil {
-			return err
-		}
-		f := File{Path: filepath.ToSlash(rel)}
-		if f.Path == ManifestFile || f.Path == SignatureFile {
+	err = files.Each(os.DirFS(dir), func(name string, d fs.DirEntry) error {
+		if name == ManifestFile || name == SignatureFile {
 			return nil
 		}
 		info, err := d.Info()
 		if err != nil {
 			return err
 		}
-		f.Size, f.Program = info.Size(), info.Mode()&0o100 != 0
-		if f.SHA256, err = sumFile(name); err != nil {
-			return err
-		}
+		f := File{Path: name, Size: info.Size(), Program: info.Mode()&0o100 != 0}
+		f.SHA256, err = files.SHA256(filepath.Join(dir, filepath.FromSlash(name)))
 		m.Files = append(m.Files, f)
-		return nil
+		return err
 	})
 	if err != nil {
 		return "", err
@@ -207,7 +196,7 @@ func (m *Manifest) Compare(dir string) error {
 		if !info.Mode().IsRegular() || info.Size() != f.Size {
 			return fmt.Errorf("the bundle is damaged: %s has %d bytes, not %d", f.Path, info.Size(), f.Size)
 		}
-		got, err := sumFile(name)
+		got, err := files.SHA256(name)
 		if err != nil {
 			return err
 		}
@@ -260,19 +249,6 @@ func readAll(r io.Reader, name string, most int64) ([]byte, error) {
 func sum(b []byte) string {
 	s := sha256.Sum256(b)
 	return hex.EncodeToString(s[:])
-}
-
-func sumFile(name string) (string, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 func isDigest(s string) bool {

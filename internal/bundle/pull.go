@@ -225,7 +225,7 @@ func (p *pull) download(ctx context.Context, m *Manifest) error {
 	for _, f := range m.Files {
 		to := filepath.Join(p.Dir, downloads, f.SHA256)
 		if info, err := os.Stat(to); err == nil && info.Size() == f.Size {
-			if got, err := sumFile(to); err == nil && got == f.SHA256 {
+			if got, err := files.SHA256(to); err == nil && got == f.SHA256 {
 				continue
 			}
 		}
@@ -233,7 +233,7 @@ func (p *pull) download(ctx context.Context, m *Manifest) error {
 			if err := copyFile(from, to); err != nil {
 				return err
 			}
-			if got, err := sumFile(to); err == nil && got == f.SHA256 {
+			if got, err := files.SHA256(to); err == nil && got == f.SHA256 {
 				continue
 			}
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler"
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/compiler/onnx/onnxtest"
 	"github.com/tenon-ml/tenon/internal/diag"
 	"github.com/tenon-ml/tenon/lang"
 	"github.com/tenon-ml/tenon/stdlib/duck/engine"
@@ -91,6 +92,12 @@ func guide(t *testing.T, page []byte, leastFiles, leastPieces int) {
 			}
 			if script := onScript.FindStringSubmatch(m[4]); script != nil && with[script[1]] == "" {
 				with[script[1]] = "from os import * # not shown\n"
+			}
+			if strings.Contains(m[4], `"churn.onnx"`) {
+				with["churn.onnx"] = string(onnxtest.File{
+					Inputs:  []onnxtest.Value{onnxtest.Tensor("X", onnxtest.Float, 0, 3), onnxtest.Tensor("plan", onnxtest.String, 0)},
+					Outputs: []onnxtest.Value{onnxtest.Tensor("p", onnxtest.Float, 0, 2)},
+				}.Bytes())
 			}
 			switch text := compile(t, with, ""); {
 			case m[2] == "refused" && !strings.Contains(text, m[3]):

@@ -48,7 +48,7 @@ const (
 type ExportedService struct {
 	Unit     string `json:"unit"`
 	Format   string `json:"format"`
-	Platform string `json:"platform"`
+	Platform string `json:"platform,omitempty"`
 	Path     string `json:"path"`
 	Digest   string `json:"digest"` // of the manifest, or of the image
 	Key      string `json:"key,omitempty"`
@@ -56,6 +56,10 @@ type ExportedService struct {
 	bundle.Answer
 	Tested bool     `json:"tested"` // the selftest ran here
 	Notes  []string `json:"notes,omitempty"`
+	// Rows are those of training that a graph was compared with, Inputs and Outputs its tensors.
+	Rows    int      `json:"rows,omitempty"`
+	Inputs  []Tensor `json:"inputs,omitempty"`
+	Outputs []Tensor `json:"outputs,omitempty"`
 }
 
 // ExportService writes a deployment for another place to run, which then is complete or absent.
@@ -65,6 +69,9 @@ func (w *Workspace) ExportService(ctx context.Context, name string, o ExportOpti
 		return nil, err
 	}
 	x.BundleOptions = b
+	if o.Format == FormatONNX {
+		return x.graph(ctx, o)
+	}
 	x.Platform = cmp.Or(b.Platform, runtime.GOOS+"/"+runtime.GOARCH)
 	goos, goarch, ok := strings.Cut(x.Platform, "/")
 	switch {
@@ -77,6 +84,9 @@ func (w *Workspace) ExportService(ctx context.Context, name string, o ExportOpti
 	}
 	if err := x.refused(); err != nil {
 		return nil, err
+	}
+	if x.unit.Code.Runtime == ir.PlaneDuckDB {
+		return nil, &RequestError{fmt.Errorf(`%s cannot be exported: a part of its features is left to DuckDB (engine: "duckdb"), or its model needs ONNX Runtime`, x.unit.ID)}
 	}
 	if x.program, err = x.programFor(ctx, goos, goarch); err != nil {
 		return nil, err
@@ -214,8 +224,6 @@ func (x *exporting) refused() error {
 	}
 	private := x.private(given.Private)
 	switch {
-	case x.unit.Code.Runtime == ir.PlaneDuckDB:
-		return refuse(`a part of its features is left to DuckDB (engine: "duckdb"), or its model needs ONNX Runtime`)
 	case len(given.Request.History) > 0:
 		return refuse("its features are computed from a history, which grows on the machine that serves")
 	case len(x.unit.Secrets) > 0:

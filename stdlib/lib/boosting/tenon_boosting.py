@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 import tenon_early
+import tenon_flavours
 import tenon_model
 from tenon_model import Encoding
 from tenon_step import Port, Signature, Step, StepError, log, nearest
@@ -75,7 +76,7 @@ def read(step: Step) -> Data:
     encoding = Encoding.fit(frame, port.signature, native=True)
     encoded = encoding.apply(frame)
     features = encoded.copy(deep=False)
-    features.columns = tenon_model.codes(features.shape[1])
+    features.columns = tenon_flavours.codes(features.shape[1])
     return Data(
         port=port,
         signature=port.signature,

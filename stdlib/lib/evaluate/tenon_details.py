@@ -19,6 +19,7 @@ import numpy as np
 import sklearn.metrics as m
 from sklearn.calibration import calibration_curve
 
+import tenon_flavours
 import tenon_model
 from tenon_model import label_name
 from tenon_segments import segments
@@ -316,7 +317,7 @@ def own_importances(model: tenon_model.Model, names: list[str]) -> tuple[str, li
     flavour = model.info["flavour"]
     if flavour == "xgboost":
         gain = model.predictor.booster.get_score(importance_type="gain")
-        return "mean gain of the splits", names, [gain.get(c, 0) for c in tenon_model.codes(len(names))]
+        return "mean gain of the splits", names, [gain.get(c, 0) for c in tenon_flavours.codes(len(names))]
     if flavour == "lightgbm":
         gain = model.predictor.booster.feature_importance(importance_type="gain")
         return "total gain of the splits", names, gain

@@ -160,6 +160,7 @@ class Result:
     def __init__(self, model: Model, test: LazyTable) -> None:
         import numpy as np
 
+        import tenon_flavours
         import tenon_model
 
         self.model = model
@@ -178,7 +179,7 @@ class Result:
         self.predicted, self.p = model.classify(features)
         self.score = self.p
         if self.p is None and hasattr(model.predictor, "decision_function"):
-            self.score = tenon_model.two_columns(np.asarray(model.predictor.decision_function(features)))
+            self.score = tenon_flavours.two_columns(np.asarray(model.predictor.decision_function(features)))
 
     def only(self, rows: np.ndarray) -> Result:
         """The result for some of the rows."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -29,6 +28,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import tenon_step
+from tenon_flavours import LOADERS
 from tenon_step import Column, Signature, Step, StepError
 
 FORMAT = 1
@@ -36,8 +36,8 @@ FORMAT = 1
 # Predictors that predict the most probable class, so that asking them twice would be waste. Others may not,
 # such as scikit-learn's TunedThresholdClassifierCV.
 MOST_PROBABLE = (
-    "_XGBoost",
-    "_LightGBM",
+    "XGBoost",
+    "LightGBM",
     "ONNXGraph",
     "HistGradientBoostingClassifier",
     "RandomForestClassifier",
@@ -56,7 +56,7 @@ FIXES = {
     "sklearn": "calibrate the estimator, as sklearn.calibration.CalibratedClassifierCV does",
     "xgboost": OTHER_OBJECTIVE,
     "lightgbm": OTHER_OBJECTIVE,
-    "onnx": "the graph is not one that a trainer of Tenon made",
+    "onnx": 'for an output of scores (logits), set gives: "scores"',
     "script": "correct predict_proba, or remove it: then the model has no probabilities",
 }
 
@@ -446,18 +446,11 @@ def load(folder: str | Path) -> Model:
         raise StepError(f"{folder} is not a model folder: {e}") from e
     if info.get("format") != FORMAT:
         raise StepError(f"{folder} has model format {info.get('format')}; this loader supports {FORMAT}")
-    loaders = {
-        "sklearn": _load_sklearn,
-        "xgboost": _XGBoost,
-        "lightgbm": _LightGBM,
-        "onnx": _load_onnx,
-        "script": _load_script,
-    }
-    if info["flavour"] not in loaders:
+    if info["flavour"] not in LOADERS:
         raise StepError(
-            f"{folder}: unknown flavour {info['flavour']}{tenon_step.nearest(info['flavour'], loaders)}"
+            f"{folder}: unknown flavour {info['flavour']}{tenon_step.nearest(info['flavour'], LOADERS)}"
         )
-    return Model(signature, info, loaders[info["flavour"]](folder, info))
+    return Model(signature, info, LOADERS[info["flavour"]](folder, info))
 
 
 def describe(y: np.ndarray, signature: Signature) -> dict[str, Any]:
@@ -496,120 +489,3 @@ def _libraries(flavour: str) -> dict[str, str]:
 
 def _write_json(path: Path, doc: Any) -> None:
     path.write_text(json.dumps(doc, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-# --- Flavours: folder, model.json -> an object with predict, and predict_proba for a classifier ---
-
-
-def _load_sklearn(folder: Path, info: Mapping[str, Any]) -> Any:
-    import joblib
-
-    import tenon_pipeline  # noqa: F401, a pipeline may contain its classes
-
-    return joblib.load(folder / "model.joblib")
-
-
-class _XGBoost:
-    def __init__(self, folder: Path, info: Mapping[str, Any]) -> None:
-        import xgboost
-
-        self.names = codes(len(info["encoding"]))
-        self.booster = xgboost.Booster(model_file=folder / "model.ubj")
-        if info.get("classes"):
-            self.predict_proba = self._proba
-
-    def predict(self, frame: pd.DataFrame) -> np.ndarray:
-        import xgboost
-
-        return self.booster.predict(
-            xgboost.DMatrix(frame.set_axis(self.names, axis=1), enable_categorical=True)
-        )
-
-    def _proba(self, frame: pd.DataFrame) -> np.ndarray:
-        return two_columns(self.predict(frame))
-
-
-class _LightGBM:
-    def __init__(self, folder: Path, info: Mapping[str, Any]) -> None:
-        import lightgbm
-
-        self.booster = lightgbm.Booster(model_file=folder / "model.txt")
-        if info.get("classes"):
-            self.predict_proba = self._proba
-
-    def predict(self, frame: pd.DataFrame) -> np.ndarray:
-        return np.asarray(self.booster.predict(frame.set_axis(codes(frame.shape[1]), axis=1)))
-
-    def _proba(self, frame: pd.DataFrame) -> np.ndarray:
-        return two_columns(self.predict(frame))
-
-
-def _load_onnx(folder: Path, info: Mapping[str, Any]) -> Any:
-    import tenon_onnx
-
-    return tenon_onnx.ONNXGraph(folder, info)
-
-
-def _load_script(folder: Path, info: Mapping[str, Any]) -> Any:
-    import pickle
-
-    module = script_module(folder / "code", info["script"], info["module"])
-    before = set(sys.modules)
-    path = list(sys.path)
-    sys.path.insert(0, str((folder / "code").resolve()))
-    try:
-        if info["load"]:
-            model = tenon_step.find_function(module, info["script"], info["load"])(folder)
-        else:
-            with open(folder / "model.pkl", "rb") as f:
-                model = pickle.load(f)
-    finally:
-        sys.path[:] = path
-        _forget(set(sys.modules) - before, folder / "code")
-    if not hasattr(model, "predict"):
-        raise StepError(
-            f"{info['script']}: {info['load']}() returned {type(model).__name__}, which has no predict"
-        )
-    return model
-
-
-def script_module(code: Path, script: str, name: str) -> Any:
-    """Imports a training script as the module `name`, which is unique to its content.
-
-    Two versions of a script can so be loaded side by side. Modules that it imports from its own folder are
-    forgotten afterwards for the same reason; they live on in the script.
-    """
-    if name in sys.modules:
-        return sys.modules[name]
-    before = set(sys.modules)
-    path = list(sys.path)
-    sys.path[:0] = [str((code / script).parent.resolve()), str(code.resolve())]
-    try:
-        return tenon_step.import_file(name, (code / script).resolve())
-    finally:
-        sys.path[:] = path
-        _forget(set(sys.modules) - before - {name}, code)
-
-
-def _forget(names: set[str], folder: Path) -> None:
-    for name in names:
-        file = getattr(sys.modules[name], "__file__", None)
-        if file and Path(file).resolve().is_relative_to(folder.resolve()) and not _component(Path(file)):
-            del sys.modules[name]
-
-
-def _component(path: Path) -> bool:
-    return path.resolve().parent == Path(__file__).resolve().parent
-
-
-def two_columns(p: np.ndarray) -> np.ndarray:
-    """Probabilities of shape (rows, classes), also from one number per row, which two classes may have."""
-    return np.column_stack([1 - p, p]) if p.ndim == 1 else p
-
-
-def codes(count: int) -> list[str]:
-    """The names of features in XGBoost and LightGBM: c0, c1 and so on, in the order of the encoding.
-
-    Neither library takes every name that a column may have.
-    """
-    return [f"c{i}" for i in range(count)]

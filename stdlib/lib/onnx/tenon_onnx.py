@@ -7,6 +7,7 @@ they are made of the encoded columns, in the form that the features in plane.jso
 
     {"column": 3, "as": "number", "missing": 0.5}    `missing` is for nulls
     {"column": 4, "as": "onehot", "category": "EWR"}    null is a category, too
+    {"column": 5, "as": "category", "categories": ["EWR", "JFK"]}    the position
 
 A graph with int8 weights sees one row at a time: ONNX Runtime takes the scale of the numbers between layers
 from all rows that it is given, so a prediction would depend on the other rows.
@@ -68,7 +69,11 @@ def numbers(tensor: Sequence[Mapping[str, Any]], frame: pd.DataFrame) -> np.ndar
             category = feature["category"]
             out[:, i] = values.isna() if category is None else values == category
             continue
-        found = values.to_numpy(dtype=np.float64)
+        if feature["as"] == "category":
+            codes = values.cat.codes.to_numpy()
+            found = np.where(codes < 0, np.nan, codes)
+        else:
+            found = values.to_numpy(dtype=np.float64)
         out[:, i] = np.where(np.isnan(found), feature["missing"], found) if "missing" in feature else found
     return out
 
@@ -80,16 +85,23 @@ def names(tensor: Sequence[Mapping[str, Any]], encoding: Sequence[Mapping[str, A
     ]
 
 
+def options() -> Any:
+    """Those of a session with one thread."""
+    import onnxruntime
+
+    found = onnxruntime.SessionOptions()
+    found.intra_op_num_threads = found.inter_op_num_threads = 1
+    found.log_severity_level = 3
+    return found
+
+
 class Session:
     """A graph that is loaded. It uses one thread."""
 
     def __init__(self, graph: bytes, rows: int) -> None:
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(graph, options(), providers=["CPUExecutionProvider"])
         self.rows = rows
 
     def run(self, given: np.ndarray) -> np.ndarray:
@@ -110,7 +122,7 @@ class ONNXGraph:
             raise StepError(f"{folder} has no {file}")
         self.graph = path.read_bytes()
         self.quantized = file == FILE and info.get("quantize", "none") != "none"
-        self.session = Session(self.graph, 1 if self.quantized else ROWS)
+        self.session = Session(self.graph, 1 if self.quantized or info.get("alone") else ROWS)
         if info.get("classes"):
             self.predict_proba = self._outputs
 

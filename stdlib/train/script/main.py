@@ -31,6 +31,7 @@ RESERVED = ("signature.json", "model.json", "model.pkl", "code")
 def main(step: Step) -> None:
     import numpy as np
 
+    import tenon_flavours
     import tenon_model
 
     port = step.output("model", "model")
@@ -44,7 +45,7 @@ def main(step: Step) -> None:
 
     files = code_files(step.code)
     module = module_name(step.code, files)
-    imported = tenon_model.script_module(step.code, script, module)
+    imported = tenon_flavours.script_module(step.code, script, module)
     function = tenon_step.find_function(imported, script, name)
     random.seed(step.seed32)
     np.random.seed(step.seed32)

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/executors/pyenv"
+	"github.com/tenon-ml/tenon/internal/test/pythontest"
 	"github.com/tenon-ml/tenon/stdlib"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/model"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/onnx"
@@ -28,19 +28,7 @@ func interpreter(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cache := os.Getenv("TENON_CACHE")
-	if cache == "" {
-		base, err := os.UserCacheDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cache = filepath.Join(base, "tenon")
-	}
-	python, err := pyenv.New(pyenv.Options{Dir: filepath.Join(cache, "python"), UV: os.Getenv("TENON_UV")}).Ensure(t.Context(), lock, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return python
+	return pythontest.Interpreter(t, lock)
 }
 
 // A trained is a model of the example of train.pytorch, with rows and what it predicted for

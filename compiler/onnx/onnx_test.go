@@ -1,0 +1,72 @@
+package onnx_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tenon-ml/tenon/compiler/onnx"
+	"github.com/tenon-ml/tenon/compiler/onnx/onnxtest"
+)
+
+var sound = onnxtest.File{
+	Inputs:    []onnxtest.Value{onnxtest.Tensor("x", onnxtest.Float, 0, 3), onnxtest.Tensor("kind", onnxtest.String)},
+	Outputs:   []onnxtest.Value{onnxtest.Tensor("label", onnxtest.Int64, 0), onnxtest.Tensor("p", onnxtest.Double, 0, 2), onnxtest.Tensor("maps", 0)},
+	Operators: [][2]string{{"", "MatMul"}, {"ai.onnx.ml", "Scaler"}, {"com.microsoft", "FusedMatMul"}},
+}
+
+func TestRead(t *testing.T) {
+	got, err := onnx.Read(sound.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &onnx.Model{
+		Opset:   20,
+		Inputs:  []onnx.Value{{Name: "x", Type: "float32", Shape: []onnx.Dim{0, 3}}, {Name: "kind", Type: "string"}},
+		Outputs: []onnx.Value{{Name: "label", Type: "int64", Shape: []onnx.Dim{0}}, {Name: "p", Type: "float64", Shape: []onnx.Dim{0, 2}}, {Name: "maps", Type: "sequence"}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// What a file needs besides itself is found wherever it is.
+func TestNeeds(t *testing.T) {
+	f := sound
+	f.External, f.Operators = "weights.bin", [][2]string{{"", "RandomNormal"}, {"acme", "Own"}, {"acme", "Given"}, {"com.microsoft", "EPContext"}}
+	f.Functions = [][2]string{{"acme", "Given"}}
+	got, err := onnx.Read(f.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	needs := []string{strings.Join(got.External, " "), strings.Join(got.Foreign, " "), strings.Join(got.Random, " ")}
+	if diff := cmp.Diff([]string{"weights.bin", "acme.Own com.microsoft.EPContext", "RandomNormal"}, needs); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestReadRefuses(t *testing.T) {
+	deep := sound
+	deep.Nested = 40
+	for name, tt := range map[string]struct {
+		file []byte
+		want string
+	}{
+		"nothing":     {nil, "no ONNX model"},
+		"text":        {[]byte("a,b\n1,2\n"), "no ONNX model"},
+		"a part":      {sound.Bytes()[:60], "no ONNX model"},
+		"no output":   {onnxtest.File{Inputs: sound.Inputs}.Bytes(), "no ONNX model"},
+		"deep graphs": {deep.Bytes(), "graphs are nested more than 32 times"},
+		"too large":   {make([]byte, onnx.MostBytes+1), "at most 268435456 are read"},
+	} {
+		if _, err := onnx.Read(tt.file); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, want %q", name, err, tt.want)
+		}
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	f.Add(sound.Bytes())
+	f.Fuzz(func(t *testing.T, b []byte) { _, _ = onnx.Read(b) })
+}

@@ -1,0 +1,1 @@
+../lib/model/tenon_flavours.py
