@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"os/signal"
 	"strconv"
@@ -16,7 +15,6 @@ import (
 
 	"github.com/tenon-ml/tenon/executors/local/pid1"
 	"github.com/tenon-ml/tenon/internal/logfile"
-	"github.com/tenon-ml/tenon/internal/sharedport"
 )
 
 // Descriptors that a leader inherits.
@@ -38,9 +36,8 @@ const (
 // One is started for every unit, so it starts nothing else that takes time, and waits for
 // everything in one place.
 //
-// With a file for lives, the program is that of a service, and is started again when it ends. With
-// an address, the program is given a socket that this process has too, see package sharedport.
-func lead(logFile, exitFile, livesFile, address string, grace time.Duration, argv []string) {
+// With a file for lives, the program is that of a service, and is started again when it ends.
+func lead(logFile, exitFile, livesFile string, socket *held, grace time.Duration, argv []string) {
 	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGPIPE, unix.SIGALRM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGXFSZ)
 	asked := make(chan os.Signal, 1) // all processes have been asked to end
 	signal.Notify(asked, unix.SIGTERM)
@@ -50,7 +47,7 @@ func lead(logFile, exitFile, livesFile, address string, grace time.Duration, arg
 	}
 	code := pid1.ExitFault
 	if l, err := newLeader(logFile); err == nil { // otherwise there is nowhere to say why
-		l.at, _ = netip.ParseAddrPort(address)
+		l.socket = socket
 		code = runAgain(livesFile, l.log, asked, func() (int, error) { return l.run(argv, grace, asked) })
 	}
 	writeExit(exitFile, fmt.Sprintf("%d %s .\n", code, oomKills(code)))
@@ -72,10 +69,9 @@ type leader struct {
 	log     *logfile.Writer
 	output  int // what the program prints; -1 once nobody can print any more
 	program int
-	pidfd   int            // of the program, -1 if the kernel has none
-	at      netip.AddrPort // of the service; invalid if its socket is its own
-	socket  int            // -1 if there is none
-	code    int            // how the program ended
+	pidfd   int // of the program, -1 if the kernel has none
+	socket  *held
+	code    int // how the program ended
 	ended   bool
 	buf     []byte
 }
@@ -85,7 +81,7 @@ func newLeader(logFile string) (*leader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &leader{log: log, output: -1, pidfd: -1, socket: -1, buf: make([]byte, 64<<10)}, nil
+	return &leader{log: log, output: -1, pidfd: -1, buf: make([]byte, 64<<10)}, nil
 }
 
 // run runs the program once and returns its status. The error has been reported; it says that
@@ -122,33 +118,19 @@ func (l *leader) start(argv []string) error {
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
 		return err
 	}
-	printing := uintptr(pipe[1])
-	env, inherited := os.Environ(), []uintptr{0, printing, printing}
-	if l.bind(); l.socket >= 0 {
-		env = append(env, sharedport.Variable+"="+strconv.Itoa(len(inherited)))
-		inherited = append(inherited, uintptr(l.socket))
+	printing := os.NewFile(uintptr(pipe[1]), "output")
+	env, files := l.socket.give(os.Environ(), os.Stdin, printing, printing)
+	var inherited []uintptr
+	for _, f := range files {
+		inherited = append(inherited, f.Fd())
 	}
 	// os.StartProcess would first start another process to see what the kernel can do.
 	pid, err := syscall.ForkExec(argv[0], argv, &syscall.ProcAttr{
 		Env: env, Files: inherited, Sys: &syscall.SysProcAttr{PidFD: &l.pidfd},
 	})
-	_ = unix.Close(pipe[1])
+	_ = printing.Close()
 	l.program, l.output, l.ended = pid, pipe[0], false
 	return err
-}
-
-// bind makes the socket of a service. It stays while the program is started again, so that
-// connections wait in it meanwhile. The program has stopped listening if it was about to end by
-// itself: then a socket that does not listen yet replaces it. If the address cannot be had, the
-// program tries as well, and says why.
-func (l *leader) bind() {
-	if !l.at.IsValid() || l.socket >= 0 && sharedport.Listens(l.socket) {
-		return
-	}
-	if l.socket >= 0 {
-		_ = unix.Close(l.socket)
-	}
-	l.socket, _ = sharedport.Bind(l.at)
 }
 
 // How often to reap processes that the program left behind, and to look for the end of the

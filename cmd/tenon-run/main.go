@@ -1,12 +1,14 @@
 // Command tenon-run is the process from which the program of a unit is started, on this
 // machine or in a container, and which does what has to happen alongside a program.
 //
-//	tenon-run [-log FILE] [-secrets FILE] [-fault FILE] [-exit FILE] [-lives FILE] [-dir FOLDER] PROGRAM [ARGUMENT...]
-//	tenon-run -local -log FILE -exit FILE [-lives FILE] [-socket ADDRESS] [-grace DURATION] PROGRAM [ARGUMENT...]
+//	tenon-run [-log FILE] [-secrets FILE] [-fault FILE] [-exit FILE] [-lives FILE] [-socket ADDRESS [-hand NAME] [-take NAME]...] [-dir FOLDER] PROGRAM [ARGUMENT...]
+//	tenon-run -local -log FILE -exit FILE [-lives FILE] [-socket ADDRESS [-hand NAME] [-take NAME]...] [-grace DURATION] PROGRAM [ARGUMENT...]
 //
 // Standard output and standard error both go to the log, in the order in which they
 // were printed, and package logfile bounds the log. With a file for its lives, the program is
-// that of a service: it is started again when it ends, as package lives decides.
+// that of a service: it is started again when it ends, as package lives decides. With a socket,
+// the program is given one that this process has too, see package sharedport: connections wait in
+// it while the program is started again, and the next version takes it over.
 //
 // As the first process of a container, it reads secrets from a JSON object of variables,
 // which override variables of the image. It forwards signals to all processes and reaps
@@ -28,6 +30,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -46,19 +49,25 @@ func main() {
 	dir := flag.String("dir", "", "working `folder` of the program")
 	livesFile := flag.String("lives", "", "`file` for how often the program was started; with it, it is started again")
 	local := flag.Bool("local", false, "lead a session of this machine")
-	socket := flag.String("socket", "", "with -local, the `address` of a socket that the program is given, and that stays while it is started again")
+	socket := new(held)
+	flag.TextVar(&socket.at, "socket", netip.AddrPort{}, "`address` of a socket that the program is given, and that stays while it is started again")
+	flag.StringVar(&socket.name, "hand", "", "`name` at which the next version gets the socket")
+	flag.Func("take", "`name` at which a version before hands out the socket", func(name string) error {
+		socket.former = append(socket.former, name)
+		return nil
+	})
 	grace := flag.Duration("grace", 10*time.Second, "with -local, how `long` what a program leaves behind may take to end")
 	flag.Parse()
 
 	if *local {
-		lead(*logFile, *exitFile, *livesFile, *socket, *grace, flag.Args())
+		lead(*logFile, *exitFile, *livesFile, socket, *grace, flag.Args())
 		return
 	}
 	if *exitFile != "" {
 		note(*exitFile, "") // shows that the first process has run
 	}
 	out := &output{program: os.Stdout, log: os.Stderr}
-	status, err := run(out, *logFile, *secrets, *livesFile, *dir, flag.Args())
+	status, err := run(out, *logFile, *secrets, *livesFile, socket, *dir, flag.Args())
 	if err != nil {
 		fmt.Fprintf(out.log, "tenon: %v\n", err)
 		if *faultFile != "" {
@@ -81,7 +90,7 @@ func note(name, text string) {
 	_, _ = f.WriteString(text)
 }
 
-func run(out *output, logFile, secrets, livesFile, dir string, argv []string) (status int, err error) {
+func run(out *output, logFile, secrets, livesFile string, socket *held, dir string, argv []string) (status int, err error) {
 	if len(argv) == 0 {
 		return pid1.ExitFault, errors.New("no program to run")
 	}
@@ -103,7 +112,8 @@ func run(out *output, logFile, secrets, livesFile, dir string, argv []string) (s
 	relayed, asked := relay(signals)
 	status = runAgain(livesFile, out.log, asked, func() (int, error) {
 		var pid, status int
-		if pid, status, err = pid1.Start(dir, argv, env, os.Stdin, out.program, out.program); err != nil {
+		env, files := socket.give(env, os.Stdin, out.program, out.program)
+		if pid, status, err = pid1.Start(dir, argv, env, files...); err != nil {
 			return status, err
 		}
 		status = pid1.Follow(pid, relayed)

@@ -21,6 +21,7 @@ const asRun = "TENON_RUN_TEST"
 func TestMain(m *testing.M) {
 	if os.Getenv(asRun) != "" {
 		main()
+		return
 	}
 	os.Exit(m.Run())
 }

@@ -8,8 +8,11 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -19,8 +22,8 @@ import (
 	"github.com/tenon-ml/tenon/internal/sharedport"
 )
 
-// asService makes the test binary a service at an address: it answers each line with its pid and how
-// often it was started, counted in a file. "die" kills it, and "leave" makes it end as services do.
+// asService makes the test binary a service at an address: it answers each line with its pid. "die"
+// kills it, and "leave" makes it end as services do.
 const asService = "TENON_RUN_SERVICE"
 
 func init() {
@@ -34,90 +37,192 @@ func init() {
 }
 
 func serve(at netip.AddrPort) error {
-	fd, ok := sharedport.Given(at)
+	fd, name, ok := sharedport.Given(at)
 	if !ok {
 		return fmt.Errorf("it was given no socket for %s", at)
 	}
 	if _, there := os.LookupEnv(sharedport.Variable); there {
 		return fmt.Errorf("programs that it starts would get the socket")
 	}
-	if err := unix.Listen(fd, 16); err != nil {
+	if err := unix.Listen(fd, 256); err != nil {
 		return err
 	}
 	l, err := net.FileListener(os.NewFile(uintptr(fd), ""))
 	if err != nil {
 		return err
 	}
+	leave := func() {
+		if !sharedport.Taken(name) {
+			_ = unix.Shutdown(fd, unix.SHUT_RD)
+		}
+		_ = l.Close()
+	}
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, unix.SIGTERM)
+	go func() { <-asked; leave() }()
+	var answers sync.WaitGroup
 	for {
 		c, err := l.Accept()
 		if err != nil {
-			return err
-		}
-		line, _ := bufio.NewReader(c).ReadString('\n')
-		switch line {
-		case "die\n":
-			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-		case "leave\n":
-			_ = unix.Shutdown(fd, unix.SHUT_RD) // as a service does before it drains
-			time.Sleep(100 * time.Millisecond)
+			answers.Wait()
 			return nil
 		}
-		fmt.Fprintln(c, os.Getpid())
-		c.Close()
+		answers.Go(func() {
+			defer c.Close()
+			line, _ := bufio.NewReader(c).ReadString('\n')
+			switch line {
+			case "die\n":
+				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			case "leave\n":
+				leave()
+				return
+			}
+			fmt.Fprintln(c, os.Getpid())
+		})
 	}
 }
 
-// A connection that comes while a killed service is started again waits for it.
-func TestConnectionsWaitForTheNextStart(t *testing.T) {
+// freeAddress returns an address of this machine that nobody has.
+func freeAddress(t *testing.T) string {
+	t.Helper()
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	ok(t, err)
-	at := free.Addr().String()
-	ok(t, free.Close())
+	defer free.Close()
+	return free.Addr().String()
+}
+
+// A service is one that tenon-run keeps, on this machine or as a container.
+type service struct {
+	t   *testing.T
+	at  string
+	log string
+	cmd *exec.Cmd
+}
+
+func startService(t *testing.T, local bool, at string, socket ...string) *service {
+	t.Helper()
 	dir := t.TempDir()
-	logFile := filepath.Join(dir, "log")
-	ok(t, os.WriteFile(logFile, nil, 0o644))
-	gate, goAhead, err := os.Pipe()
-	ok(t, err)
-	lock, err := os.Create(filepath.Join(dir, "lock"))
-	ok(t, err)
+	s := &service{t: t, at: at, log: filepath.Join(dir, "log")}
+	ok(t, os.WriteFile(s.log, nil, 0o644))
+	args := append([]string{"-log", s.log, "-exit", filepath.Join(dir, "exit"), "-lives", filepath.Join(dir, "lives"), "-socket", at}, socket...)
+	if local {
+		args = append(args, "-local", "-grace", "1s")
+	}
 	// The leader is this binary too. Only its program is the service.
 	script := fmt.Sprintf("%s=%s exec %s", asService, at, os.Args[0])
-	cmd := exec.Command(os.Args[0], "-local", "-log", logFile, "-exit", filepath.Join(dir, "exit"), "-lives", filepath.Join(dir, "lives"), "-socket", at, "-grace", "1s", "--", "/bin/sh", "-c", script)
-	cmd.Env = []string{asRun + "=1", "PATH=/usr/bin:/bin"}
-	cmd.ExtraFiles, cmd.SysProcAttr = []*os.File{gate, lock}, &syscall.SysProcAttr{Setsid: true}
-	ok(t, cmd.Start())
-	t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); _ = cmd.Wait() })
-	_, err = io.WriteString(goAhead, "go\n")
-	ok(t, err)
-
-	say := func(line string) (answer string, err error) {
-		c, err := net.Dial("tcp", at)
-		if err != nil {
-			return "", err
-		}
-		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-		if _, err := io.WriteString(c, line+"\n"); err != nil {
-			return "", err
-		}
-		b, err := io.ReadAll(c)
-		return strings.TrimSpace(string(b)), err
+	s.cmd = exec.Command(os.Args[0], append(args, "--", "/bin/sh", "-c", script)...)
+	s.cmd.Env = []string{asRun + "=1", "PATH=/usr/bin:/bin"}
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID}
+	if local {
+		gate, goAhead, err := os.Pipe()
+		ok(t, err)
+		lock, err := os.Create(filepath.Join(dir, "lock"))
+		ok(t, err)
+		s.cmd.ExtraFiles, s.cmd.SysProcAttr = []*os.File{gate, lock}, &syscall.SysProcAttr{Setsid: true}
+		_, err = io.WriteString(goAhead, "go\n")
+		ok(t, err)
+		defer func() { gate.Close(); lock.Close(); goAhead.Close() }()
 	}
-	var first string
-	eventually(t, "it answers", func() bool { first, err = say("who"); return err == nil })
-	for _, end := range []string{"die", "leave"} {
-		_, _ = say(end)
-		var next string
-		if end == "die" {
-			if next, err = say("who"); err != nil {
-				t.Fatalf("after a service was killed: %v\n%s", err, read(t, logFile))
+	ok(t, s.cmd.Start())
+	t.Cleanup(func() {
+		_ = s.cmd.Process.Kill()
+		_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
+		_ = s.cmd.Wait()
+	})
+	return s
+}
+
+// end asks all processes to end, as executors do.
+func (s *service) end(local bool) {
+	s.t.Helper()
+	pid := s.cmd.Process.Pid
+	if local {
+		pid = -pid
+	}
+	ok(s.t, syscall.Kill(pid, unix.SIGTERM))
+	_ = s.cmd.Wait() // the status is that of the service
+}
+
+func (s *service) say(line string) (answer string, err error) {
+	c, err := net.Dial("tcp", s.at)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.WriteString(c, line+"\n"); err != nil {
+		return "", err
+	}
+	b, err := io.ReadAll(c)
+	return strings.TrimSpace(string(b)), err
+}
+
+// places are where a service runs.
+var places = map[string]bool{"on this machine": true, "in a container": false}
+
+// A connection that comes while a killed service is started again waits for it.
+func TestConnectionsWaitForTheNextStart(t *testing.T) {
+	for name, local := range places {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startService(t, local, freeAddress(t))
+			eventually(t, "it answers", func() bool { _, err := s.say("who"); return err == nil })
+			for _, end := range []string{"die", "leave"} {
+				_, _ = s.say(end)
+				if end == "die" {
+					if got, err := s.say("who"); err != nil || got == "" {
+						t.Fatalf("after a service was killed: %q, %v\n%s", got, err, read(t, s.log))
+					}
+					continue
+				}
+				eventually(t, "it answers again", func() bool { got, err := s.say("who"); return err == nil && got != "" })
 			}
-		} else {
-			eventually(t, "it answers again", func() bool { next, err = say("who"); return err == nil && next != "" })
-		}
-		if next == "" || next == first {
-			t.Errorf("%s: %q answers after %q", end, next, first)
-		}
-		first = next
+			if got := strings.Count(read(t, s.log), "starting it again"); got != 2 {
+				t.Errorf("it was started again %d times:\n%s", got, read(t, s.log))
+			}
+		})
+	}
+}
+
+// Each version gets the socket of the one before, which ends then. No connection fails, whichever of
+// them it came to.
+func TestTheNextVersionTakesTheSocket(t *testing.T) {
+	for name, local := range places {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			at := freeAddress(t)
+			version := func(n int) string { return fmt.Sprint(at, " ", n) }
+			s := startService(t, local, at, "-hand", version(0))
+			eventually(t, "it answers", func() bool { _, err := s.say("who"); return err == nil })
+			var clients sync.WaitGroup
+			var stop atomic.Bool
+			var answers atomic.Int64
+			for range 16 {
+				clients.Go(func() {
+					for !stop.Load() {
+						if got, err := s.say("who"); err != nil || got == "" {
+							t.Errorf("it answers %q: %v", got, err)
+							return
+						}
+						answers.Add(1)
+					}
+				})
+			}
+			before := s
+			for n := 1; n <= 10 && !t.Failed(); n++ {
+				next := startService(t, local, at, "-hand", version(n), "-take", version(n-1), "-take", "nobody")
+				eventually(t, "the next version does not take the socket", func() bool { return sharedport.Taken(version(n - 1)) })
+				before.end(local)
+				was := answers.Load()
+				eventually(t, "nobody is answered", func() bool { return answers.Load() > was+16 || t.Failed() })
+				before = next
+			}
+			stop.Store(true)
+			clients.Wait()
+			before.end(local)
+			if _, err := s.say("who"); err == nil {
+				t.Error("somebody answers although all have ended")
+			}
+		})
 	}
 }

@@ -199,8 +199,8 @@ func bind(from, to, mode string) specs.Mount {
 	return specs.Mount{Type: "bind", Source: from, Destination: to, Options: []string{"bind", mode, "nosuid", "nodev"}}
 }
 
-// command returns the command line of the container.
-func command(t executors.Task, doc step.Step, secrets bool) []string {
+// command returns the command line of the container. socket are arguments of tenon-run.
+func command(t executors.Task, doc step.Step, secrets bool, socket []string) []string {
 	argv := []string{runnerPath, "-log", logPath, "-fault", path.Join(notesDir, "fault"), "-exit", path.Join(notesDir, "exit"), "-dir", doc.Code}
 	if t.Unit.Kind == ir.Service {
 		argv = append(argv, "-lives", path.Join("/tenon", lives.File))
@@ -208,6 +208,7 @@ func command(t executors.Task, doc step.Step, secrets bool) []string {
 	if secrets {
 		argv = append(argv, "-secrets", path.Join(secretsDir, variables))
 	}
+	argv = append(argv, socket...)
 	return append(append(argv, "--"), image.Command(t.Unit.Code)...)
 }
 

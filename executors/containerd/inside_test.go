@@ -167,7 +167,7 @@ func TestCommands(t *testing.T) {
 		run + "-secrets /tenon/secrets/variables.json -- clean": {Runtime: ir.Command, Command: []string{"clean"}},
 	} {
 		task := executors.Task{Unit: ir.Unit{Code: code}}
-		if got := strings.Join(command(task, step.Step{Code: "/tenon/scratch"}, strings.Contains(want, "-secrets")), " "); got != want {
+		if got := strings.Join(command(task, step.Step{Code: "/tenon/scratch"}, strings.Contains(want, "-secrets"), nil), " "); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 	}

@@ -42,7 +42,7 @@ func owner() (uid, gid int) {
 
 // specification describes the container to the runtime. It holds no secret, because
 // containerd stores it.
-func (e *Executor) specification(t executors.Task, doc step.Step, mounts []specs.Mount, ofImage []string) oci.SpecOpts {
+func (e *Executor) specification(t executors.Task, doc step.Step, mounts []specs.Mount, ofImage, socket []string) oci.SpecOpts {
 	return oci.Compose(
 		oci.WithDefaultSpec(),
 		oci.WithoutRunMount,
@@ -52,7 +52,7 @@ func (e *Executor) specification(t executors.Task, doc step.Step, mounts []specs
 			s.Hostname = hostname
 			s.Process = &specs.Process{
 				User: specs.User{UID: uint32(uid), GID: uint32(gid)}, Cwd: "/",
-				Args: command(t, doc, len(t.Env) > 0), Env: environ(t, ofImage, e.opts.Env, open(t.Unit)),
+				Args: command(t, doc, len(t.Env) > 0, socket), Env: environ(t, ofImage, e.opts.Env, open(t.Unit)),
 				NoNewPrivileges: true, Capabilities: &specs.LinuxCapabilities{},
 				// No core dump: it would write the memory, secrets included, to a disk.
 				Rlimits: []specs.POSIXRlimit{{Type: "RLIMIT_CORE"}},

@@ -28,7 +28,7 @@ func specOf(t *testing.T, task executors.Task, ofImage ...string) *specs.Spec {
 	e := New(Options{Runner: "/opt/tenon-run", Env: []string{"https_proxy=http://proxy:1", "PATH=/mine", "AWS_SECRET_ACCESS_KEY=mine"}})
 	doc, mounts := inside(task)
 	ctx := namespaces.WithNamespace(context.Background(), defaultNamespace)
-	s, err := oci.GenerateSpec(ctx, nil, &containers.Container{ID: containerID(task)}, e.specification(task, doc, mounts, ofImage))
+	s, err := oci.GenerateSpec(ctx, nil, &containers.Container{ID: containerID(task)}, e.specification(task, doc, mounts, ofImage, nil))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -74,7 +74,7 @@ func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task
 	if err := e.writeSecrets(t); err != nil {
 		return state.Handle{}, err
 	}
-	pid, err := e.ready(ctx, c, ts, img, e.specification(t, doc, mounts, config.Config.Env))
+	pid, err := e.ready(ctx, c, ts, img, e.specification(t, doc, mounts, config.Config.Env, address.SocketArgs()))
 	if err != nil {
 		return state.Handle{}, err
 	}

@@ -3,8 +3,6 @@ package local
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -226,8 +224,7 @@ func (c Claim) family() []Claim {
 // not have been started yet, so that no service runs without its claim.
 func (a *Address) Claim(id Ident, container bool) error {
 	t := a.task
-	sum := sha256.Sum256([]byte(t.Dir))
-	name := hex.EncodeToString(sum[:8]) + "-" + strconv.Itoa(os.Getuid()) // nobody else may replace our file
+	name := folderID(t.Dir) + "-" + strconv.Itoa(os.Getuid()) // nobody else may replace our file
 	for _, r := range a.all {
 		c := NewClaim(TaskState{Name: t.Name, Unit: t.Unit.ID, Dir: t.Dir, Endpoint: r.at}, id, container)
 		c.Beside, c.State, c.Env = r.beside, t.State, t.Environment

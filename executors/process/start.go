@@ -2,11 +2,9 @@ package process
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -91,7 +89,7 @@ func (e *Executor) start(ctx context.Context, t executors.Task, locked *os.File,
 		}
 		return taskStates.Handle(ts)
 	}
-	return e.spawn(ts, argv, env, doc.Code, heldSocket(t.Unit.Code.Runtime, doc.Endpoint), locked, address)
+	return e.spawn(ts, argv, env, doc.Code, locked, address)
 }
 
 // besides finds the interpreters of other versions that need another environment.
@@ -115,7 +113,7 @@ func (e *Executor) besides(ctx context.Context, t executors.Task, doc step.Step)
 
 // spawn starts tenon-run, records it, claims its address, and only then lets it continue. If
 // tenon dies before that, tenon-run sees the end of the pipe and starts nothing.
-func (e *Executor) spawn(ts taskState, argv, env []string, cwd, socket string, locked *os.File, address *local.Address) (state.Handle, error) {
+func (e *Executor) spawn(ts taskState, argv, env []string, cwd string, locked *os.File, address *local.Address) (state.Handle, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return state.Handle{}, err
@@ -133,10 +131,8 @@ func (e *Executor) spawn(ts taskState, argv, env []string, cwd, socket string, l
 	if ts.Kind == ir.Service {
 		run = append(run, "-lives", filepath.Join(ts.Dir, lives.File))
 	}
-	if socket != "" {
-		run = append(run, "-socket", socket)
-	}
-	p, err := os.StartProcess(e.opts.Runner, append(append(run, "--"), argv...),
+	run = append(append(run, address.SocketArgs()...), "--")
+	p, err := os.StartProcess(e.opts.Runner, append(run, argv...),
 		&os.ProcAttr{
 			Dir: cwd, Env: env,
 			Files: []*os.File{null, null, null, gate, locked},
@@ -166,19 +162,6 @@ func (e *Executor) spawn(ts taskState, argv, env []string, cwd, socket string, l
 		return state.Handle{}, fmt.Errorf("start %s: %w", argv[0], err)
 	}
 	return taskStates.Handle(ts)
-}
-
-// heldSocket is the address of the socket that tenon-run keeps for a service while it is started
-// again, or "". Only programs of Tenon take a socket. A name may have several addresses.
-func heldSocket(r ir.Runtime, at *ir.Endpoint) string {
-	if !r.Serves() || at == nil || at.Port == 0 {
-		return ""
-	}
-	ip, err := netip.ParseAddr(cmp.Or(at.Host, "127.0.0.1"))
-	if err != nil {
-		return ""
-	}
-	return netip.AddrPortFrom(ip, uint16(at.Port)).String()
 }
 
 // reap waits for the end. The kernel counts the memory of tenon itself, at most own,

@@ -8,13 +8,20 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// Variable has the descriptor of a socket that a program was given. The socket is bound. It listens
-// only if a program that had it before has listened on it.
+// Variable has the descriptor of a socket that a program was given, and the name at which whoever
+// gave it hands it out, if there is one. The socket is bound. It listens only if a program that had
+// it before has listened on it.
 const Variable = "TENON_SOCKET"
+
+// Value is the value of the variable. name may be empty.
+func Value(fd int, name string) string {
+	return strings.TrimSuffix(strconv.Itoa(fd)+" "+name, " ")
+}
 
 // Bind returns a socket that is bound and does not listen: the kernel gives it no connections. It
 // fails if a program that does not share the port has it.
@@ -49,22 +56,28 @@ func Listens(fd int) bool {
 	return err == nil && n == 1
 }
 
-// Given returns the socket that this program was given, if it is bound to an address. Programs that
-// this one starts are not given it.
-func Given(at netip.AddrPort) (fd int, ok bool) {
+// Given returns the socket that this program was given, if it is bound to an address, and the name at
+// which it is handed out. Programs that this one starts are not given it.
+func Given(at netip.AddrPort) (fd int, name string, ok bool) {
 	text, ok := os.LookupEnv(Variable)
 	if !ok {
-		return -1, false
+		return -1, "", false
 	}
 	_ = os.Unsetenv(Variable)
+	text, name, _ = strings.Cut(text, " ")
 	fd, err := strconv.Atoi(text)
 	if err != nil || fd <= 2 {
-		return -1, false
+		return -1, "", false
 	}
 	unix.CloseOnExec(fd)
+	return fd, name, isAt(fd, at)
+}
+
+// isAt reports whether a descriptor is a socket that is bound to an address.
+func isAt(fd int, at netip.AddrPort) bool {
 	name, err := unix.Getsockname(fd)
 	if err != nil {
-		return -1, false
+		return false
 	}
 	var is netip.AddrPort
 	switch x := name.(type) {
@@ -73,5 +86,5 @@ func Given(at netip.AddrPort) (fd int, ok bool) {
 	case *unix.SockaddrInet6:
 		is = netip.AddrPortFrom(netip.AddrFrom16(x.Addr).Unmap(), uint16(x.Port))
 	}
-	return fd, is == netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+	return is == netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 }

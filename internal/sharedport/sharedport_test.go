@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,11 +29,11 @@ func bindFree(t *testing.T, host string) (int, netip.AddrPort) {
 func TestASocketIsTakenOnce(t *testing.T) {
 	for _, host := range []string{"127.0.0.1", "::1", "0.0.0.0"} {
 		fd, at := bindFree(t, host)
-		t.Setenv(Variable, strconv.Itoa(fd))
-		if got, ok := Given(at); !ok || got != fd {
-			t.Errorf("%s: got %d, %v", at, got, ok)
+		t.Setenv(Variable, Value(fd, "a name"))
+		if got, name, ok := Given(at); !ok || got != fd || name != "a name" {
+			t.Errorf("%s: got %d, %q, %v", at, got, name, ok)
 		}
-		if _, ok := Given(at); ok {
+		if _, _, ok := Given(at); ok {
 			t.Errorf("%s: it is given twice", at)
 		}
 		unix.Close(fd)
@@ -50,12 +51,12 @@ func TestASocketOfAnotherAddress(t *testing.T) {
 	defer file.Close()
 	for _, value := range []string{"", "x", "0", "2", "99999", strconv.Itoa(int(file.Fd()))} {
 		t.Setenv(Variable, value)
-		if _, ok := Given(at); ok {
+		if _, _, ok := Given(at); ok {
 			t.Errorf("%q is a socket", value)
 		}
 	}
 	t.Setenv(Variable, strconv.Itoa(fd))
-	if _, ok := Given(netip.AddrPortFrom(at.Addr(), at.Port()^1)); ok {
+	if _, _, ok := Given(netip.AddrPortFrom(at.Addr(), at.Port()^1)); ok {
 		t.Error("it is given for another port")
 	}
 }
@@ -84,5 +85,52 @@ func TestAPortOfAProgramThatSharesNone(t *testing.T) {
 	defer other.Close()
 	if _, err := Bind(other.Addr().(*net.TCPAddr).AddrPort()); err != unix.EADDRINUSE {
 		t.Errorf("got %v", err)
+	}
+}
+
+// The next version gets the very socket, and the version before knows it until that one ends.
+func TestASocketIsHandedToTheNextVersion(t *testing.T) {
+	a, at := bindFree(t, "127.0.0.1")
+	defer unix.Close(a)
+	name := t.Name() + at.String()
+	if _, ok := Take(name, at); ok || Taken(name) {
+		t.Fatal("nobody hands it out")
+	}
+	h, err := Hand(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Shutdown(h.listener, unix.SHUT_RDWR)
+	if _, ok := Take(name, at); ok || Taken(name) {
+		t.Error("there is none yet")
+	}
+	h.Set(a)
+	if _, ok := Take(name, netip.AddrPortFrom(at.Addr(), at.Port()^1)); ok {
+		t.Error("it is taken for another port")
+	}
+	until(t, "a socket that was not wanted counts as taken", func() bool { return !Taken(name) })
+	c, ok := ask(name, askSocket)
+	if !ok {
+		t.Fatal("it is not handed out")
+	}
+	until(t, "it is not taken", func() bool { return Taken(name) })
+	unix.Close(c) // as at the end of the process
+	until(t, "it is taken by a process that has ended", func() bool { return !Taken(name) })
+	b, ok := Take(name, at)
+	if !ok || !Taken(name) {
+		t.Fatal("it is not taken")
+	}
+	defer unix.Close(b)
+	if err := unix.Listen(b, 1); err != nil || !Listens(a) {
+		t.Errorf("%v; they are two sockets", err)
+	}
+}
+
+func until(t *testing.T, not string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal(not)
+		}
 	}
 }

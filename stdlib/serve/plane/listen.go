@@ -17,9 +17,10 @@ import (
 // A socket is bound but does not listen: until it does, the kernel gives it no connections.
 // Other processes may bind the same port, so that a new version can start beside this one.
 type socket struct {
-	file *os.File
-	host string
-	port int
+	file   *os.File
+	handed string // name at which it is handed out; "" if only this process has it
+	host   string
+	port   int
 }
 
 // bind binds a port. It fails if a program that does not share the port has it.
@@ -32,25 +33,25 @@ func bind(host string, port int) (*socket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %s: %w", where, err)
 	}
-	file, err := bound(addr)
+	file, handed, err := bound(addr)
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %s: %w", where, err)
 	}
-	return &socket{file, host, port}, nil
+	return &socket{file, handed, host, port}, nil
 }
 
 // bound returns a socket with an address: the one that this program was given by tenon-run, which
-// has it as well, or one of its own.
-func bound(addr *net.TCPAddr) (*os.File, error) {
+// has it as well and hands it out at a name, or one of its own.
+func bound(addr *net.TCPAddr) (file *os.File, handed string, err error) {
 	at := addr.AddrPort()
-	fd, ok := sharedport.Given(at)
+	fd, handed, ok := sharedport.Given(at)
 	if !ok {
-		var err error
+		handed = ""
 		if fd, err = sharedport.Bind(at); err != nil {
-			return nil, err
+			return nil, "", err
 		}
 	}
-	return os.NewFile(uintptr(fd), "socket"), nil
+	return os.NewFile(uintptr(fd), "socket"), handed, nil
 }
 
 // backlog is how many connections the kernel completes before they are accepted.
@@ -66,12 +67,13 @@ func (s *socket) listen(most int) (*listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &listener{TCPListener: l.(*net.TCPListener), slots: make(chan struct{}, most), late: make(chan net.Conn), stopped: make(chan struct{}), closed: make(chan struct{})}, nil
+	return &listener{TCPListener: l.(*net.TCPListener), handed: s.handed, slots: make(chan struct{}, most), late: make(chan net.Conn), stopped: make(chan struct{}), closed: make(chan struct{})}, nil
 }
 
 // A listener accepts a limited number of connections at a time. Others wait in the kernel.
 type listener struct {
 	*net.TCPListener
+	handed  string
 	slots   chan struct{}
 	late    chan net.Conn // accepted by stop
 	stopped chan struct{}
@@ -114,14 +116,18 @@ func (l *listener) Close() error {
 	return l.TCPListener.Close()
 }
 
-// stop makes new connections fail or go to the next version. The kernel would reset those
-// that are complete but not accepted, so it accepts them first. Close has to follow.
+// stop makes new connections fail or go to the next version. If that has the same socket, it gets
+// all that are not accepted yet. Otherwise the kernel would reset those that are complete, so this
+// accepts them first. Close has to follow.
 func (l *listener) stop() error {
 	raw, err := l.SyscallConn()
 	if err != nil {
 		return err
 	}
 	close(l.stopped)
+	if l.handed != "" && sharedport.Taken(l.handed) {
+		return l.TCPListener.Close()
+	}
 	var files []int
 	err = raw.Control(func(fd uintptr) {
 		for {

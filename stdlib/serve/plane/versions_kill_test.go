@@ -44,9 +44,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// Random routes and shadows, while the process is killed again and again and 64 clients send
-// requests. Each loses at most the request that a killed process had. Nobody is refused, and every
-// answer is that of the version that it names.
+// Random routes and shadows, while the process is killed again and again, or another one takes over,
+// and 64 clients send requests. Each loses at most the request that a killed process had. Nobody is
+// refused, and every answer is that of the version that it names.
 func TestNoRequestFailsBesideThoseOfAKilledProcess(t *testing.T) {
 	s := newReleasing(t)
 	port := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(s.port))
@@ -56,25 +56,39 @@ func TestNoRequestFailsBesideThoseOfAKilledProcess(t *testing.T) {
 	}
 	held := os.NewFile(uintptr(fd), "socket")
 	defer held.Close()
-	x := s.step("v2")
-	x.Instance, x.Endpoint = "i", &ir.Endpoint{Port: s.port, Replicas: 2}
-	x.Beside, x.Route, x.Observed = map[string]*step.Step{"v1": s.step("v1")}, filepath.Join(s.dir, "route"), filepath.Join(s.dir, "observed")
-	b, err := json.Marshal(x)
-	if err != nil {
-		t.Fatal(err)
-	}
-	doc := filepath.Join(s.dir, "step.json")
-	if err := os.WriteFile(doc, b, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	started := 0
+	name := func(process int) string { return fmt.Sprint(port, " ", process) }
 	start := func() *exec.Cmd {
+		started++
+		hander, err := sharedport.Hand(name(started))
+		if err != nil {
+			t.Fatal(err)
+		}
+		hander.Set(fd)
+		x := s.step("v2")
+		x.Instance, x.Endpoint = fmt.Sprint("i", started), &ir.Endpoint{Port: s.port, Replicas: 2}
+		x.Beside, x.Route, x.Observed = map[string]*step.Step{"v1": s.step("v1")}, filepath.Join(s.dir, "route"), filepath.Join(s.dir, "observed")
+		b, err := json.Marshal(x)
+		doc := filepath.Join(s.dir, fmt.Sprintf("step%d.json", started))
+		if err = errors.Join(err, os.WriteFile(doc, b, 0o644)); err != nil {
+			t.Fatal(err)
+		}
 		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), asService+"=1", step.Env+"="+doc, sharedport.Variable+"=3")
+		cmd.Env = append(os.Environ(), asService+"=1", step.Env+"="+doc, sharedport.Variable+"="+sharedport.Value(3, name(started)))
 		cmd.ExtraFiles = []*os.File{held}
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
 		return cmd
+	}
+	answersNow := func() bool {
+		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 30 * time.Second}
+		r, err := client.Get(s.url("/readyz"))
+		if err != nil {
+			return false
+		}
+		r.Body.Close()
+		return r.StatusCode == 200 && r.Header.Get("X-Tenon-Instance") == fmt.Sprint("i", started)
 	}
 	random := rand.New(rand.NewPCG(3, 4))
 	move := func() {
@@ -124,6 +138,18 @@ func TestNoRequestFailsBesideThoseOfAKilledProcess(t *testing.T) {
 	for n := range 40 {
 		move()
 		time.Sleep(time.Duration(50+random.IntN(100)) * time.Millisecond)
+		if n%16 == 11 {
+			next := start()
+			if _, ok := sharedport.Take(name(started-1), port); !ok {
+				t.Fatal("the socket is not handed out")
+			}
+			until(t, "the next process does not answer", answersNow)
+			_ = process.Process.Signal(unix.SIGTERM)
+			if err := process.Wait(); err != nil {
+				t.Errorf("the process before ends with %v", err)
+			}
+			process = next
+		}
 		if n%8 != 7 {
 			continue
 		}

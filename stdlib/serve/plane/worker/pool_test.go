@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -126,7 +127,7 @@ type tested struct {
 	largest  atomic.Int64
 }
 
-func options(t *testing.T, x *tested, change func(*worker.Options)) worker.Options {
+func options(t testing.TB, x *tested, change func(*worker.Options)) worker.Options {
 	x.how = filepath.Join(t.TempDir(), "how")
 	o := worker.Options{
 		Command: []string{os.Args[0], x.how}, Processes: 1, Timeout: 10 * time.Second, Warm: []rowsql.Value{rowsql.Float(1)},
@@ -146,7 +147,7 @@ func options(t *testing.T, x *tested, change func(*worker.Options)) worker.Optio
 	return o
 }
 
-func start(t *testing.T, change func(*worker.Options)) *tested {
+func start(t testing.TB, change func(*worker.Options)) *tested {
 	t.Helper()
 	x := new(tested)
 	var err error
@@ -375,4 +376,20 @@ func TestWorkersEndWithThePool(t *testing.T) {
 	if err := syscall.Kill(int(got[0]), 0); !errors.Is(err, syscall.ESRCH) {
 		t.Errorf("a worker still runs: %v", err)
 	}
+}
+
+// BenchmarkRoundTrip measures how long a request takes to a model in another process, in Go and with
+// nothing to compute: what it costs that a model is in a process of its own. p50-ns is the median.
+func BenchmarkRoundTrip(b *testing.B) {
+	x := start(b, nil)
+	var took []time.Duration
+	for b.Loop() {
+		began := time.Now()
+		if _, err := x.ask(1); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, time.Since(began))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2]), "p50-ns")
 }

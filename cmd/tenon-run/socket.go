@@ -1,0 +1,63 @@
+package main
+
+import (
+	"net/netip"
+	"os"
+
+	"github.com/tenon-ml/tenon/internal/sharedport"
+)
+
+// A held is the socket of a service, which this process has as well as the program. It stays while
+// the program is started again, so that connections wait in it meanwhile.
+type held struct {
+	at     netip.AddrPort // invalid if the socket of the program is its own
+	name   string         // at which the next version gets it; "" if at none
+	former []string       // names at which the versions before hand theirs out
+	hander *sharedport.Hander
+	file   *os.File // nil if there is none
+}
+
+// give returns the variables and the files of a program, with the socket after the files that it
+// inherits anyway. If the address cannot be had, the program tries as well, and says why.
+func (h *held) give(env []string, files ...*os.File) ([]string, []*os.File) {
+	if h.open(); h.file == nil {
+		return env, files
+	}
+	name := h.name
+	if h.hander == nil {
+		name = "" // somebody else has it
+	}
+	return append(env, sharedport.Variable+"="+sharedport.Value(len(files), name)), append(files, h.file)
+}
+
+// open makes the socket, unless there is one that listens: if the program was about to end by itself,
+// and nobody else has the socket, it has stopped listening. Then one that does not listen yet replaces
+// it.
+func (h *held) open() {
+	if !h.at.IsValid() || h.file != nil && sharedport.Listens(int(h.file.Fd())) {
+		return
+	}
+	fd, ok := -1, false
+	for i := 0; i < len(h.former) && !ok; i++ {
+		fd, ok = sharedport.Take(h.former[i], h.at)
+	}
+	if h.former = nil; !ok {
+		var err error
+		if fd, err = sharedport.Bind(h.at); err != nil {
+			fd = -1
+		}
+	}
+	if h.hander == nil && h.name != "" {
+		h.hander, _ = sharedport.Hand(h.name) // without it, the next version has a socket of its own
+	}
+	if h.hander != nil {
+		h.hander.Set(fd)
+	}
+	if h.file != nil {
+		_ = h.file.Close()
+		h.file = nil
+	}
+	if fd >= 0 {
+		h.file = os.NewFile(uintptr(fd), "socket")
+	}
+}
