@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
 )
 
 // The columns that no log may show: those that are declared private, and those that queries
@@ -51,6 +53,30 @@ func TestPrivateColumns(t *testing.T) {
 				t.Errorf("it keeps files because of %q", keeps)
 			}
 		})
+	}
+}
+
+// A request log may be stored elsewhere, with its declared size, unless a service keeps something
+// else beside it.
+func TestWhatAServiceKeepsThatMayBeStoredElsewhere(t *testing.T) {
+	for more, want := range map[string]*ir.Shipment{
+		"":                       nil,
+		"log: {}":                {Folder: "requests", Most: 1 << 30},
+		"log: keep: \"5MiB\"":    {Folder: "requests", Most: 5 << 20},
+		"log: {}\n\tparity: 0.5": nil,
+		"log: {}\n\taudit: {}":   nil,
+		"parity: 0.5":            nil,
+	} {
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, "cue.mod", "module.cue"), []byte(moduleFile))
+		write(t, filepath.Join(dir, "shop.cue"), []byte(edited(t, requested, []edit{{`returns: ["id"]`, `returns: ["id"]` + "\n\t" + more}})))
+		r, _, err := load(dir, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, r.System.Unit("deployments/api").Ships); diff != "" {
+			t.Errorf("%q: %s", more, diff)
+		}
 	}
 }
 

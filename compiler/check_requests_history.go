@@ -189,3 +189,13 @@ func (s *stage) keeps(e *entity) string {
 	}
 	return ""
 }
+
+// shipment is what a service keeps that can be stored elsewhere, or nil. Fields whose files cannot
+// come first in Keeps, so one of them is field if there is any.
+func (s *stage) shipment(e *entity, field string) *ir.Shipment {
+	x, ok := s.Ships[field]
+	if !ok {
+		return nil
+	}
+	return &ir.Shipment{Folder: x.Folder, Most: ir.ParseSize(stringOf(e.fields.at(x.Most)))}
+}

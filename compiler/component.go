@@ -110,6 +110,7 @@ type stage struct {
 	Private     bool              `json:"private"`
 	Queries     string            `json:"queries"`
 	Keeps       []string          `json:"keeps"`
+	Ships       map[string]ships  `json:"ships"`
 	// MachineFiles are fields that may have the path of a file of the machine that runs it.
 	MachineFiles []string        `json:"machine_files"`
 	Release      string          `json:"release"`
@@ -132,6 +133,12 @@ type stage struct {
 
 	inputs  []stageInput  // nil means those of the entity
 	outputs []stageOutput // nil means those of the entity
+}
+
+// ships are the files that a service writes because of a field in Keeps.
+type ships struct {
+	Folder string `json:"folder"`
+	Most   string `json:"most"` // field with the size of all of them
 }
 
 // environment selects the lock of Python packages of a stage; the zero value is the one

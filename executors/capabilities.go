@@ -51,6 +51,15 @@ type Logger interface {
 	Logs(ctx context.Context, h state.Handle, w io.Writer, follow bool) error
 }
 
+// A Keeper stores what services keep, because there is no folder that outlives them where they
+// run. It refuses a unit that keeps something else than [ir.Unit.Ships] says.
+type Keeper interface {
+	// BringKept copies the files of a deployed service in from.Folder, of all its versions and
+	// replicas, to a folder of this machine: those that were complete at since or later, and
+	// that are not there yet. It removes copies of files that no longer exist.
+	BringKept(ctx context.Context, h state.Handle, from ir.Shipment, since time.Time, to string) error
+}
+
 // A VersionRunner runs several versions of a service in one task, see [step.Step.Beside].
 type VersionRunner interface {
 	// SetRoute makes the route of a service effective, within 1 s on this machine and 5 s
@@ -194,7 +203,7 @@ const (
 type Preparer interface {
 	planner.Preparer
 	// Prepare makes what the task needs, or finds it. The task has only the fields that
-	// define what is needed: Unit, Code, Lock and Image. report is called with the
+	// define what is needed: Unit, Code, Lock, Environments and Image. report is called with the
 	// progress, and not at all if nothing is missing. Prepare is idempotent: a call that
 	// was killed does not affect the next one.
 	Prepare(ctx context.Context, t Task, report func(step.Progress)) error

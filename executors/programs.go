@@ -33,6 +33,15 @@ func (p Programs) For(ctx context.Context, r ir.Runtime) (string, error) {
 	return "", nil
 }
 
+// Of returns the program for the runtime of code, see [Programs.For], and tenon-duck if the code
+// starts that itself.
+func (p Programs) Of(ctx context.Context, c ir.Code) (program, duck string, err error) {
+	if program, err = p.For(ctx, c.Runtime); err == nil && c.DuckDB != "" {
+		duck, err = p.Duck(ctx)
+	}
+	return program, duck, err
+}
+
 // ServeAt returns [Programs].Serve for a tenon-serve at a path. The program is refused if
 // its code is not the one that the digests of units state.
 func ServeAt(path string) func(context.Context) (string, error) {

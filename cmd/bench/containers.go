@@ -141,7 +141,7 @@ func (b *bench) prepareContainers(ctx context.Context, d *containerdtest.Daemon)
 	if c.Image, err = store.Pin(ctx, ref, false); err != nil {
 		return c, err
 	}
-	built, err := store.Build(ctx, image.RecipeFor(trueTask(c, 0).Unit, c.Image, nil, nil, ""))
+	built, err := store.Build(ctx, image.RecipeFor(trueTask(c, 0).Unit, c.Image, image.Parts{}))
 	if err != nil {
 		return c, err
 	}

@@ -46,7 +46,7 @@ type scale struct {
 
 var (
 	full  = scale{compile: []int{100, 1000, 10_000}, plan: []int{1000, 10_000}, applied: 1000, steps: []int{200, 1000}, containers: 100, jobs: []int{1, 10, 50}, few: 100, many: 100_000, keys: 1_000_000, moves: 100, calm: 20, time: 20 * time.Second}
-	quick = scale{compile: []int{100, 1000}, plan: []int{1000}, applied: 100, steps: []int{20, 100}, containers: 10, jobs: []int{1, 10}, few: 100, many: 10_000, keys: 10_000, moves: 8, calm: 3, time: 2 * time.Second}
+	quick = scale{compile: []int{100, 1000}, plan: []int{1000}, applied: 100, steps: []int{20, 100}, containers: 10, jobs: []int{1, 10}, few: 100, many: 10_000, keys: 10_000, moves: 5, calm: 3, time: 2 * time.Second}
 )
 
 // A bench is one run of the program.

@@ -44,6 +44,12 @@
 // [pod.End] is the termination message. If the store does not accept the outputs, it
 // retries for some time.
 //
+// # What a service keeps
+//
+// The files that a service keeps and that may be stored elsewhere, see [pod.Ship], are below
+// [pod.Kept], a volume of the pod. They are stored as soon as they are complete, and the rest
+// once the program has ended. The service learns from a file how that went.
+//
 // It is built without cgo, so that it runs in any image.
 package main
 

@@ -76,7 +76,9 @@ func (r *runner) begin(ctx context.Context) (done bool, err error) {
 func (r *runner) do(ctx context.Context) {
 	p, err := r.start(ctx)
 	if err == nil {
+		finish := r.ship(ctx)
 		r.follow(ctx, p)
+		finish()
 	} else {
 		r.fail(ctx, err)
 		r.patience = 0 // there are no outputs to lose

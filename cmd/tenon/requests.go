@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,7 +28,9 @@ the id of the request, the version of the model, the latency and the prediction.
 prints every column of each row, one row per line. Private columns are not logged.
 
 --out writes the rows to a Parquet file, for a query or a notebook. A request is listed
-once its file is complete, which takes the interval of the log, a minute by default.
+once its file is complete, which takes the interval of the log, a minute by default. In a
+cluster, pods put their files into the target's store, and the column POD says which one
+has answered.
 
 --different lists what a deployment with parity has found instead: every value and every
 prediction of a checked request that training computes otherwise.
@@ -63,25 +66,32 @@ The name may be left out if one deployment has a log.`,
 			}
 			return a.withApplied(ctx, dir, func(w *project.Workspace) error {
 				t := table(a.stdout)
-				shown := 0
+				shown, pods := 0, false
 				unit, rows, err := w.Requests(ctx, first(args), o, func(line []byte) error {
 					if asJSON {
 						_, err := fmt.Fprintf(a.stdout, "%s\n", line)
 						return err
 					}
-					if shown == 0 {
-						fmt.Fprintln(t, a.paint(bold, "TIME\tREQUEST\tROW\tVERSION\tLATENCY\tPREDICTION"))
-					}
-					shown++
 					var r requests.Row
 					if err := json.Unmarshal(line, &r); err != nil {
 						return err
 					}
-					says := string(r.Prediction)
+					if shown == 0 {
+						head := "TIME\tREQUEST\tROW\tVERSION\tLATENCY\tPREDICTION"
+						if pods = r.Pod != ""; pods {
+							head += "\tPOD"
+						}
+						fmt.Fprintln(t, a.paint(bold, head))
+					}
+					shown++
+					says := printable(string(r.Prediction))
 					if r.Probability != nil {
 						says += fmt.Sprintf(" (%.3f)", *r.Probability)
 					}
-					fmt.Fprintf(t, "%s\t%s\t%d\tv%d\t%s\t%s\n", r.Time.Format("2006-01-02 15:04:05.000"), r.RequestID, r.Row, r.Version, time.Duration(r.LatencyUS)*time.Microsecond, printable(says))
+					if pods {
+						says += "\t" + cmp.Or(r.Pod, "-")
+					}
+					fmt.Fprintf(t, "%s\t%s\t%d\tv%d\t%s\t%s\n", r.Time.Format("2006-01-02 15:04:05.000"), r.RequestID, r.Row, r.Version, time.Duration(r.LatencyUS)*time.Microsecond, says)
 					return nil
 				})
 				switch {

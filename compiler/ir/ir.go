@@ -144,11 +144,20 @@ type Unit struct {
 	MaxAge     time.Duration `json:"max_age_ns,omitempty"` // an older result is recomputed
 	Endpoint   *Endpoint     `json:"endpoint,omitempty"`   // services that listen
 	Keeps      string        `json:"keeps,omitempty"`      // the field that makes a service keep files for later versions
+	Ships      *Shipment     `json:"ships,omitempty"`      // what of that an executor may store elsewhere; nil if it needs the folder itself
 	Release    *Release      `json:"release,omitempty"`    // how a new version of a service replaces the current one; in no digest
 	// MachineFiles are the fields with paths of files of the machine that runs it.
 	MachineFiles []string `json:"machine_files,omitempty"`
 	Pos          Pos      `json:"pos"`    // where the entity is declared
 	Digest       string   `json:"digest"` // of the definition, see [Unit.Define]
+}
+
+// A Shipment is a folder, in the one that a service keeps, of files that never change once they
+// have their names. Nothing but such files is kept, so an executor may move them to a store and
+// remove them.
+type Shipment struct {
+	Folder string `json:"folder"`
+	Most   int64  `json:"most"` // bytes of all files of all replicas; the oldest are removed
 }
 
 // Draws returns what the unit takes from its pool: its needs on all nodes.

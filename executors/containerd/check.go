@@ -11,7 +11,7 @@ import (
 
 // Check returns one fault for each field of the unit that containers cannot honour.
 func (e *Executor) Check(u ir.Unit) []ir.Fault {
-	fs := append(local.Check(u), local.CheckImage(u)...)
+	fs := local.Check(u)
 	fault := func(field, hint, format string, args ...any) {
 		fs = append(fs, ir.Fault{Field: field, Message: fmt.Sprintf(format, args...), Hint: hint})
 	}
@@ -29,9 +29,6 @@ func (e *Executor) Check(u ir.Unit) []ir.Fault {
 	}
 	for _, f := range u.MachineFiles {
 		fault(f, "take it from a secret with as: \"file\", or choose a target with the executor process", "a container does not have the files of the machine")
-	}
-	if field := u.Code.DuckDB; field != "" {
-		fault(field, "choose a target with the executor process, or remove "+field, "the image of a service has no DuckDB, with which its requests are checked")
 	}
 	if u.Code.Runtime == ir.Builtin && u.Code.Image != "" {
 		fault("image", "remove image", "this component brings its own image")

@@ -148,8 +148,6 @@ func (e *Executor) in(ctx context.Context) context.Context {
 func (e *Executor) Apply(ctx context.Context, t executors.Task, prior *state.Handle) (h state.Handle, err error) {
 	if faults := e.Check(t.Unit); len(faults) > 0 {
 		err = fmt.Errorf("%s: %s", faults[0].Field, faults[0].Message)
-	} else if name := otherEnvironment(t); name != "" {
-		err = fmt.Errorf("it cannot run beside %s, which has another Python environment: a container has one; remove release to replace it at once", name)
 	} else {
 		base := e.in(ctx)
 		err = e.patiently(base, func(c *client.Client) (err error) {
@@ -346,16 +344,6 @@ func (e *Executor) Inspect(ctx context.Context, h state.Handle) (state.Status, e
 		return state.Status{}, e.explain(err)
 	}
 	return ts.Probe(ctx, st, id, true), nil
-}
-
-// otherEnvironment names a version in the task with another Python environment, or returns "".
-func otherEnvironment(t executors.Task) string {
-	for _, name := range sortedKeys(t.Beside) {
-		if t.Beside[name].Unit.Code.Lock != t.Unit.Code.Lock {
-			return name
-		}
-	}
-	return ""
 }
 
 // SetRoute replaces the file that the service reads.

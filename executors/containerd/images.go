@@ -20,6 +20,7 @@ import (
 
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/image"
+	"github.com/tenon-ml/tenon/executors/local"
 )
 
 // ImageName returns the name that tenon's image with a digest has in containerd.
@@ -27,20 +28,13 @@ func ImageName(digest string) string { return "tenon/image@" + digest }
 
 // image makes the task's image and makes sure that containerd has unpacked it.
 func (e *Executor) image(ctx context.Context, c *client.Client, t executors.Task) (*loaded, *v1.ConfigFile, error) {
-	var lock []byte
-	if t.Lock != "" {
-		var err error
-		if lock, err = os.ReadFile(t.Lock); err != nil {
-			return nil, nil, fmt.Errorf("read the lock of the Python environment: %w", err)
-		}
-	}
-	u := t.Unit
-	u.Code.Image = "" // t.Image is that reference, by digest
-	program, err := e.opts.Programs.For(ctx, u.Code.Runtime)
+	parts, err := e.parts(ctx, t)
 	if err != nil {
 		return nil, nil, err
 	}
-	built, err := e.opts.Build(ctx, image.RecipeFor(u, t.Image, os.DirFS(t.Code), lock, program))
+	u := t.Unit
+	u.Code.Image = "" // t.Image is that reference, by digest
+	built, err := e.opts.Build(ctx, image.RecipeFor(u, t.Image, parts))
 	if err != nil {
 		return nil, nil, fmt.Errorf("build the image: %w", err)
 	}
@@ -55,6 +49,16 @@ func (e *Executor) image(ctx context.Context, c *client.Client, t executors.Task
 		return nil, nil, fmt.Errorf("load the image: %w", err)
 	}
 	return img, config, nil
+}
+
+// parts are what the image of a task is made of.
+func (e *Executor) parts(ctx context.Context, t executors.Task) (p image.Parts, err error) {
+	p.Code = os.DirFS(t.Code)
+	if p.Lock, p.Environments, err = local.Locks(t); err != nil {
+		return p, err
+	}
+	p.Program, p.Duck, err = e.opts.Programs.Of(ctx, t.Unit.Code)
+	return p, err
 }
 
 // A loaded image is in containerd, and unpacked.

@@ -87,8 +87,13 @@ func inside(t executors.Task) (step.Step, []specs.Mount) {
 		mounts = append(mounts, bind(filepath.Join(t.Dir, local.RouteDir), routeDir, "ro"))
 		doc.Route, doc.Observed = path.Join(routeDir, filepath.Base(doc.Route)), path.Join(notesDir, filepath.Base(doc.Observed))
 	}
+	doc.Interpreters = image.Interpreters(t.Unit.Code.Environments)
 	for i, name := range sortedKeys(t.Beside) {
-		mounts = append(mounts, beside(t.Beside[name], doc, doc.Beside[name], path.Join(besideDir, strconv.Itoa(i)))...)
+		other := t.Beside[name]
+		if other.Unit.Code.Lock != t.Unit.Code.Lock {
+			doc.Beside[name].Args = append([]string{image.Interpreter(other.Unit.Code.Lock)}, other.Unit.Code.Command...)
+		}
+		mounts = append(mounts, beside(other, doc, doc.Beside[name], path.Join(besideDir, strconv.Itoa(i)))...)
 	}
 	return doc, mounts
 }
@@ -97,6 +102,7 @@ func inside(t executors.Task) (step.Step, []specs.Mount) {
 // a folder, and returns the mounts for that. What both write is at the paths of the host.
 func beside(t executors.Task, host step.Step, doc *step.Step, below string) (mounts []specs.Mount) {
 	doc.Scratch, doc.Metrics, doc.Progress, doc.Lives, doc.Kept = host.Scratch, host.Metrics, host.Progress, host.Lives, host.Kept
+	doc.Interpreters = image.Interpreters(t.Unit.Code.Environments)
 	for port, p := range doc.Outputs {
 		p.Path = path.Join(outputsDir, port)
 		doc.Outputs[port] = p
@@ -238,6 +244,9 @@ func environ(t executors.Task, ofImage, ofTenon []string, open bool) []string {
 		if bin := path.Join(image.EnvDir, "bin"); !slices.Contains(strings.Split(env["PATH"], ":"), bin) {
 			env["PATH"] = bin + ":" + env["PATH"]
 		}
+	}
+	if t.Unit.Code.DuckDB != "" {
+		env[step.Duck] = image.DuckPath
 	}
 	env["HOME"], env["TMPDIR"], env[step.Env] = scratchDir, scratchDir, documentPath
 	env["USER"], env["LOGNAME"] = hostname, hostname // the user has no other name in an image

@@ -37,6 +37,7 @@ func (s *suite) serviceCases() []testCase {
 		{"a service answers for a version beside it, as its route says", s.versions},
 		{"a service survives the wait for it", s.readyTwice},
 		{"a service that is ready may still write", s.writesLater},
+		{"what a service keeps outlives it", s.keepsFiles},
 		{"an endpoint without a port is refused by check", s.checkPort},
 		{"a service without an endpoint is ready once it has stayed up", s.workerSettles},
 		{"a service without an endpoint that ends at once has failed", s.workerDiesEarly},
@@ -138,6 +139,50 @@ func (s *suite) versions(t *testing.T) {
 		if err != nil || seen == nil || seen.Serial != serial || seen.Versions["v2"].Requests != 7 {
 			t.Errorf("observed %+v, %v", seen, err)
 		}
+	}
+}
+
+// What a service keeps outlives it, with what it writes when it is asked to end.
+func (s *suite) keepsFiles(t *testing.T) {
+	e := s.New(t)
+	task := s.service(t, freePort(t), "serve")
+	task.Unit.Keeps, task.Unit.Ships = "log", &ir.Shipment{Folder: program.Kept, Most: 1 << 20}
+	task.Kept = filepath.Join(t.TempDir(), "kept")
+	if err := os.Mkdir(task.Kept, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if fs := s.check(t, task.Unit); len(fs) > 0 {
+		t.Fatalf("check gave %+v", fs)
+	}
+	h := s.apply(t, e, task, nil)
+	wantPhase(t, wait(t, e, h), state.Ready)
+	resp, err := http.Get(s.address(t, task) + "/keep?file=first")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	bring := func() (texts []string) {
+		if k, ok := e.(executors.Keeper); ok {
+			if err := k.BringKept(t.Context(), h, *task.Unit.Ships, time.Time{}, filepath.Join(task.Kept, program.Kept)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		found, err := filepath.Glob(filepath.Join(task.Kept, program.Kept, "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range found {
+			texts = append(texts, read(t, path))
+		}
+		slices.Sort(texts)
+		return texts
+	}
+	eventually(t, "the first file is kept", func() bool { return slices.Equal(bring(), []string{"first"}) })
+	if err := e.Destroy(t.Context(), h); err != nil {
+		t.Fatal(err)
+	}
+	if got := bring(); !slices.Equal(got, []string{"first", "last"}) {
+		t.Errorf("it has kept %q", got)
 	}
 }
 

@@ -6,9 +6,9 @@
 // [Store] also resolves names, fetches and pushes images, and imports archives:
 //
 //	base         as fetched from the registry or imported
-//	environment  /opt/tenon/env, see [EnvDir]
+//	environment  /opt/tenon/env, see [EnvDir], and one layer for each further environment
 //	tenon        /tenon/bin/tenon, see [TenonPath]
-//	duck         /tenon/bin/tenon-duck, see duckPath
+//	duck         /tenon/bin/tenon-duck, see [DuckPath]
 //	pod          /tenon/bin/tenon-pod, see podPath
 //	code         /tenon/code, see [CodeDir]: last, because it changes most often
 //

@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,10 +34,10 @@ const DefaultBase = "python:3.11-slim-bookworm"
 
 // Paths in an image.
 const (
-	EnvDir    = "/opt/tenon/env"         // the Python environment; its interpreter is bin/python
+	EnvDir    = "/opt/tenon/env"         // the Python environment of the unit; its interpreter is bin/python
 	CodeDir   = "/tenon/code"            // the unit's files
 	TenonPath = "/tenon/bin/tenon"       // the tenon binary
-	duckPath  = "/tenon/bin/tenon-duck"  // the program that runs built-in components
+	DuckPath  = "/tenon/bin/tenon-duck"  // the program that runs built-in components
 	servePath = "/tenon/bin/tenon-serve" // the program of services that answer predictions
 	podPath   = pod.Program              // the program of a pod
 )
@@ -78,39 +80,60 @@ func New(o Options) *Store {
 // A Recipe lists the parts of an image. They are added to the base in order; empty
 // parts are left out.
 type Recipe struct {
-	Base   string // pinned
-	Lock   []byte // text of a lock, see executors/pyenv
-	Python string // version of Python, if the image is to have an environment: "3.11"
-	Code   fs.FS  // the unit's files
-	Tenon  string // path of a tenon binary, if tenon itself is to run in the image
-	Duck   string // path of a tenon-duck binary, if the unit or tenon needs it
-	Serve  string // path of a tenon-serve binary, if the unit needs it
-	Pod    string // path of a tenon-pod binary, if the image is to run in a pod
+	Base string // pinned
+	Lock []byte // text of a lock, see executors/pyenv
+	// Environments are texts of the locks of further environments, by their digests. Each is at
+	// its own path, see [Interpreter].
+	Environments map[string][]byte
+	Python       string // version of Python, if the image is to have an environment: "3.11"
+	Code         fs.FS  // the unit's files
+	Tenon        string // path of a tenon binary, if tenon itself is to run in the image
+	Duck         string // path of a tenon-duck binary, if the unit or tenon needs it
+	Serve        string // path of a tenon-serve binary, if the unit needs it
+	Pod          string // path of a tenon-pod binary, if the image is to run in a pod
 }
 
-// RecipeFor returns the recipe of a unit's image. base is the base of the target, code
-// the unit's files, lock the text of its lock, and program the path of the program of
-// Tenon that runs it, if one does. If the files reach the unit in another way, code is nil, and the image does
-// not depend on them.
-func RecipeFor(u ir.Unit, base string, code fs.FS, lock []byte, program string) Recipe {
+// Parts are what the recipe of a unit needs besides the unit itself.
+type Parts struct {
+	// Code are the unit's files. It is nil if they reach the unit in another way; the image then
+	// does not depend on them.
+	Code fs.FS
+	// Lock is the text of the unit's lock, and Environments are those of further ones, by digest.
+	Lock         []byte
+	Environments map[string][]byte
+	Program      string // path of the program of Tenon that runs the unit, if one does
+	Duck         string // path of tenon-duck, if the unit starts that itself
+}
+
+// PartsOf returns parts with the locks of code, whose texts are blobs.
+func PartsOf(c ir.Code, blobs map[string][]byte) Parts {
+	p := Parts{Lock: blobs[c.Lock], Environments: map[string][]byte{}}
+	for _, digest := range c.Environments {
+		p.Environments[digest] = blobs[digest]
+	}
+	return p
+}
+
+// RecipeFor returns the recipe of a unit's image. base is the base of the target.
+func RecipeFor(u ir.Unit, base string, p Parts) Recipe {
 	if u.Code.Image != "" {
 		base = u.Code.Image
 	}
-	r := Recipe{Base: base}
-	if u.Code.Runtime == ir.Builtin {
-		r.Duck = program
-		return r
-	}
+	r := Recipe{Base: base, Duck: p.Duck}
 	switch u.Code.Runtime {
+	case ir.Builtin:
+		r.Duck = p.Program
+		return r
 	case ir.Plane:
-		r.Serve = program
+		r.Serve = p.Program
 	case ir.PlaneDuckDB:
-		r.Duck = program
+		r.Duck = p.Program
 	}
 	if len(u.Code.Files) > 0 {
-		r.Code = code
+		r.Code = p.Code
 	}
-	if r.Lock, r.Python = lock, u.Code.Python; r.Python == "" && lock != nil {
+	r.Environments = p.Environments
+	if r.Lock, r.Python = p.Lock, u.Code.Python; r.Python == "" && p.Lock != nil {
 		r.Python = pyenv.PythonVersion
 	}
 	return r
@@ -119,7 +142,7 @@ func RecipeFor(u ir.Unit, base string, code fs.FS, lock []byte, program string) 
 // Name returns a short name of a unit's image on a pinned base. Units with equal images
 // have equal names. With code, the unit's files count as part of the image.
 func Name(u ir.Unit, on string, code bool) string {
-	parts := []string{"unit", on, string(u.Code.Runtime), u.Code.Lock, u.Code.Python}
+	parts := append([]string{"unit", on, string(u.Code.Runtime), u.Code.Lock, u.Code.Python, u.Code.DuckDB}, u.Code.Environments...)
 	if code && u.Code.Runtime != ir.Builtin {
 		for _, f := range u.Code.Files {
 			parts = append(parts, f.Path, f.Digest)
@@ -143,22 +166,30 @@ func (s *Store) Build(ctx context.Context, r Recipe) (v1.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the image %s: %w", r.Base, err)
 	}
-	if r.Python == "" && r.Lock != nil {
+	if r.Python == "" && (r.Lock != nil || len(r.Environments) > 0) {
 		r.Python = pyenv.PythonVersion
 	}
-	var parts []part
-	for _, p := range []struct {
+	type piece struct {
 		what   string
 		wanted bool
 		make   func() (layer, bool, error)
-	}{
-		{"environment", r.Python != "", func() (layer, bool, error) { return s.environment(ctx, r, base, config.Architecture) }},
+	}
+	environment := func(lock []byte, at string) func() (layer, bool, error) {
+		return func() (layer, bool, error) { return s.environment(ctx, r, lock, at, base, config.Architecture) }
+	}
+	all := []piece{{"environment", r.Python != "", environment(r.Lock, EnvDir)}}
+	for _, digest := range slices.Sorted(maps.Keys(r.Environments)) {
+		all = append(all, piece{"environment", true, environment(r.Environments[digest], furtherDir(digest))})
+	}
+	all = append(all, []piece{
 		{"tenon", r.Tenon != "", func() (layer, bool, error) { return s.program(ctx, "tenon", r.Tenon, TenonPath) }},
-		{"duck", r.Duck != "", func() (layer, bool, error) { return s.program(ctx, "duck", r.Duck, duckPath) }},
+		{"duck", r.Duck != "", func() (layer, bool, error) { return s.program(ctx, "duck", r.Duck, DuckPath) }},
 		{"serve", r.Serve != "", func() (layer, bool, error) { return s.program(ctx, "serve", r.Serve, servePath) }},
 		{"pod", r.Pod != "", func() (layer, bool, error) { return s.program(ctx, "pod", r.Pod, podPath) }},
 		{"code", r.Code != nil, func() (layer, bool, error) { return s.code(ctx, r.Code) }},
-	} {
+	}...)
+	var parts []part
+	for _, p := range all {
 		if !p.wanted {
 			continue
 		}
@@ -174,21 +205,25 @@ func (s *Store) Build(ctx context.Context, r Recipe) (v1.Image, error) {
 	return s.assemble(ctx, base, parts)
 }
 
-// environment builds the layer of a Python environment.
-func (s *Store) environment(ctx context.Context, r Recipe, base *stored, arch string) (layer, bool, error) {
+// environment builds the layer of a Python environment at a path.
+func (s *Store) environment(ctx context.Context, r Recipe, lock []byte, at string, base *stored, arch string) (layer, bool, error) {
 	python, _, err := s.python(ctx, r.Base, base, r.Python)
 	if err != nil {
 		return layer{}, false, err
 	}
-	return s.layer(ctx, key("environment", string(r.Lock), r.Python, python, arch), "building a Python environment", func(work string, t tarWriter) error {
+	parts := []string{"environment", string(lock), r.Python, python, arch}
+	if at != EnvDir { // whose layers earlier versions have made
+		parts = append(parts, at)
+	}
+	return s.layer(ctx, key(parts...), "building a Python environment", func(work string, t tarWriter) error {
 		env := pyenv.New(pyenv.Options{Dir: filepath.Join(s.opts.Dir, "python"), UV: s.opts.UV, Python: r.Python})
-		if err := env.Lay(ctx, r.Lock, pyenv.Tree{Dir: work, At: EnvDir, Python: python, Arch: arch}); err != nil {
+		if err := env.Lay(ctx, lock, pyenv.Tree{Dir: work, At: at, Python: python, Arch: arch}); err != nil {
 			return err
 		}
-		if err := t.folder(path.Dir(EnvDir)); err != nil {
+		if err := t.folder(path.Dir(at)); err != nil {
 			return err
 		}
-		return t.tree(EnvDir, os.DirFS(work), normalMode)
+		return t.tree(at, os.DirFS(work), normalMode)
 	})
 }
 
@@ -357,18 +392,40 @@ func key(parts ...string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
+// furtherDir is the folder of a further environment, by the digest of its lock.
+func furtherDir(digest string) string {
+	name := strings.TrimPrefix(digest, "sha256:")
+	return EnvDir + "-" + name[:min(16, len(name))]
+}
+
+// Interpreter is the path of the interpreter of a further environment, by the digest of its lock.
+func Interpreter(digest string) string { return path.Join(furtherDir(digest), "bin", "python") }
+
+// Interpreters are those of further environments, by the digests of their locks, or nil if there
+// are none.
+func Interpreters(digests []string) map[string]string {
+	if len(digests) == 0 {
+		return nil
+	}
+	all := map[string]string{}
+	for _, digest := range digests {
+		all[digest] = Interpreter(digest)
+	}
+	return all
+}
+
 // Command returns the program of a unit and its arguments inside the image of a
 // [Recipe].
 func Command(c ir.Code) []string {
 	switch c.Runtime {
 	case ir.Builtin:
-		return []string{duckPath, "step"}
+		return []string{DuckPath, "step"}
 	case ir.Python:
 		return append([]string{path.Join(EnvDir, "bin", "python")}, c.Command...)
 	case ir.Plane:
 		return append([]string{servePath, path.Join(EnvDir, "bin", "python")}, c.Command...)
 	case ir.PlaneDuckDB:
-		return append([]string{duckPath, "plane", path.Join(EnvDir, "bin", "python")}, c.Command...)
+		return append([]string{DuckPath, "plane", path.Join(EnvDir, "bin", "python")}, c.Command...)
 	}
 	return c.Command
 }

@@ -484,16 +484,19 @@ func TestRecipeFor(t *testing.T) {
 	for name, c := range map[string]struct {
 		unit ir.Code
 		lock []byte
+		duck string
 		want image.Recipe
 	}{
-		"builtin":                  {ir.Code{Runtime: ir.Builtin}, nil, image.Recipe{Base: "base", Duck: "duck"}},
-		"python":                   {ir.Code{Runtime: ir.Python, Python: "3.12", Files: files}, lock, image.Recipe{Base: "base", Code: code, Lock: lock, Python: "3.12"}},
-		"python without packages":  {ir.Code{Runtime: ir.Python, Python: "3.11", Files: files}, nil, image.Recipe{Base: "base", Code: code, Python: "3.11"}},
-		"command":                  {ir.Code{Runtime: ir.Command, Files: files}, nil, image.Recipe{Base: "base", Code: code}},
-		"command with packages":    {ir.Code{Runtime: ir.Command, Files: files}, lock, image.Recipe{Base: "base", Code: code, Lock: lock, Python: "3.11"}},
-		"command in its own image": {ir.Code{Runtime: ir.Command, Image: "own"}, nil, image.Recipe{Base: "own"}},
+		"builtin":                  {ir.Code{Runtime: ir.Builtin}, nil, "", image.Recipe{Base: "base", Duck: "program"}},
+		"python":                   {ir.Code{Runtime: ir.Python, Python: "3.12", Files: files}, lock, "", image.Recipe{Base: "base", Code: code, Lock: lock, Python: "3.12"}},
+		"python without packages":  {ir.Code{Runtime: ir.Python, Python: "3.11", Files: files}, nil, "", image.Recipe{Base: "base", Code: code, Python: "3.11"}},
+		"command":                  {ir.Code{Runtime: ir.Command, Files: files}, nil, "", image.Recipe{Base: "base", Code: code}},
+		"command with packages":    {ir.Code{Runtime: ir.Command, Files: files}, lock, "", image.Recipe{Base: "base", Code: code, Lock: lock, Python: "3.11"}},
+		"command in its own image": {ir.Code{Runtime: ir.Command, Image: "own"}, nil, "", image.Recipe{Base: "own"}},
+		"plane":                    {ir.Code{Runtime: ir.Plane, Python: "3.11"}, lock, "", image.Recipe{Base: "base", Lock: lock, Python: "3.11", Serve: "program"}},
+		"plane that starts DuckDB": {ir.Code{Runtime: ir.Plane, Python: "3.11", DuckDB: "parity"}, lock, "duck", image.Recipe{Base: "base", Lock: lock, Python: "3.11", Serve: "program", Duck: "duck"}},
 	} {
-		got := image.RecipeFor(ir.Unit{Code: c.unit}, "base", code, c.lock, "duck")
+		got := image.RecipeFor(ir.Unit{Code: c.unit}, "base", image.Parts{Code: code, Lock: c.lock, Program: "program", Duck: c.duck})
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
@@ -503,7 +506,7 @@ func TestRecipeFor(t *testing.T) {
 // Code that reaches the unit in another way does not change the image.
 func TestRecipeForCodeThatIsNotInTheImage(t *testing.T) {
 	for _, unit := range []ir.Code{{Runtime: ir.Python, Python: "3.12", Files: []ir.CodeFile{{Path: "train.py"}}}, {Runtime: ir.Python, Python: "3.12", Files: []ir.CodeFile{{Path: "other.py"}}}} {
-		if diff := cmp.Diff(image.Recipe{Base: "base", Lock: []byte("six"), Python: "3.12"}, image.RecipeFor(ir.Unit{Code: unit}, "base", nil, []byte("six"), "duck")); diff != "" {
+		if diff := cmp.Diff(image.Recipe{Base: "base", Lock: []byte("six"), Python: "3.12"}, image.RecipeFor(ir.Unit{Code: unit}, "base", image.Parts{Lock: []byte("six"), Program: "duck"})); diff != "" {
 			t.Error(diff)
 		}
 	}

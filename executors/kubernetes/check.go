@@ -23,7 +23,7 @@ const leastMemory = 32 << 20
 // check returns one fault for each field of the target or the unit that a cluster
 // cannot honour.
 func check(s Settings, u ir.Unit) []ir.Fault {
-	c := checks{faults: append(local.CheckProgram(u), local.CheckImage(u)...)}
+	c := checks{faults: local.CheckProgram(u)}
 	c.target(s)
 	if u.Kubernetes != nil {
 		c.placement("kubernetes.", *u.Kubernetes)
@@ -42,11 +42,11 @@ func check(s Settings, u ir.Unit) []ir.Fault {
 	for _, f := range u.MachineFiles {
 		c.fault(f, "take it from a secret with as: \"file\", or choose a target with the executor process", "a pod does not have the files of the machine")
 	}
-	if field := u.Code.DuckDB; field != "" && field != u.Keeps {
-		c.fault(field, "choose a target with the executor process, or remove "+field, "the image of a service has no DuckDB, with which its requests are checked")
+	if field := u.Code.DuckDB; field != "" {
+		c.fault(field, "choose a target on one machine, or remove "+field, "a check beside a service may need more memory than the pod has, and a cluster then ends all processes of the pod")
 	}
-	if u.Keeps != "" {
-		c.fault(u.Keeps, "choose a target with the executor process, or remove "+u.Keeps, "a pod has no folder for files that outlive it")
+	if u.Keeps != "" && u.Ships == nil && u.Keeps != u.Code.DuckDB {
+		c.fault(u.Keeps, "choose a target on one machine, or remove "+u.Keeps, "a pod has no folder for files that outlive it")
 	}
 	if u.Release != nil {
 		c.fault("release", "remove release: pods are then replaced one after the other; or choose a target on one machine", "the weights of versions cannot change in pods")

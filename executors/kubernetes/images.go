@@ -9,6 +9,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/image"
+	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/planner"
 )
 
@@ -22,14 +23,11 @@ func (e *Executor) image(ctx context.Context, t executors.Task) (string, error) 
 	if name := e.opts.Images[t.Unit.ID]; name != "" {
 		return name, nil
 	}
-	var lock []byte
-	if t.Lock != "" {
-		var err error
-		if lock, err = os.ReadFile(t.Lock); err != nil {
-			return "", fmt.Errorf("read the lock of the Python environment: %w", err)
-		}
+	lock, environments, err := local.Locks(t)
+	if err != nil {
+		return "", err
 	}
-	recipe, err := e.recipe(ctx, t.Unit, t.Image, lock)
+	recipe, err := e.recipe(ctx, t.Unit, t.Image, image.Parts{Lock: lock, Environments: environments})
 	if err != nil {
 		return "", err
 	}
@@ -45,7 +43,7 @@ func (e *Executor) publishAll(ctx context.Context, p *planner.Plan) (map[string]
 		if u.Kind == ir.Record {
 			continue
 		}
-		recipe, err := e.recipe(ctx, *u, p.Image(u), p.Blobs[u.Code.Lock])
+		recipe, err := e.recipe(ctx, *u, p.Image(u), image.PartsOf(u.Code, p.Blobs))
 		if err != nil {
 			return nil, err
 		}
@@ -58,14 +56,13 @@ func (e *Executor) publishAll(ctx context.Context, p *planner.Plan) (map[string]
 	return names, nil
 }
 
-// recipe returns the recipe of a unit's image, on a pinned base.
-func (e *Executor) recipe(ctx context.Context, u ir.Unit, on string, lock []byte) (r image.Recipe, err error) {
-	program, err := e.opts.Programs.For(ctx, u.Code.Runtime)
-	if err != nil {
+// recipe returns the recipe of a unit's image, on a pinned base. The parts have the locks.
+func (e *Executor) recipe(ctx context.Context, u ir.Unit, on string, parts image.Parts) (r image.Recipe, err error) {
+	if parts.Program, parts.Duck, err = e.opts.Programs.Of(ctx, u.Code); err != nil {
 		return r, err
 	}
 	u.Code.Image = "" // on is that reference, by digest
-	r = image.RecipeFor(u, on, nil, lock, program)
+	r = image.RecipeFor(u, on, parts)
 	r.Pod = e.opts.Pod
 	return r, nil
 }

@@ -30,6 +30,7 @@ func inside(t executors.Task, system string) (pod.Task, []passage) {
 	doc.Metrics = path.Join(pod.Work, executors.MetricsFile)
 	doc.Progress = path.Join(pod.Work, executors.ProgressFile)
 	doc.Lives = "" // replicas are pods, which the cluster keeps
+	doc.Interpreters = image.Interpreters(t.Unit.Code.Environments)
 	if doc.Code = doc.Scratch; len(t.Unit.Code.Files) > 0 {
 		doc.Code = path.Join(pod.Work, "code")
 		pass = append(pass, passage{from: t.Code, to: doc.Code, name: "code"})
@@ -47,6 +48,10 @@ func inside(t executors.Task, system string) (pod.Task, []passage) {
 	out := pod.Task{Name: t.Name, Kind: t.Unit.Kind, Command: image.Command(t.Unit.Code), Disk: t.Unit.Needs.Disk, Grace: grace, Env: environ(t)}
 	if t.Unit.Endpoint != nil {
 		out.Drain = drain
+	}
+	if doc.Kept = ""; t.Unit.Ships != nil {
+		doc.Kept, doc.Shipped = pod.Kept, path.Join(pod.Kept, "shipped.json")
+		out.Ship = &pod.Ship{From: path.Join(pod.Kept, t.Unit.Ships.Folder), To: keptFolder(t.State, t.Environment, t.Unit.ID, t.Unit.Ships.Folder), Most: t.Unit.Ships.Most, Status: doc.Shipped}
 	}
 	for port, p := range doc.Outputs {
 		p.Path = path.Join(pod.Work, "out", port)

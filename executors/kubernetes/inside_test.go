@@ -1,12 +1,15 @@
 package kubernetes
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 )
 
 // The cluster starts the replicas of a service: the program of a pod is one replica.
@@ -30,5 +33,38 @@ func TestAServiceWithoutAnEndpointDoesNotDrain(t *testing.T) {
 	task, _ := inside(executors.Task{Name: "steps-consume-1", Unit: ir.Unit{ID: "steps/consume", Kind: ir.Service}}, "churn")
 	if task.Drain != 0 || task.Step.Endpoint != nil || task.Step.Instance != "steps-consume-1" {
 		t.Errorf("the pod gets %+v", task)
+	}
+}
+
+// A pod stores what its service keeps where all versions of the service do. It has no folder of this
+// machine, and an interpreter for each environment in its image.
+func TestWhatAServiceInAPodFinds(t *testing.T) {
+	u := ir.Unit{ID: "deployments/api", Kind: ir.Service, Keeps: "log", Ships: &ir.Shipment{Folder: "requests", Most: 1 << 30}, Code: ir.Code{Environments: []string{"sha256:feature"}}}
+	for env, to := range map[string]string{"": "lineage/-/deployments/api/requests", "prod": "lineage/prod/deployments/api/requests"} {
+		task, _ := inside(executors.Task{Unit: u, Kept: "/state/kept/deployments/api", State: "lineage", Environment: env}, "churn")
+		want := &pod.Ship{From: "/tenon/kept/requests", To: to, Most: 1 << 30, Status: "/tenon/kept/shipped.json"}
+		if diff := cmp.Diff(want, task.Ship); diff != "" {
+			t.Errorf("it stores something else (-want +got):\n%s", diff)
+		}
+		if s := task.Step; s.Kept != "/tenon/kept" || s.Shipped != want.Status || s.Interpreters["sha256:feature"] != "/opt/tenon/env-feature/bin/python" {
+			t.Errorf("it finds %+v", s)
+		}
+	}
+	u.Keeps, u.Ships = "", nil
+	if task, _ := inside(executors.Task{Unit: u, Kept: "/state/kept"}, "churn"); task.Ship != nil || task.Step.Kept != "" {
+		t.Errorf("a service that keeps nothing finds %+v", task)
+	}
+}
+
+// A pod has a volume for what is not stored yet.
+func TestTheVolumeOfWhatIsKept(t *testing.T) {
+	u := ir.Unit{ID: "deployments/api", Kind: ir.Service, Needs: ir.Resources{Disk: 1 << 30}, Ships: &ir.Shipment{Folder: "requests", Most: 1 << 30}}
+	spec := Settings{}.pod(executors.Task{Unit: u}, "image", "digest", 0).Spec
+	i := slices.IndexFunc(spec.Volumes, func(v corev1.Volume) bool { return v.Name == "kept" })
+	if i < 0 || spec.Volumes[i].EmptyDir.SizeLimit.Value() <= u.Ships.Most {
+		t.Fatalf("the volumes are %+v", spec.Volumes)
+	}
+	if limit := spec.Containers[0].Resources.Limits.StorageEphemeral().Value(); limit < u.Needs.Disk+spec.Volumes[i].EmptyDir.SizeLimit.Value() {
+		t.Errorf("the pod may use %d bytes of the disk", limit)
 	}
 }

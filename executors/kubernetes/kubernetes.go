@@ -88,6 +88,7 @@ var (
 	_ executors.Renderer      = (*Executor)(nil)
 	_ executors.Granter       = (*Executor)(nil)
 	_ executors.Detacher      = (*Executor)(nil)
+	_ executors.Keeper        = (*Executor)(nil)
 )
 
 // New returns an executor. It connects on first use.

@@ -48,7 +48,7 @@ func (s Settings) pod(t executors.Task, image, digest string, fetched int64) cor
 		Name: container, Image: image, ImagePullPolicy: corev1.PullIfNotPresent,
 		Command:   []string{pod.Program, "run", "--store", s.Store, "--task", digest},
 		Env:       variables(t),
-		Resources: resources(u.Needs, fetched),
+		Resources: resources(u.Needs, fetched+keptRoom(u)),
 		SecurityContext: &corev1.SecurityContext{
 			AllowPrivilegeEscalation: ptr(false), ReadOnlyRootFilesystem: ptr(true),
 			Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
@@ -177,6 +177,9 @@ func (s Settings) volumes(t executors.Task, spec *corev1.PodSpec, c *corev1.Cont
 	mount("work", pod.Work, false, corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}})
 	// What is written to /tmp counts against the disk limit too.
 	c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: "work", MountPath: "/tmp", SubPath: "scratch"})
+	if room := keptRoom(t.Unit); room > 0 {
+		mount("kept", pod.Kept, false, corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: resource.NewQuantity(room, resource.BinarySI)}})
+	}
 	// Shared memory counts as memory of the container. It gets at most half of it.
 	shared := &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory}
 	if m := t.Unit.Needs.Memory; m > 0 {

@@ -40,17 +40,6 @@ func Check(u ir.Unit) []ir.Fault {
 
 const cluster = "choose a target with the executor kubernetes"
 
-// CheckImage returns the faults of a unit that has to run in one image.
-func CheckImage(u ir.Unit) []ir.Fault {
-	if len(u.Code.Environments) == 0 {
-		return nil
-	}
-	return []ir.Fault{{
-		Field: "request", Hint: "choose a target with the executor process",
-		Message: "its features in Python have other packages than its model, and an image has one Python environment",
-	}}
-}
-
 // CheckProgram returns one fault for each field of the unit that would keep its program
 // from starting, or from finding its files, on any machine.
 func CheckProgram(u ir.Unit) []ir.Fault {

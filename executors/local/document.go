@@ -2,8 +2,11 @@ package local
 
 import (
 	"encoding/json"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -55,6 +58,30 @@ func Document(t executors.Task) step.Step {
 		}
 	}
 	return s
+}
+
+// Locks returns the text of the lock of a task, nil if it has none, and those of the further
+// environments of the task and of the versions beside it, by their digests.
+func Locks(t executors.Task) (lock []byte, further map[string][]byte, err error) {
+	further = map[string][]byte{}
+	read := func(path string) (text []byte) {
+		if path != "" && err == nil {
+			if text, err = os.ReadFile(path); err != nil {
+				err = fmt.Errorf("read the lock of a Python environment: %w", err)
+			}
+		}
+		return text
+	}
+	lock = read(t.Lock)
+	for _, of := range append(slices.Collect(maps.Values(t.Beside)), t) {
+		for digest, path := range of.Environments {
+			further[digest] = read(path)
+		}
+		if of.Unit.Code.Lock != t.Unit.Code.Lock && of.Lock != "" {
+			further[of.Unit.Code.Lock] = read(of.Lock)
+		}
+	}
+	return lock, further, err
 }
 
 // WriteDocument writes the document to the path in [step.Env] and creates the folders

@@ -64,18 +64,12 @@ func (e *Executor) start(ctx context.Context, t executors.Task, locked *os.File,
 	if needsPython(t.Unit.Code.Runtime) && python == "" {
 		return state.Handle{}, fmt.Errorf("a Python unit needs the lock of its environment")
 	}
-	program, err := e.opts.Programs.For(ctx, t.Unit.Code.Runtime)
+	program, duck, err := e.opts.Programs.Of(ctx, t.Unit.Code)
 	if err != nil {
 		return state.Handle{}, err
 	}
 	if err := ctx.Err(); err != nil {
 		return state.Handle{}, err
-	}
-	duck := ""
-	if t.Unit.Code.DuckDB != "" {
-		if duck, err = e.opts.Programs.Duck(ctx); err != nil {
-			return state.Handle{}, err
-		}
 	}
 	env := e.environ(t, doc, python, duck)
 	argv, fault := e.argv(t.Unit.Code, python, program, doc.Code, env)

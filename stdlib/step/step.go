@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
@@ -55,6 +56,9 @@ type Step struct {
 	// Kept is a folder for files that later versions of a service get too. Two versions may
 	// write to it at a time.
 	Kept string `json:"kept,omitempty"`
+	// Shipped is a file that says what became of complete files below Kept, a [Shipped]. With it,
+	// Kept does not outlive this replica: files are moved from there to a store.
+	Shipped string `json:"shipped,omitempty"`
 	// Interpreters are those of further environments, by the digests of their locks.
 	Interpreters map[string]string `json:"interpreters,omitempty"`
 	// Name is the name of this version of a service, and Beside are steps of other versions, by
@@ -107,6 +111,16 @@ type Progress struct {
 	Message string  `json:"message,omitempty"`
 	// Waits says why the step does not run yet. Its executor writes it.
 	Waits string `json:"waits,omitempty"`
+}
+
+// Shipped is what was done with the files that a service keeps, since this replica was started.
+type Shipped struct {
+	Files   int64     `json:"files"` // that are stored
+	Bytes   int64     `json:"bytes"`
+	Failed  int64     `json:"failed"`          // tries
+	Removed int64     `json:"removed"`         // files from the store, because all were too large
+	Last    time.Time `json:"last,omitzero"`   // when one was stored
+	Fault   string    `json:"fault,omitempty"` // of the last try
 }
 
 // Read reads the document that $TENON_STEP names.

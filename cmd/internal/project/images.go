@@ -113,11 +113,12 @@ func (b *builder) image(ctx context.Context, u ir.Unit) (v1.Image, error) {
 			return nil, err
 		}
 	}
-	program, err := b.programs.For(ctx, u.Code.Runtime)
-	if err != nil {
+	parts := image.PartsOf(u.Code, b.Blobs)
+	parts.Code = os.DirFS(dir)
+	if parts.Program, parts.Duck, err = b.programs.Of(ctx, u.Code); err != nil {
 		return nil, err
 	}
-	recipe := image.RecipeFor(u, b.base, os.DirFS(dir), b.Blobs[u.Code.Lock], program)
+	recipe := image.RecipeFor(u, b.base, parts)
 	if b.pins[recipe.Base] == "" {
 		if b.pins[recipe.Base], err = b.store.Pin(ctx, recipe.Base, b.pull); err != nil {
 			return nil, err

@@ -47,7 +47,11 @@ func (w *Workspace) Replay(ctx context.Context, name string, o ReplayOptions, te
 	if !ok {
 		return u.ID, fmt.Errorf("the run of %s is no longer recorded", u.ID)
 	}
-	ask := requests.Replay{Log: w.requestLog(u), Kept: w.kept(u), Since: o.Since, Limit: int64(o.Limit), Inputs: map[string]string{}}
+	log, err := w.requestLog(ctx, u, o.Since)
+	if err != nil {
+		return u.ID, err
+	}
+	ask := requests.Replay{Log: log, Kept: w.kept(u), Since: o.Since, Limit: int64(o.Limit), Inputs: map[string]string{}}
 	r := &replayed{Workspace: w, snapshot: s}
 	for _, in := range u.Inputs {
 		if !in.Advisory && (in.Kind == ir.Model || in.Kind == ir.Table) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/all"
 	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/requests"
 )
@@ -39,7 +40,11 @@ func (w *Workspace) Requests(ctx context.Context, name string, o RequestsOptions
 	if err != nil {
 		return "", 0, err
 	}
-	ask := requests.Selection{Log: w.requestLog(u), Since: o.Since, ID: o.ID, Limit: o.Limit}
+	log, err := w.requestLog(ctx, u, o.Since)
+	if err != nil {
+		return u.ID, 0, err
+	}
+	ask := requests.Selection{Log: log, Since: o.Since, ID: o.ID, Limit: o.Limit}
 	if o.Out == "" {
 		return u.ID, 0, w.askServe(ctx, "requests", u, ask, f)
 	}
@@ -54,20 +59,45 @@ func (w *Workspace) Requests(ctx context.Context, name string, o RequestsOptions
 	return u.ID, found.Rows, err
 }
 
-// requestLog is the folder of the log of a service.
-func (w *Workspace) requestLog(u *ir.Unit) string {
-	return requests.Folder(w.kept(u))
-}
-
 // kept is the folder with the files that a service keeps.
 func (w *Workspace) kept(u *ir.Unit) string { return executors.KeptDir(w.dir, w.set.Env, u.ID) }
 
-// keepsLog is the field of a service that logs requests.
-const keepsLog = "log"
+// requestLog returns the folder of the log of a service. If the service keeps it elsewhere, it first
+// brings the files with rows since a time.
+func (w *Workspace) requestLog(ctx context.Context, u *ir.Unit, since time.Time) (string, error) {
+	dir := requests.Folder(w.kept(u))
+	if u.Ships == nil {
+		return dir, nil
+	}
+	current, err := w.store.Current(ctx)
+	if err != nil {
+		return "", err
+	}
+	h := current[u.ID].Handle
+	if h == nil {
+		return dir, nil
+	}
+	x, err := all.New(ir.Target{Executor: h.Executor}, w.setupApart())
+	if err != nil {
+		return "", err
+	}
+	if k, ok := x.(executors.Keeper); ok {
+		err = k.BringKept(ctx, *h, *u.Ships, since, dir)
+	}
+	return dir, err
+}
+
+// logsRequests reports whether a service logs its requests.
+func logsRequests(u *ir.Unit) bool {
+	var params struct {
+		Log *struct{} `json:"log"`
+	}
+	return u.Kind == ir.Service && json.Unmarshal(u.Params, &params) == nil && params.Log != nil
+}
 
 // logging returns the deployment of a name, which logs requests.
 func (s *snapshot) logging(name string) (*ir.Unit, error) {
-	return s.deployment(name, func(u *ir.Unit) bool { return u.Keeps == keepsLog }, "logs", "log: {}")
+	return s.deployment(name, logsRequests, "logs", "log: {}")
 }
 
 // deployment returns the deployment of a name, or the only one, that does something with requests. verb

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -34,6 +35,11 @@ func serve(s *step.Step, ready string) error {
 	})
 	mux.HandleFunc("GET /write", func(w http.ResponseWriter, _ *http.Request) {
 		if err := os.WriteFile(s.Metrics, []byte("{}"), 0o644); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})
+	mux.HandleFunc("GET /keep", func(w http.ResponseWriter, r *http.Request) {
+		if err := keepFile(s, r.FormValue("file")); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
 	})
@@ -80,7 +86,20 @@ func serve(s *step.Step, ready string) error {
 	for open.Load() > 0 {
 		time.Sleep(time.Millisecond)
 	}
-	return nil
+	if s.Kept == "" {
+		return nil
+	}
+	return keepFile(s, "last")
+}
+
+// Kept is the folder, in the one that a service keeps, that [keepFile] writes to.
+const Kept = "files"
+
+// keepFile writes a file that later versions of the service get too.
+func keepFile(s *step.Step, name string) error {
+	to := filepath.Join(s.Kept, Kept)
+	return errors.Join(os.MkdirAll(to, 0o755), os.WriteFile(filepath.Join(to, ".new-"+name), []byte(name), 0o644),
+		os.Rename(filepath.Join(to, ".new-"+name), filepath.Join(to, name)))
 }
 
 // InstanceHeader is the header in which a service says which start of it answers.

@@ -15,6 +15,7 @@ import (
 const (
 	Program = "/tenon/bin/tenon-pod" // in the image
 	Work    = "/tenon/work"          // a volume of the pod
+	Kept    = "/tenon/kept"          // a volume for what a service keeps until it is stored
 	Secrets = "/tenon/secrets"       // one file for each secret that a step reads from a file
 )
 
@@ -78,6 +79,16 @@ type Task struct {
 	// program gets the signal: until it receives no more requests. An [IdleNote] says
 	// that this is not needed.
 	Drain time.Duration `json:"drain_ns,omitempty"`
+	// Ship says which files of a service are stored while it runs; nil is none.
+	Ship *Ship `json:"ship,omitempty"`
+}
+
+// A Ship is a folder with files that never change once they have names, and where they go.
+type Ship struct {
+	From   string `json:"from"`   // in the pod
+	To     string `json:"to"`     // folder in the store, the same one for all pods of a service
+	Most   int64  `json:"most"`   // bytes of all files there; the oldest are removed
+	Status string `json:"status"` // file for a [step.Shipped]
 }
 
 // A Fetch is an artifact and where to put it.

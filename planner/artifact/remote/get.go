@@ -183,12 +183,18 @@ func (s *Store) copy(ctx context.Context, digest string, w io.Writer) error {
 	if err != nil {
 		return err
 	}
+	return s.verified(ctx, k, digest, w)
+}
+
+// verified writes what is under a key to w, and compares it with its digest. After an error,
+// discard what was written.
+func (s *Store) verified(ctx context.Context, key, digest string, w io.Writer) error {
 	h := sha256.New()
-	if err := s.read(ctx, k, digest, io.MultiWriter(w, h)); err != nil {
+	if err := s.read(ctx, key, digest, io.MultiWriter(w, h)); err != nil {
 		return err
 	}
 	if got := "sha256:" + hex.EncodeToString(h.Sum(nil)); got != digest {
-		return &artifact.DamagedError{Digest: digest, Path: s.name + "/" + k, Got: got}
+		return &artifact.DamagedError{Digest: digest, Path: s.name + "/" + key, Got: got}
 	}
 	return nil
 }

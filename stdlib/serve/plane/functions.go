@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -124,6 +125,11 @@ func (x *functions) Close() {
 			f.Rows.Close()
 		}
 	}
+}
+
+// alive reports whether each function has a process that can compute rows.
+func (x *functions) alive() bool {
+	return x == nil || !slices.ContainsFunc(x.all, func(f *function) bool { return !f.Alive() })
 }
 
 // watch returns a context that ends when processes cannot be started any more.

@@ -2,11 +2,16 @@ package plane
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"io"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/features"
@@ -104,4 +109,72 @@ func TestNoFunctions(t *testing.T) {
 	if all := none.For(); len(all) > 0 {
 		t.Errorf("%v", all)
 	}
+}
+
+// askedFeatures are features that a function in Python computes.
+type askedFeatures struct {
+	Features
+	f *function
+}
+
+func (a askedFeatures) NewRow() RowComputer {
+	return struct {
+		RowComputer
+		fetcher
+	}{a.Features.NewRow(), a}
+}
+
+func (a askedFeatures) Fetch(ctx context.Context, n int, row func(int) []rowsql.Value, wait func(func() error) error) error {
+	return wait(func() error {
+		_, _, err := a.f.Compute(ctx, row(0)[:1], n)
+		return err
+	})
+}
+
+// While all processes of a function in Python are dead, the other version answers, also the request
+// that the last one has died of.
+func TestARequestMovesAwayFromAFunction(t *testing.T) {
+	t.Setenv(asWorker, "1")
+	columns := ir.Schema{{Name: "n", Type: "int64"}}
+	rows, err := worker.StartRows(worker.Options{
+		Command: []string{os.Args[0]}, Dir: t.TempDir(), Signature: &ir.Signature{Input: columns}, Processes: 1, Timeout: time.Minute,
+		Log: func(string) {}, Restarted: func(string) {}, Asked: func(int) {},
+	}, "features.s", columns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(rows.Close)
+	f := &function{Rows: rows, name: "features.s", batches: newHistogram(batchBuckets), took: newHistogram(functionBuckets)}
+	v := versionsOf(t, routeOf(1, 0, 100, 0), func(name string, c *Config) {
+		c.Features = computed(columns, nil)
+		if name == "v2" {
+			c.Features, c.functions = askedFeatures{c.Features, f}, &functions{[]*function{f}}
+		}
+	})
+	for range 3 {
+		if got := answeredBy(t, v, httptest.NewRequest("POST", "/predict", strings.NewReader(`{"instances": [{"n": 1}]}`))); got != "v1" {
+			t.Fatalf("%s answers", got)
+		}
+		until(t, "no process is started again", rows.Alive)
+	}
+	if o := v.observed().Versions; o["v1"].Requests != 3 || o["v1"].Failed != 0 || o["v2"].Failed != 3 {
+		t.Errorf("%+v", o)
+	}
+}
+
+// diesOfWork is a worker that is killed by the first batch that it gets.
+func diesOfWork() {
+	frame := func() {
+		head := make([]byte, 4)
+		if _, err := io.ReadFull(os.NewFile(3, ""), head); err != nil {
+			os.Exit(0)
+		}
+		_, _ = io.CopyN(io.Discard, os.NewFile(3, ""), int64(binary.LittleEndian.Uint32(head)))
+	}
+	frame() // the columns
+	about := `{"classes":[],"names":[],"probabilities":false}`
+	_, _ = os.NewFile(3, "").Write(append(binary.LittleEndian.AppendUint32(nil, uint32(len(about))), about...))
+	frame()
+	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -38,11 +39,21 @@ func (c *Config) keepRequests(s *step.Step, given params) error {
 	if o.Head, err = c.logHead(s, given); err != nil {
 		return err
 	}
+	if c.shipped = s.Shipped; c.shipped != "" {
+		o.Moved, o.File = true, shippedFile
+		if o.Head.Pod, err = os.Hostname(); err != nil {
+			return fmt.Errorf("log requests: %w", err)
+		}
+	}
 	if c.Requests, err = requestlog.Open(o); err != nil {
 		return fmt.Errorf("log requests: %w", err)
 	}
 	return nil
 }
+
+// shippedFile is the size of a file in bytes, at most and about, if files are moved to a store: what
+// uploads them has parts of them in memory.
+const shippedFile = 8 << 20
 
 // logHead says what logged rows are.
 func (c *Config) logHead(s *step.Step, given params) (requestlog.Head, error) {
@@ -115,11 +126,20 @@ func (p *Plane) logged(w *metricText) {
 	one := func(n float64) []sample { return []sample{{"_total", nil, n}} }
 	w.counter("tenon_request_log_rows", "Rows in complete files of the request log", one(float64(c.Written)), nil)
 	var dropped []sample
-	for _, why := range requestlog.Reasons() {
+	for _, why := range p.Requests.Reasons() {
 		dropped = append(dropped, sample{"_total", [][2]string{{"reason", why.String()}}, float64(c.Dropped[why])})
 	}
 	w.counter("tenon_request_log_dropped_rows", "Rows that the request log has lost", dropped, nil)
 	w.counter("tenon_request_log_deleted_files", "Files that were deleted because of the size of the request log", one(float64(c.Deleted)), nil)
+	if p.shipped != "" {
+		var done step.Shipped
+		if b, err := os.ReadFile(p.shipped); err == nil { // there is none before the first file
+			_ = json.Unmarshal(b, &done)
+		}
+		w.counter("tenon_request_log_stored_files", "Files of the request log in the store", one(float64(done.Files)), nil)
+		w.counter("tenon_request_log_store_failures", "Tries to store files of the request log that failed", one(float64(done.Failed)), nil)
+		w.counter("tenon_request_log_removed_files", "Files that this replica has removed from the store because of the size of all", one(float64(done.Removed)), nil)
+	}
 	if w.named["tenon_request_log_bytes"] != nil {
 		return // another version has said it of the same folder
 	}

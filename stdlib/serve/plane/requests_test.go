@@ -82,6 +82,24 @@ func TestTheLogHasWhatWasAnswered(t *testing.T) {
 	}
 }
 
+// In a cluster, the metrics have what was done with complete files.
+func TestMetricsOfALogThatIsStored(t *testing.T) {
+	p, _ := logging(t, "hist", t.TempDir())
+	defer p.Requests.Close(10 * time.Second)
+	p.shipped = filepath.Join(t.TempDir(), "shipped.json")
+	for _, files := range []int{0, 3} {
+		if files > 0 {
+			if err := os.WriteFile(p.shipped, []byte(`{"files": 3, "bytes": 1000, "failed": 1, "removed": 0}`), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		text := string(p.metrics.text())
+		if want := fmt.Sprintf("tenon_request_log_stored_files_total{deployment=\"api\"} %d.0\n", files); !strings.Contains(text, want) {
+			t.Errorf("the metrics lack %s", want)
+		}
+	}
+}
+
 func TestAnswersHaveTheIDOfTheRequest(t *testing.T) {
 	p, x := logging(t, "hist", t.TempDir())
 	defer p.Requests.Close(10 * time.Second)

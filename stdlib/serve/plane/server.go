@@ -56,6 +56,7 @@ type Config struct {
 	Report    map[string]float64
 
 	Requests *requestlog.Log // nil if requests are not logged
+	shipped  string          // file that says which files of the log are stored elsewhere; "" if none are
 	Checks   *live.Check     // nil if requests are not checked while it runs
 	Log      func(string)
 	Tracer   *traces.Tracer // nil if requests are not traced

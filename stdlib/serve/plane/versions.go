@@ -53,7 +53,7 @@ type version struct {
 
 // able reports whether it can answer now.
 func (v *version) able() bool {
-	return v.plane != nil && v.fault.Load() == nil && (v.plane.workers == nil || v.plane.workers.Alive())
+	return v.plane != nil && v.fault.Load() == nil && (v.plane.workers == nil || v.plane.workers.Alive()) && v.plane.functions.alive()
 }
 
 // why says why it cannot answer.
@@ -62,7 +62,7 @@ func (v *version) why() string {
 		return *fault
 	}
 	if !v.able() {
-		return "none of its processes is ready"
+		return "no process of its model, or of a feature, is ready"
 	}
 	return ""
 }

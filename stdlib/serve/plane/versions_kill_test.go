@@ -26,10 +26,17 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-const asService = "TENON_TEST_SERVICE"
+// What this program is instead of the tests.
+const (
+	asService = "TENON_TEST_SERVICE"
+	asWorker  = "TENON_TEST_WORKER"
+)
 
-// TestMain makes this program the service, too.
+// TestMain makes this program the service, and a worker, too.
 func TestMain(m *testing.M) {
+	if os.Getenv(asWorker) != "" {
+		diesOfWork()
+	}
 	if os.Getenv(asService) != "" {
 		s, err := step.Read()
 		if err == nil {

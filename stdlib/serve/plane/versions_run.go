@@ -76,6 +76,7 @@ func (v *versions) watch(ctx context.Context) {
 		go x.shadows.run(within)
 		if x.plane.functions != nil {
 			for _, f := range x.plane.functions.all {
+				f.Elsewhere(func() bool { return v.others(x) })
 				go v.awaitFault(within, x, f.Failed(), func() error { return fmt.Errorf("%s: %w", f.name, f.Err()) })
 			}
 		}

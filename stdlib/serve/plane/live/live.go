@@ -105,8 +105,8 @@ func (c *Check) Counts() Counts {
 	}
 	c.mu.Unlock()
 	log := c.Log.Counts()
-	found.Lost = log.Dropped[:]
-	found.Failed += int64(log.Deleted) // files that were too many
+	found.Lost = log.Dropped[:requestlog.Store] // nobody takes samples away
+	found.Failed += int64(log.Deleted)          // files that were too many
 	return found
 }
 

@@ -35,8 +35,8 @@ func Files(dir string) ([]string, error) {
 }
 
 // bound deletes the oldest files until the rest have at most a size, and returns how many it
-// deleted and the size of the rest.
-func bound(dir string, most int64) (deleted int, size int64, err error) {
+// deleted and the size of the rest. It calls before for each file that it is about to delete.
+func bound(dir string, most int64, before func(path string)) (deleted int, size int64, err error) {
 	all, err := Files(dir)
 	if err != nil {
 		return 0, 0, err
@@ -51,6 +51,7 @@ func bound(dir string, most int64) (deleted int, size int64, err error) {
 			continue
 		}
 		for _, old := range all[:i+1] {
+			before(old)
 			if os.Remove(old) == nil {
 				deleted++
 			}

@@ -19,6 +19,7 @@ const (
 	Digest      = "digest"     // of the model
 	Latency     = "latency_us" // until the predictions of the request were made, in microseconds
 	Position    = "events"     // how many events of the log its history had
+	Pod         = "pod"        // that answered; only in a cluster
 	Prediction  = "prediction"
 	Probability = "probability" // that goes with a predicted class
 )
@@ -36,9 +37,10 @@ type Head struct {
 	Format   int               `json:"format"` // of files: [Format]
 	Unit     string            `json:"unit"`
 	Instance string            `json:"instance"` // of the service that wrote it
-	Model    string            `json:"model"`    // its name
-	Version  int               `json:"version"`  // of the model
-	Inputs   map[string]string `json:"inputs"`   // digests of the inputs of the service, by port
+	Pod      string            `json:"pod,omitempty"`
+	Model    string            `json:"model"`   // its name
+	Version  int               `json:"version"` // of the model
+	Inputs   map[string]string `json:"inputs"`  // digests of the inputs of the service, by port
 	// Contract is the digest of how features are computed; "" if a request has the columns of
 	// the model.
 	Contract string `json:"contract,omitempty"`
@@ -96,6 +98,9 @@ func (h *Head) columns() []column {
 	}
 	if h.History {
 		all = append(all, column{Column: ir.Column{Name: Position, Type: "int64"}})
+	}
+	if h.Pod != "" {
+		all = append(all, column{Column: ir.Column{Name: Pod, Type: "string"}})
 	}
 	add := func(prefix string, s ir.Schema, from source) {
 		for i, c := range s {

@@ -152,6 +152,7 @@ func (r *Reader) line(row []rowsql.Value) ([]byte, error) {
 		Time: time.UnixMicro(get(Time).Int()).UTC(), RequestID: get(RequestID).Text, Row: get(RowNumber).Int(), Version: get(Version).Int(), Digest: get(Digest).Text, LatencyUS: get(Latency).Int(),
 		Request: r.fields(row, RequestPrefix), Features: r.fields(row, FeaturePrefix), Probabilities: r.fields(row, ProbabilityPrefix),
 	}
+	x.Pod = r.Pod
 	if x.Request == nil {
 		x.Request = json.RawMessage("{}")
 	}

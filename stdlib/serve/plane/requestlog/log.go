@@ -25,7 +25,11 @@ type Options struct {
 	Rows     int           // of a file, at most
 	Interval time.Duration // that a row waits until its file is complete
 	Keep     int64         // bytes of all files
-	Say      func(string)  // that the disk fails, and that it works again
+	File     int64         // bytes of a file, at most and about
+	// Moved says that somebody else takes complete files away. One that has to be deleted because
+	// of Keep is then lost.
+	Moved bool
+	Say   func(string) // that the disk fails, and that it works again
 }
 
 // A Reason why rows are not kept.
@@ -34,13 +38,11 @@ type Reason int
 const (
 	Queue Reason = iota // too many wait to be written
 	Disk                // they cannot be written
+	Store               // nobody took them away, and there were too many
 	reasons
 )
 
-func (r Reason) String() string { return [...]string{"queue", "disk"}[r] }
-
-// Reasons are all of them.
-func Reasons() []Reason { return []Reason{Queue, Disk} }
+func (r Reason) String() string { return [...]string{"queue", "disk", "store"}[r] }
 
 // A Log keeps requests. Its methods are safe for concurrent use.
 type Log struct {
@@ -109,7 +111,7 @@ func Open(o Options) (*Log, error) {
 	}
 	o.Rows, o.Keep, o.Interval = cmp.Or(max(o.Rows, 0), 100_000), cmp.Or(max(o.Keep, 0), 1<<30), max(cmp.Or(o.Interval, time.Minute), 10*time.Millisecond)
 	l := &Log{Options: o, columns: o.Head.columns(), queue: make(chan *entry, mostQueued), closing: make(chan struct{}), done: make(chan struct{})}
-	l.mostFile = max(min(64<<20, o.Keep/8), 1<<12)
+	l.mostFile = max(min(cmp.Or(o.File, 64<<20), o.Keep/8), 1<<12)
 	l.free.New = func() any { return new(entry) }
 	for i, c := range o.Head.Request {
 		if c.Type == "string" || c.Type == "bytes" {
@@ -245,6 +247,14 @@ type Counts struct {
 	Size    int64  // of all files, in bytes
 }
 
+// Reasons are those for which rows of this log may be lost.
+func (l *Log) Reasons() []Reason {
+	if l.Moved {
+		return []Reason{Queue, Disk, Store}
+	}
+	return []Reason{Queue, Disk}
+}
+
 // Counts returns what it has done.
 func (l *Log) Counts() Counts {
 	c := Counts{Written: l.written.Load(), Deleted: l.deleted.Load(), Size: l.size.Load()}
@@ -341,6 +351,8 @@ func (e *entry) value(c *column, row int, h *Head) rowsql.Value {
 		return rowsql.Int(e.Took.Microseconds())
 	case Position:
 		return rowsql.Int(e.Positions[row])
+	case Pod:
+		return rowsql.String(h.Pod)
 	}
 	return rowsql.Float(e.probabilities[row]) // Probability
 }
@@ -389,7 +401,11 @@ func (l *Log) complete() {
 
 // prune deletes the oldest files, so that the next one fits.
 func (l *Log) prune() {
-	deleted, size, err := bound(l.Dir, l.Keep-l.mostFile)
+	deleted, size, err := bound(l.Dir, l.Keep-l.mostFile, func(path string) {
+		if l.Moved {
+			l.drop(Store, rowsIn(path))
+		}
+	})
 	if err != nil {
 		return // that the disk fails is said when it is written to
 	}

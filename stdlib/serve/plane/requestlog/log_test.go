@@ -236,6 +236,27 @@ func TestOldestFilesAreDeleted(t *testing.T) {
 	}
 }
 
+// If files are moved to a store, those that have to be deleted are lost, and counted. Each row says
+// which pod has answered.
+func TestFilesThatNobodyTakesAwayAreLost(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir, func(o *requestlog.Options) { o.Rows, o.Keep, o.Moved, o.Head.Pod = 50, 100_000, true, "api-7" })
+	for i := range 200 {
+		l.Add(request(strconv.Itoa(i), 50))
+	}
+	l.Close(10 * time.Second)
+	c, left := l.Counts(), rows(t, dir)
+	if c.Deleted == 0 || c.Dropped[requestlog.Store] != 50*c.Deleted || uint64(len(left))+c.Dropped[requestlog.Store] != c.Written {
+		t.Errorf("%d rows are left, counted %+v", len(left), c)
+	}
+	if pod := left[0]["pod"]; pod != rowsql.String("api-7") {
+		t.Errorf("the pod is %+v", pod)
+	}
+	if all := l.Reasons(); len(all) != 3 || all[2].String() != "store" {
+		t.Errorf("rows are lost because of %v", all)
+	}
+}
+
 func TestDiskThatFailsLosesRowsAndIsTriedAgain(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "requests")
 	if err := os.WriteFile(dir, nil, 0o600); err != nil { // where the folder belongs

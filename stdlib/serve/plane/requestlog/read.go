@@ -71,6 +71,16 @@ func Metadata(path, key string) (text string, ok bool, err error) {
 	return text, ok, nil
 }
 
+// rowsIn returns how many rows a file has, or 0 if it cannot be read.
+func rowsIn(path string) int {
+	r, err := OpenFile(path)
+	if err != nil {
+		return 0
+	}
+	defer r.Close()
+	return int(r.Rows())
+}
+
 // Index returns where a column is, or -1 if the file does not have it.
 func (r *Reader) Index(column string) int {
 	if i, ok := r.index[column]; ok {

@@ -35,6 +35,7 @@ type Row struct {
 	Digest        string          `json:"digest"`
 	LatencyUS     int64           `json:"latency_us"`
 	Events        *int64          `json:"events,omitempty"` // how many events of the log its history had
+	Pod           string          `json:"pod,omitempty"`
 	Request       json.RawMessage `json:"request"`
 	Features      json.RawMessage `json:"features,omitempty"`
 	Prediction    json.RawMessage `json:"prediction"`

@@ -121,8 +121,8 @@ func (p *Pool) Alive() bool { return p.alive.Load() > 0 }
 // function returns true. Predictions then fail with [ErrAway].
 func (p *Pool) Elsewhere(others func() bool) { p.others.Store(&others) }
 
-// ErrAway says that no process can predict now.
-var ErrAway = errors.New("no process of the model can predict now")
+// ErrAway says that no process can predict, or compute rows, now.
+var ErrAway = errors.New("no process in Python can answer now")
 
 // isAway reports whether others have to answer.
 func (p *Pool) isAway() bool {
