@@ -395,13 +395,7 @@ func (c *checker) checkEndpoint(e *entity, f *endpointFields, listeners []listen
 		})
 		break
 	}
-	if o, _ := e.fields.at(f.Replicas).(object); whole(o.get("max")) < whole(o.get("min")) {
-		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("the replicas of %s: max is below min", e),
-			Wanted:  fmt.Sprintf("at least %d", whole(o.get("min"))), Found: fmt.Sprintf("max: %d", whole(o.get("max"))),
-			Spans: []diag.Span{c.sys.Label("", e.path(f.Replicas)...)},
-		})
-	}
+	c.checkReplicas(e, f)
 	return append(listeners, all...)
 }
 

@@ -178,7 +178,7 @@ func (c *checker) checkResources(units []ir.Unit, pools []ir.Pool) {
 				fit = p.Name // its own faults are already reported
 				break
 			}
-			if has := misfit(u, &p); has == "" {
+			if has := misfit(allOf(u), &p); has == "" {
 				fit = p.Name
 				break
 			} else {
@@ -199,6 +199,11 @@ func (c *checker) checkResources(units []ir.Unit, pools []ir.Pool) {
 			Found:   strings.Join(misfits, "; "),
 			Spans:   []diag.Span{c.sys.Label("requested here", e.path("needs")...)},
 			Hint:    "request less, or declare a larger pool",
+		}
+		if n := allOf(u).Needs.Nodes; u.Endpoint != nil && n > 1 {
+			d.Message = fmt.Sprintf("%s fits no pool with all its replicas", e)
+			d.Wanted = fmt.Sprintf("%s, for each of %d replicas", d.Wanted, n)
+			d.Hint = "choose a smaller max, request less, or declare a larger pool"
 		}
 		for _, p := range candidates {
 			d.Spans = append(d.Spans, c.sys.Label("", "resources", p.Name))
@@ -228,6 +233,17 @@ func (c *checker) unknownTeam(e *entity, u *ir.Unit, pools []ir.Pool) bool {
 	d.Hint = diag.DidYouMean(u.Team, names)
 	c.fault(d)
 	return true
+}
+
+// allOf returns a unit that draws what all replicas of a service may have, if their number follows
+// the load: as if each was on a node of its own.
+func allOf(u *ir.Unit) *ir.Unit {
+	if u.Endpoint == nil || u.Endpoint.Scale == nil {
+		return u
+	}
+	all := *u
+	all.Needs.Nodes = int64(u.Endpoint.Scale.Max)
+	return &all
 }
 
 // bySize orders pools by their scarce resources, so that a unit draws from the smallest

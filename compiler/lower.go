@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/internal/duration"
@@ -290,10 +291,26 @@ func endpointOf(o object, f *endpointFields) *ir.Endpoint {
 		end.Management = &ir.Listen{Host: stringOf(o.at(f.Management + ".host")), Port: int(whole(o.at(f.Management + ".port")))}
 	}
 	if scale, ok := o.at(f.Replicas).(object); ok {
-		end.Replicas = int(whole(scale.get("min")))
-		end.Scale = &ir.Scale{Max: int(whole(scale.get("max"))), CPU: int(whole(scale.get("cpu")))}
+		end.Replicas, end.Scale = int(whole(scale.get("min"))), scaleOf(scale)
 	}
 	return end
+}
+
+// What the replicas of a service follow that says nothing else.
+const (
+	defaultInFlight = 8
+	defaultIdle     = 5 * time.Minute
+)
+
+func scaleOf(o object) *ir.Scale {
+	s := &ir.Scale{Max: int(whole(o.get("max"))), CPU: int(whole(o.get("cpu"))), InFlight: int(whole(o.get("in_flight")))}
+	if s.InFlight == 0 && whole(o.get("min")) == 0 {
+		s.InFlight = defaultInFlight
+	}
+	if s.Idle = duration.Parse(stringOf(o.get("idle"))); s.Idle == 0 && s.InFlight > 0 {
+		s.Idle = defaultIdle
+	}
+	return s
 }
 
 // stageInputs binds the inputs of a stage.

@@ -279,7 +279,14 @@ func replicas(u *ir.Unit) any {
 	if e.Scale == nil {
 		return plain(e.Replicas)
 	}
-	return plain(map[string]int{"min": e.Replicas, "max": e.Scale.Max, "cpu": e.Scale.CPU})
+	all := map[string]any{"min": e.Replicas, "max": e.Scale.Max, "cpu": e.Scale.CPU}
+	if n := e.Scale.InFlight; n > 0 {
+		all["in_flight"] = n
+	}
+	if d := e.Scale.Idle; d > 0 {
+		all["idle"] = d.String()
+	}
+	return plain(all)
 }
 
 // again returns the action that makes the same thing again.

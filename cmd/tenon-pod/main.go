@@ -3,9 +3,12 @@
 //
 //	tenon-pod run --store URL --task DIGEST
 //	tenon-pod started
+//	tenon-pod scale CONFIG
 //
 // The second form is the startup probe of a service without an endpoint: it succeeds once
-// the first one, in the same pod, has started the program.
+// the first one, in the same pod, has started the program. The third form runs in a pod of its
+// own, and makes the replicas of a service follow its load, see package scaler. The rest is
+// about the first form.
 //
 // The store holds the task, a [pod.Task]. Its files are below [pod.Work]:
 //
@@ -67,8 +70,11 @@ func main() {
 	if len(os.Args) == 2 && os.Args[1] == pod.StartedCommand {
 		os.Exit(started(os.Stdout))
 	}
+	if len(os.Args) == 3 && os.Args[1] == pod.ScaleCommand {
+		os.Exit(scale(os.Args[2]))
+	}
 	if len(os.Args) < 2 || os.Args[1] != "run" {
-		fmt.Fprintln(os.Stderr, "usage: tenon-pod run --store URL --task DIGEST | tenon-pod started")
+		fmt.Fprintln(os.Stderr, "usage: tenon-pod run --store URL --task DIGEST | tenon-pod started | tenon-pod scale CONFIG")
 		os.Exit(pid1.ExitFault)
 	}
 	var o options

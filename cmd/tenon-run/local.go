@@ -15,6 +15,7 @@ import (
 
 	"github.com/tenon-ml/tenon/executors/local/pid1"
 	"github.com/tenon-ml/tenon/internal/logfile"
+	"github.com/tenon-ml/tenon/internal/sharedport"
 )
 
 // Descriptors that a leader inherits.
@@ -48,7 +49,7 @@ func lead(logFile, exitFile, livesFile string, socket *held, grace time.Duration
 	code := pid1.ExitFault
 	if l, err := newLeader(logFile); err == nil { // otherwise there is nowhere to say why
 		l.socket = socket
-		code = runAgain(livesFile, l.log, asked, func() (int, error) { return l.run(argv, grace, asked) })
+		code = runAgain(livesFile, l.log, asked, func() (int, error) { return l.runAwake(argv, grace, asked, livesFile) })
 	}
 	writeExit(exitFile, fmt.Sprintf("%d %s .\n", code, oomKills(code)))
 }
@@ -71,7 +72,9 @@ type leader struct {
 	program int
 	pidfd   int // of the program, -1 if the kernel has none
 	socket  *held
-	code    int // how the program ended
+	last    bool // the program is only to answer what waits in the socket
+	woken   bool // a connection has started it, when those who ask the service to end may have listed its processes
+	code    int  // how the program ended
 	ended   bool
 	buf     []byte
 }
@@ -94,9 +97,16 @@ func (l *leader) run(argv []string, grace time.Duration, asked <-chan os.Signal)
 		}
 		return pid1.ExitFault, err
 	}
-	for !l.ended {
-		l.wait(reapEvery)
-		l.reap()
+	for began := time.Now(); !l.ended; l.reap() {
+		if l.woken = l.woken && time.Since(began) < wakes; !l.woken {
+			l.wait(reapEvery)
+			continue
+		}
+		l.wait(askedEvery)
+		if len(asked) > 0 && time.Since(began) > wakes/2 { // by now, it knows what to do then
+			l.woken = false
+			_ = unix.Kill(l.program, unix.SIGTERM) // it may have ended
+		}
 	}
 	l.endRest(grace, len(asked) > 0)
 	for until := time.Now().Add(lastWords); l.output >= 0 && time.Now().Before(until); {
@@ -120,6 +130,9 @@ func (l *leader) start(argv []string) error {
 	}
 	printing := os.NewFile(uintptr(pipe[1]), "output")
 	env, files := l.socket.give(os.Environ(), os.Stdin, printing, printing)
+	if l.last {
+		env = append(env, sharedport.Last+"=1")
+	}
 	var inherited []uintptr
 	for _, f := range files {
 		inherited = append(inherited, f.Fd())

@@ -3,6 +3,7 @@ package main
 import (
 	"net/netip"
 	"os"
+	"time"
 
 	"github.com/tenon-ml/tenon/internal/sharedport"
 )
@@ -30,11 +31,20 @@ func (h *held) give(env []string, files ...*os.File) ([]string, []*os.File) {
 	return append(env, sharedport.Variable+"="+sharedport.Value(len(files), name)), append(files, h.file)
 }
 
+// listens reports whether there is a socket that listens.
+func (h *held) listens() bool { return h.file != nil && sharedport.Listens(int(h.file.Fd())) }
+
+// await waits until a connection is in the socket, and reports whether one is.
+func (h *held) await(most time.Duration) bool { return sharedport.Await(int(h.file.Fd()), most) }
+
+// taken reports whether the next version has the socket too.
+func (h *held) taken() bool { return h.hander != nil && h.hander.Taken() }
+
 // open makes the socket, unless there is one that listens: if the program was about to end by itself,
 // and nobody else has the socket, it has stopped listening. Then one that does not listen yet replaces
 // it.
 func (h *held) open() {
-	if !h.at.IsValid() || h.file != nil && sharedport.Listens(int(h.file.Fd())) {
+	if !h.at.IsValid() || h.listens() {
 		return
 	}
 	fd, ok := -1, false

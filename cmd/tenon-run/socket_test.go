@@ -23,7 +23,7 @@ import (
 )
 
 // asService makes the test binary a service at an address: it answers each line with its pid. "die"
-// kills it, and "leave" makes it end as services do.
+// kills it, "leave" makes it end as services do, and "sleep" as they do that nobody needs for now.
 const asService = "TENON_RUN_SERVICE"
 
 func init() {
@@ -76,8 +76,14 @@ func serve(at netip.AddrPort) error {
 			case "leave\n":
 				leave()
 				return
+			case "sleep\n":
+				os.Exit(0) // and the socket goes on listening
 			}
 			fmt.Fprintln(c, os.Getpid())
+			if os.Getenv(sharedport.Last) != "" {
+				c.Close()
+				os.Exit(0)
+			}
 		})
 	}
 }
@@ -225,4 +231,47 @@ func TestTheNextVersionTakesTheSocket(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A service that sleeps is started by the next connection. That is not the end of a life. If it is
+// asked to end while a connection waits, it answers that first.
+func TestAServiceThatSleeps(t *testing.T) {
+	s := startService(t, true, freeAddress(t))
+	in := func(name string) string { return filepath.Join(filepath.Dir(s.log), name) }
+	exists := func(name string) bool { _, err := os.Lstat(in(name)); return err == nil }
+	first := ""
+	var err error
+	eventually(t, "it answers", func() bool { first, err = s.say("who"); return err == nil })
+	for range 3 {
+		_, _ = s.say("sleep")
+		eventually(t, "it sleeps", func() bool { return exists("asleep") })
+		next, err := s.say("who")
+		if err != nil || next == "" || next == first {
+			t.Fatalf("%q answers after %q: %v\n%s", next, first, err, read(t, s.log))
+		}
+		if exists("asleep") {
+			t.Error("it answers in its sleep")
+		}
+		first = next
+	}
+	if exists("lives") {
+		t.Error("sleeping counts as the end of a life")
+	}
+	_, _ = s.say("sleep")
+	eventually(t, "it sleeps", func() bool { return exists("asleep") })
+	for _, signal := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGTERM} { // it gets the second one after the connection
+		ok(t, s.cmd.Process.Signal(signal))
+	}
+	answer := make(chan error, 1)
+	go func() {
+		next, err := s.say("who")
+		if err == nil && (next == "" || next == first) {
+			err = fmt.Errorf("%q answers after %q", next, first)
+		}
+		answer <- err
+	}()
+	time.Sleep(100 * time.Millisecond)
+	ok(t, s.cmd.Process.Signal(syscall.SIGCONT))
+	ok(t, <-answer)
+	eventually(t, "it ends", func() bool { return exists("exit") })
 }

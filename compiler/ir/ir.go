@@ -429,6 +429,12 @@ type Listen struct {
 type Scale struct {
 	Max int `json:"max"` // maximum number of replicas
 	CPU int `json:"cpu"` // target average usage, in percent of Needs.MilliCPU
+	// InFlight is the target average number of requests in flight at each replica. Where it is 0,
+	// replicas follow CPU alone, and there is always one.
+	InFlight int `json:"in_flight,omitempty"`
+	// Idle is how long fewer replicas have to be enough before there are fewer. With InFlight, it
+	// is never 0.
+	Idle time.Duration `json:"idle_ns,omitempty"`
 }
 
 // A Placement configures pods besides their needs. Names refer to objects of the cluster.

@@ -24,6 +24,9 @@ func (e *Executor) Check(u ir.Unit) []ir.Fault {
 			fault("network", "remove network", "it reads the endpoint of %s over the network", u.Inputs[read].Unit)
 		}
 	}
+	if e := u.Endpoint; e != nil && e.Scale != nil && e.Replicas == 0 {
+		fault("replicas", "set min to 1, or choose a target with the executor process or kubernetes", "nothing would hold requests while its container has no program")
+	}
 	if u.Needs.Memory > 0 && u.Needs.Memory < leastMemory {
 		fault("needs.memory", "ask for 16MiB or more", "a container needs at least 16 MiB")
 	}

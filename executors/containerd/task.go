@@ -30,7 +30,7 @@ type taskState struct {
 }
 
 var taskStates = local.TaskStates[taskState, *taskState]{
-	Executor: Name, File: "container.json", Beside: []string{"hosts", "verdict", "notes/fault", "notes/exit", lives.File, lives.Replicas},
+	Executor: Name, File: "container.json", Beside: []string{"hosts", "verdict", "notes/fault", "notes/exit", lives.File, lives.Replicas, lives.Count, lives.Asleep},
 }
 
 func (e *Executor) taskState(t executors.Task) taskState {

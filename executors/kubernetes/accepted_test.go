@@ -34,7 +34,7 @@ func TestAClusterTakesTheObjects(t *testing.T) {
 		plural := map[string]string{
 			"ConfigMap": "configmaps", "Secret": "secrets", "Service": "services", "Pod": "pods", "Job": "jobs", "Deployment": "deployments",
 			"NetworkPolicy": "networkpolicies", "PodDisruptionBudget": "poddisruptionbudgets", "HorizontalPodAutoscaler": "horizontalpodautoscalers",
-			"Ingress": "ingresses",
+			"Ingress": "ingresses", "ServiceAccount": "serviceaccounts", "Role": "roles", "RoleBinding": "rolebindings",
 		}[u.GetKind()]
 		_, err = c.Client(t).Resource(u.GroupVersionKind().GroupVersion().WithResource(plural)).Namespace(namespace).
 			Create(context.Background(), u, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldValidation: metav1.FieldValidationStrict})

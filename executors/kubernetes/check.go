@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	metavalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -52,9 +53,7 @@ func check(s Settings, u ir.Unit) []ir.Fault {
 		c.fault("release", "remove release: pods are then replaced one after the other; or choose a target on one machine", "the weights of versions cannot change in pods")
 	}
 	if e := u.Endpoint; e != nil {
-		if e.Scale != nil && u.Needs.MilliCPU == 0 {
-			c.fault("replicas", "set needs.cpu, or use a fixed number of replicas", "the load is relative to needs.cpu, which is not set")
-		}
+		c.scale(u, e)
 		if !slices.Contains(anyHost, e.Host) {
 			c.fault("host", "remove host", "a pod listens on its own address")
 		}
@@ -68,6 +67,23 @@ func check(s Settings, u ir.Unit) []ir.Fault {
 		}
 	}
 	return c.faults
+}
+
+// longestIdle is what the cluster's own autoscaler allows.
+const longestIdle = time.Hour
+
+// scale reports what keeps replicas from following their load.
+func (c *checks) scale(u ir.Unit, e *ir.Endpoint) {
+	switch {
+	case e.Scale == nil:
+	case toZero(e) && e.TLS:
+		c.fault("replicas", "set min to 1, or remove tls and let the Ingress have the certificate",
+			"without a replica, nobody can read requests over TLS, and so nobody can hold them")
+	case !followed(e) && u.Needs.MilliCPU == 0:
+		c.fault("replicas", "set needs.cpu, set in_flight, or use a fixed number of replicas", "the load is relative to needs.cpu, which is not set")
+	case !followed(e) && e.Scale.Idle > longestIdle:
+		c.fault("replicas", "choose at most 1h, or set in_flight", "the cluster's autoscaler waits for an hour at most")
+	}
 }
 
 // anyHost are the hosts of services that name no particular machine.

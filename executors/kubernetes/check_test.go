@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
@@ -44,7 +45,14 @@ func TestCheck(t *testing.T) {
 		"a service with an address":   {open, service("10.1.2.3", nil, 0), []string{"host"}},
 		"a load of nothing":           {open, service("0.0.0.0", &ir.Scale{Max: 2, CPU: 70}, 0), []string{"replicas"}},
 		"a load":                      {open, service("0.0.0.0", &ir.Scale{Max: 2, CPU: 70}, 500), nil},
-		"files of the machine":        {open, ir.Unit{MachineFiles: []string{"tls.cert", "tls.key"}}, []string{"tls.cert", "tls.key"}},
+		"requests in flight":          {open, service("", &ir.Scale{Max: 2, CPU: 70, InFlight: 8, Idle: time.Minute}, 0), nil},
+		"an hour and more":            {open, service("", &ir.Scale{Max: 2, CPU: 70, Idle: 2 * time.Hour}, 500), []string{"replicas"}},
+		"no pods, over TLS": {open, func() ir.Unit {
+			u := service("", &ir.Scale{Max: 2, CPU: 70, InFlight: 8, Idle: time.Minute}, 0)
+			u.Endpoint.Replicas, u.Endpoint.TLS = 0, true
+			return u
+		}(), []string{"replicas"}},
+		"files of the machine": {open, ir.Unit{MachineFiles: []string{"tls.cert", "tls.key"}}, []string{"tls.cert", "tls.key"}},
 		"management on an address": {open, func() ir.Unit {
 			u := service("", nil, 0)
 			u.Endpoint.Management = &ir.Listen{Host: "10.1.2.3", Port: 9090}

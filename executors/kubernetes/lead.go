@@ -29,7 +29,7 @@ func (e *Executor) leadFirst(ctx context.Context, l *link, ts taskState) error {
 // Service, so it goes with the last of them.
 func (e *Executor) lead(ctx context.Context, l *link, ts taskState) error {
 	s, err := ts.front(ctx, l)
-	if err != nil || s != nil && s.Spec.Selector[labelTask] == ts.Name {
+	if err != nil || s != nil && ts.selectedBy(s) {
 		return err
 	}
 	versions, err := e.versions(ctx, l, ts)
@@ -94,15 +94,25 @@ func (e *Executor) leadBack(ctx context.Context, l *link, ts taskState) error {
 		} else if err != nil {
 			return err
 		}
-		if available(d) {
+		if v.available(d) {
 			return e.lead(ctx, l, v)
 		}
 	}
 	return nil
 }
 
-// moved reports whether requests reach the pods of this version and no others.
+// moved reports whether requests reach the pods of this version and no others. Those of its scaler
+// are among them.
 func (ts taskState) moved(ctx context.Context, l *link, pods []*corev1.Pod) (bool, error) {
+	if ts.Replicas != nil && ts.Replicas.Scaler {
+		var own corev1.PodList
+		if err := l.list(ctx, &own, metav1.ListOptions{LabelSelector: labelScaler + "=" + ts.Name}); err != nil {
+			return false, err
+		}
+		for i := range own.Items {
+			pods = append(pods, &own.Items[i])
+		}
+	}
 	var list discoveryv1.EndpointSliceList
 	if err := l.list(ctx, &list, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + ts.Service}); err != nil {
 		return false, err

@@ -227,16 +227,18 @@ func (e *Executor) result(ctx context.Context, ts taskState) (*pod.Result, error
 // lookAtService returns the status of a service. If the service is not ready, the
 // message quotes its pods, and the returned pod is the one that it is about, if any.
 // Deleted pods do not count: the cluster replaces them.
-func (e *Executor) lookAtService(ctx context.Context, l *link, ts taskState, d *appsv1.Deployment, all []*corev1.Pod, known map[ending]bool) (state.Status, *corev1.Pod, error) {
+func (e *Executor) lookAtService(ctx context.Context, l *link, ts taskState, d *appsv1.Deployment, all []*corev1.Pod, known map[ending]bool) (st state.Status, _ *corev1.Pod, err error) {
 	var pods []*corev1.Pod
 	for _, p := range all {
 		if p.DeletionTimestamp == nil {
 			pods = append(pods, p)
 		}
 	}
-	st := state.Status{Phase: state.Running, Started: d.CreationTimestamp.UTC()}
-	if available(d) {
-		st.Message = startedAgain(pods)
+	st = state.Status{Phase: state.Running, Started: d.CreationTimestamp.UTC()}
+	if ts.available(d) {
+		if st.Message, err = ts.says(ctx, l, d, pods); err != nil {
+			return st, nil, err
+		}
 		if ts.Service == "" {
 			st.Phase = state.Ready
 			return st, nil, nil
@@ -267,11 +269,14 @@ func (e *Executor) lookAtService(ctx context.Context, l *link, ts taskState, d *
 }
 
 // available reports whether all pods of a deployment are ready, and have been for as long
-// as it asks.
-func available(d *appsv1.Deployment) bool {
+// as it asks. Of one whose number of pods follows the load, the fewest are enough.
+func (ts taskState) available(d *appsv1.Deployment) bool {
 	want := int32(1)
 	if d.Spec.Replicas != nil {
 		want = *d.Spec.Replicas
+	}
+	if r := ts.Replicas; r != nil {
+		want = min(want, max(int32(r.Min), 1))
 	}
 	return d.Status.ObservedGeneration >= d.Generation && d.Status.AvailableReplicas >= want && d.Status.UpdatedReplicas >= want
 }
@@ -283,7 +288,12 @@ func (ts taskState) leads(ctx context.Context, l *link) (bool, error) {
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}
-	return s.Spec.Selector[labelTask] == ts.Name, err
+	return ts.selectedBy(s), err
+}
+
+// selectedBy reports whether a Service selects this version.
+func (ts taskState) selectedBy(s *corev1.Service) bool {
+	return s.Spec.Selector[labelTask] == ts.Name || s.Spec.Selector[labelAsked] == ts.Name
 }
 
 // died sets in st how a service ended whose program stopped and is not ready again, and

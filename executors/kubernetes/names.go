@@ -25,6 +25,8 @@ const (
 	labelTask      = "tenon.dev/task"
 	labelState     = "tenon.dev/state"
 	labelEnv       = "tenon.dev/environment"
+	labelAsked     = "tenon.dev/asked"  // the task for which a pod answers: its own pods, and its scaler's
+	labelScaler    = "tenon.dev/scaler" // the task that the pod scales
 	labelQueue     = "kueue.x-k8s.io/queue-name"
 
 	annotationUnit = "tenon.dev/unit"
@@ -108,3 +110,11 @@ func (s Settings) meta(t executors.Task) metav1.ObjectMeta {
 
 // ofTask returns the label that selects the objects of a task.
 func ofTask(t executors.Task) map[string]string { return map[string]string{labelTask: t.Name} }
+
+// answering returns the label of the pods that requests to a task go to.
+func answering(t executors.Task) map[string]string {
+	if t.Unit.Endpoint != nil && toZero(t.Unit.Endpoint) {
+		return map[string]string{labelAsked: t.Name}
+	}
+	return ofTask(t)
+}

@@ -46,11 +46,14 @@ func (s Settings) objects(t executors.Task, image, digest string, fetched int64)
 	if most(e) > 1 {
 		objects = append(objects, s.disruptionBudget(t))
 	}
-	objects = append(objects, s.deployment(t, pod))
-	if e != nil && e.Scale != nil {
+	switch {
+	case e == nil || e.Scale == nil:
+	case followed(e):
+		objects = append(objects, s.scaler(t, image)...)
+	default:
 		objects = append(objects, s.autoscaler(t))
 	}
-	return objects
+	return append(objects, s.deployment(t, pod))
 }
 
 // setOwner makes the ConfigMap of a task, as read from the cluster, the owner of objects. They are then
@@ -77,6 +80,7 @@ func most(e *ir.Endpoint) int {
 }
 
 // initial returns the number of replicas to start with.
+// A new version shows that it can answer, even if later it may have none.
 func initial(e *ir.Endpoint) int {
 	if e == nil {
 		return 1
@@ -159,14 +163,14 @@ func (s Settings) deployment(t executors.Task, pod corev1.PodTemplateSpec) *apps
 }
 
 // service returns the Service of a unit with an endpoint. The selector decides which version receives
-// its requests.
+// its requests. It selects the scaler of a version that may have no pods, too.
 func (s Settings) service(t executors.Task) *corev1.Service {
 	meta := metav1.ObjectMeta{Name: ServiceName(s.owner(), t.Unit.ID), Namespace: s.Namespace, Labels: s.labels(t.Unit), Annotations: s.annotations(t.Unit)}
 	port := int32(t.Unit.Endpoint.Port)
 	return &corev1.Service{
 		TypeMeta: kind("v1", "Service"), ObjectMeta: meta,
 		Spec: corev1.ServiceSpec{
-			Selector: ofTask(t),
+			Selector: answering(t),
 			Ports:    []corev1.ServicePort{{Name: "http", Port: port, TargetPort: intstr.FromInt32(port), Protocol: corev1.ProtocolTCP}},
 		},
 	}
@@ -185,9 +189,10 @@ func (s Settings) disruptionBudget(t executors.Task) *policyv1.PodDisruptionBudg
 	}
 }
 
+// autoscaler returns the cluster's own autoscaler, which follows the use of cores alone.
 func (s Settings) autoscaler(t executors.Task) *autoscalingv2.HorizontalPodAutoscaler {
 	e := t.Unit.Endpoint
-	return &autoscalingv2.HorizontalPodAutoscaler{
+	a := &autoscalingv2.HorizontalPodAutoscaler{
 		TypeMeta: kind("autoscaling/v2", "HorizontalPodAutoscaler"), ObjectMeta: s.meta(t),
 		Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
 			ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: t.Name},
@@ -198,6 +203,12 @@ func (s Settings) autoscaler(t executors.Task) *autoscalingv2.HorizontalPodAutos
 			}}},
 		},
 	}
+	if e.Scale.Idle > 0 {
+		a.Spec.Behavior = &autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleDown: &autoscalingv2.HPAScalingRules{
+			StabilizationWindowSeconds: ptr(int32(seconds(e.Scale.Idle))),
+		}}
+	}
+	return a
 }
 
 // dnsNamespace is where the DNS service of a cluster runs.

@@ -56,6 +56,14 @@ func TestObjects(t *testing.T) {
 		"service_without_endpoint": {closed, ir.Unit{
 			ID: "steps/consume", Kind: ir.Service, Network: ir.NetworkOpen, Timeout: time.Minute, Needs: ir.Resources{MilliCPU: 500},
 		}, nil},
+		"service_that_follows_requests": {plain, ir.Unit{
+			ID: "deployments/api", Kind: ir.Service, Needs: ir.Resources{MilliCPU: 500},
+			Endpoint: &ir.Endpoint{Host: "127.0.0.1", Port: 8443, Ready: "/readyz", Replicas: 1, TLS: true, Management: &ir.Listen{Host: "127.0.0.1", Port: 9090}, Scale: &ir.Scale{Max: 9, CPU: 60, InFlight: 8, Idle: time.Minute}},
+		}, nil},
+		"service_of_no_pods": {plain, ir.Unit{
+			ID: "deployments/api", Kind: ir.Service,
+			Endpoint: &ir.Endpoint{Host: "127.0.0.1", Port: 80, Ready: "/readyz", Scale: &ir.Scale{Max: 1, CPU: 60, InFlight: 8, Idle: time.Minute}},
+		}, nil},
 		"service_with_replicas": {plain, ir.Unit{
 			ID: "deployments/api", Kind: ir.Service, Timeout: time.Minute,
 			Endpoint: &ir.Endpoint{Host: "127.0.0.1", Port: 80, Ready: "/readyz", Replicas: 3},

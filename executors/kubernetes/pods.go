@@ -46,33 +46,15 @@ func (s Settings) pod(t executors.Task, image, digest string, fetched int64) cor
 	u, place := t.Unit, s.placement(t.Unit)
 	c := corev1.Container{
 		Name: container, Image: image, ImagePullPolicy: corev1.PullIfNotPresent,
-		Command:   []string{pod.Program, "run", "--store", s.Store, "--task", digest},
-		Env:       variables(t),
-		Resources: resources(u.Needs, fetched+keptRoom(u)),
-		SecurityContext: &corev1.SecurityContext{
-			AllowPrivilegeEscalation: ptr(false), ReadOnlyRootFilesystem: ptr(true),
-			Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
-		},
+		Command:         []string{pod.Program, "run", "--store", s.Store, "--task", digest},
+		Env:             variables(t),
+		Resources:       resources(u.Needs, fetched+keptRoom(u)),
+		SecurityContext: confined(),
 	}
-	spec := corev1.PodSpec{
-		RestartPolicy:                 corev1.RestartPolicyNever,
-		TerminationGracePeriodSeconds: ptr(seconds(podGrace)),
-		AutomountServiceAccountToken:  ptr(place.Token),
-		EnableServiceLinks:            ptr(false), // they would become variables of the program
-		ServiceAccountName:            place.ServiceAccount,
-		PriorityClassName:             place.PriorityClass,
-		NodeSelector:                  place.NodeSelector,
-		SecurityContext: &corev1.PodSecurityContext{
-			RunAsNonRoot: ptr(true), RunAsUser: ptr(int64(nobody)), RunAsGroup: ptr(int64(nobody)),
-			FSGroup: ptr(int64(nobody)), FSGroupChangePolicy: ptr(corev1.FSGroupChangeOnRootMismatch),
-			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
-		},
-	}
-	for _, x := range place.Tolerations {
-		spec.Tolerations = append(spec.Tolerations, toleration(x))
-	}
-	for _, name := range s.PullSecrets {
-		spec.ImagePullSecrets = append(spec.ImagePullSecrets, corev1.LocalObjectReference{Name: name})
+	spec := s.podSpec(u)
+	spec.AutomountServiceAccountToken, spec.ServiceAccountName = ptr(place.Token), place.ServiceAccount
+	if u.Kind != ir.Service {
+		spec.RestartPolicy = corev1.RestartPolicyNever
 	}
 	if s.StoreSecret != "" {
 		c.EnvFrom = []corev1.EnvFromSource{{Prefix: pod.StoreEnv, SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: s.StoreSecret}}}}
@@ -87,15 +69,46 @@ func (s Settings) pod(t executors.Task, image, digest string, fetched int64) cor
 	}
 	spec.Containers = []corev1.Container{c}
 	return corev1.PodTemplateSpec{
-		ObjectMeta: metav1.ObjectMeta{Labels: merged(s.labels(u), ofTask(t)), Annotations: s.annotations(u)},
+		ObjectMeta: metav1.ObjectMeta{Labels: merged(s.labels(u), ofTask(t), answering(t)), Annotations: s.annotations(u)},
 		Spec:       spec,
+	}
+}
+
+// podSpec returns what all pods of a unit share. They are started again when they end.
+func (s Settings) podSpec(u ir.Unit) corev1.PodSpec {
+	place := s.placement(u)
+	spec := corev1.PodSpec{
+		RestartPolicy:                 corev1.RestartPolicyAlways,
+		TerminationGracePeriodSeconds: ptr(seconds(podGrace)),
+		EnableServiceLinks:            ptr(false), // they would become variables of the program
+		PriorityClassName:             place.PriorityClass,
+		NodeSelector:                  place.NodeSelector,
+		SecurityContext: &corev1.PodSecurityContext{
+			RunAsNonRoot: ptr(true), RunAsUser: ptr(int64(nobody)), RunAsGroup: ptr(int64(nobody)),
+			FSGroup: ptr(int64(nobody)), FSGroupChangePolicy: ptr(corev1.FSGroupChangeOnRootMismatch),
+			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		},
+	}
+	for _, x := range place.Tolerations {
+		spec.Tolerations = append(spec.Tolerations, toleration(x))
+	}
+	for _, name := range s.PullSecrets {
+		spec.ImagePullSecrets = append(spec.ImagePullSecrets, corev1.LocalObjectReference{Name: name})
+	}
+	return spec
+}
+
+// confined is what a container may do: nothing but run.
+func confined() *corev1.SecurityContext {
+	return &corev1.SecurityContext{
+		AllowPrivilegeEscalation: ptr(false), ReadOnlyRootFilesystem: ptr(true),
+		Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 	}
 }
 
 // stayUp adds what a service has and a job has not. tenon-pod, the first process, makes
 // sure that a pod stops without losing requests.
 func stayUp(t executors.Task, spec *corev1.PodSpec, c *corev1.Container) {
-	spec.RestartPolicy = corev1.RestartPolicyAlways
 	if e := t.Unit.Endpoint; e != nil {
 		serve(e, spec, c)
 		c.StartupProbe = &corev1.Probe{ProbeHandler: c.ReadinessProbe.ProbeHandler, PeriodSeconds: c.ReadinessProbe.PeriodSeconds, TimeoutSeconds: c.ReadinessProbe.TimeoutSeconds}

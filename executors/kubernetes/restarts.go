@@ -1,9 +1,15 @@
 package kubernetes
 
 import (
-	corev1 "k8s.io/api/core/v1"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 	"github.com/tenon-ml/tenon/executors/local/lives"
@@ -38,4 +44,38 @@ func startedAgain(pods []*corev1.Pod) string {
 		return life.OfReplicas()
 	}
 	return life.String()
+}
+
+// says is what there is to say about a service that can answer: how many pods it has, if that
+// follows its load, and whether their programs were started again.
+func (ts taskState) says(ctx context.Context, l *link, d *appsv1.Deployment, pods []*corev1.Pod) (string, error) {
+	var all []string
+	if r := ts.Replicas; r != nil {
+		all = append(all, fmt.Sprintf("%d replicas of %d to %d", d.Status.AvailableReplicas, r.Min, r.Max))
+		if r.Scaler {
+			runs, err := l.scalerRuns(ctx, ts)
+			if err != nil {
+				return "", err
+			}
+			if !runs {
+				all = append(all, "their number stays, because the scaler does not run")
+			}
+		}
+	}
+	if again := startedAgain(pods); again != "" {
+		all = append(all, again)
+	}
+	return strings.Join(all, "; "), nil
+}
+
+// scalerRuns reports whether the scaler of a task runs. While requests go to the pods themselves,
+// it need not be ready.
+func (l *link) scalerRuns(ctx context.Context, ts taskState) (bool, error) {
+	var list corev1.PodList
+	if err := l.list(ctx, &list, metav1.ListOptions{LabelSelector: labelScaler + "=" + ts.Name}); err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(list.Items, func(p corev1.Pod) bool {
+		return p.DeletionTimestamp == nil && slices.ContainsFunc(p.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool { return s.State.Running != nil })
+	}), nil
 }

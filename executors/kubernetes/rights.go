@@ -18,6 +18,7 @@ var rights = []struct {
 	{"", "configmaps", []string{"get", "list", "watch", "create", "delete"}}, // with the task states
 	{"", "configmaps/finalizers", []string{"update"}},                        // to delete a ConfigMap only after the objects that it owns
 	{"apps", "deployments", []string{"get", "list", "watch", "create"}},
+	{"apps", "deployments/scale", []string{"get", "patch"}}, // only for scalers, which nobody can give more than they have
 	{"batch", "jobs", []string{"get", "list", "watch", "create"}},
 	{"", "pods", []string{"get", "list", "watch"}},
 	{"", "pods/log", []string{"get"}},
@@ -26,6 +27,9 @@ var rights = []struct {
 	{"discovery.k8s.io", "endpointslices", []string{"list"}}, // to see whether a Service selects the new version
 	{"", "secrets", []string{"create", "patch"}},             // secrets that tenon resolved; it reads none
 	{"autoscaling", "horizontalpodautoscalers", []string{"create", "patch"}},
+	{"", "serviceaccounts", []string{"create", "patch"}}, // those of scalers, as the next two
+	{"rbac.authorization.k8s.io", "roles", []string{"create", "patch"}},
+	{"rbac.authorization.k8s.io", "rolebindings", []string{"create", "patch"}},
 	{"networking.k8s.io", "networkpolicies", []string{"create", "patch"}},
 	{"networking.k8s.io", "ingresses", []string{"get", "create", "patch", "delete"}},
 	{"gateway.networking.k8s.io", "httproutes", []string{"get", "create", "patch", "delete"}},

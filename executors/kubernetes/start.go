@@ -91,7 +91,7 @@ func (e *Executor) make(ctx context.Context, l *link, ts taskState, o object) er
 		if !apierrors.IsAlreadyExists(err) {
 			return err
 		}
-		now := ts.workload()
+		now := o.DeepCopyObject().(object)
 		if err := l.get(ctx, now); err != nil && !apierrors.IsNotFound(err) {
 			return err
 		} else if err == nil && now.GetDeletionTimestamp() == nil && slices.ContainsFunc(now.GetOwnerReferences(), ts.owns) {

@@ -32,9 +32,18 @@ type taskState struct {
 	State   string    `json:"state,omitempty"`   // lineage of the state that records the task
 	Env     string    `json:"env,omitempty"`     // its environment
 	Origin  origin    `json:"origin"`
+	// Replicas is how many pods a service may have, if that follows its load.
+	Replicas *bounds `json:"replicas,omitempty"`
 
 	// The Service that selects this version, and the Ingress or HTTPRoute to it, in JSON. They are not in a handle.
 	toward, exposed string
+}
+
+// bounds are how many pods a service may have.
+type bounds struct {
+	Min    int  `json:"min"`
+	Max    int  `json:"max"`
+	Scaler bool `json:"scaler,omitempty"` // a scaler of Tenon decides, and not the cluster
 }
 
 // An origin is where a task was started. Only there can tenon tell that nobody needs
@@ -56,6 +65,9 @@ func (e *Executor) taskState(t executors.Task, p Place) (taskState, error) {
 	ts := taskState{Place: p, Name: t.Name, Unit: t.Unit.ID, Kind: t.Unit.Kind, State: e.opts.State, Env: e.opts.Env, Dir: t.Dir, Memory: t.Unit.Needs.Memory, Disk: t.Unit.Needs.Disk}
 	if at := t.Unit.Endpoint; at != nil {
 		ts.Port, ts.TLS = at.Port, at.TLS
+		if at.Scale != nil {
+			ts.Replicas = &bounds{at.Replicas, at.Scale.Max, followed(at)}
+		}
 		ts.Service = ServiceName(e.opts.owner(), t.Unit.ID)
 		b, err := json.Marshal(e.settings(ts).service(t))
 		if err != nil {

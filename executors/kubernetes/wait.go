@@ -215,7 +215,7 @@ func (e *Executor) waitForService(ctx context.Context, l *link, ts taskState) (s
 				maps.Copy(known, endsOf(p))
 			}
 		}
-		if ts.Service != "" && available(d) {
+		if ts.Service != "" && ts.available(d) {
 			if err := e.lead(ctx, l, ts); err != nil {
 				return st, err
 			}

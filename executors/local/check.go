@@ -21,8 +21,13 @@ func Check(u ir.Unit) []ir.Fault {
 		fault("needs.disk", "remove needs.disk, or "+cluster,
 			"the disk usage of services is not measured, only that of jobs")
 	}
-	if u.Endpoint != nil && u.Endpoint.Scale != nil {
-		fault("replicas", "use a fixed number of replicas, or "+cluster, "on one machine, the number of replicas cannot follow the load")
+	if e := u.Endpoint; e != nil && e.Scale != nil {
+		switch {
+		case !u.Code.Runtime.Serves():
+			fault("replicas", "use a fixed number of replicas, or "+cluster, "on one machine, only the replicas of serve.#HTTP can follow the load")
+		case e.Replicas == 0 && u.Release != nil:
+			fault("replicas", "set min to 1, or remove release", "a service that divides its requests between versions has to run")
+		}
 	}
 	if u.Needs.Nodes > 1 {
 		fault("needs.nodes", "remove needs.nodes, or "+cluster, "there is one machine")

@@ -55,13 +55,20 @@ func (ts *TaskState) Probe(ctx context.Context, st state.Status, id Ident, conta
 		began = life.Since
 	}
 	ready, why := settled(began, time.Now())
-	if ts.Endpoint != nil {
+	asleep := ts.asleep()
+	switch {
+	case asleep:
+		ready = true
+	case ts.Endpoint != nil:
 		ready, why = answers(ctx, ts.Endpoint, ts.Instance)
 	}
 	if st.Message = why; !ready {
 		return st
 	}
 	var all []string
+	if n := ts.replicas(asleep); n != "" {
+		all = append(all, n)
+	}
 	if again {
 		all = append(all, life.String())
 	}
@@ -76,6 +83,31 @@ func (ts *TaskState) Probe(ctx context.Context, st state.Status, id Ident, conta
 		}
 	}
 	return st
+}
+
+// asleep reports whether the program of a service does not run because nobody asks it. To ask it
+// whether it is ready would start it.
+func (ts *TaskState) asleep() bool {
+	if ts.Endpoint == nil || ts.Endpoint.Scale == nil {
+		return false
+	}
+	_, err := os.Lstat(filepath.Join(ts.Dir, lives.Asleep))
+	return err == nil
+}
+
+// replicas says how many replicas a service has, if that follows its load.
+func (ts *TaskState) replicas(asleep bool) string {
+	e := ts.Endpoint
+	if e == nil || e.Scale == nil {
+		return ""
+	}
+	if asleep {
+		return fmt.Sprintf("0 replicas of 0 to %d: the next request starts it", e.Scale.Max)
+	}
+	if n, ok := lives.ReadCount(filepath.Join(ts.Dir, lives.Count)); ok {
+		return fmt.Sprintf("%d replicas of %d to %d", n, e.Replicas, e.Scale.Max)
+	}
+	return fmt.Sprintf("up to %d requests at once in one process", e.Scale.Max) // the model is none in Python
 }
 
 // settled reports whether a program has stayed up long enough at a point in time. A clock

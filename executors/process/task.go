@@ -26,7 +26,7 @@ type taskState struct {
 	Fault       string `json:"fault,omitempty"`     // why nothing could be started
 }
 
-var taskStates = local.TaskStates[taskState, *taskState]{Executor: Name, File: "process.json", Beside: []string{"exit", "verdict", lives.File, lives.Replicas}}
+var taskStates = local.TaskStates[taskState, *taskState]{Executor: Name, File: "process.json", Beside: []string{"exit", "verdict", lives.File, lives.Replicas, lives.Count, lives.Asleep}}
 
 // session returns the session of the task.
 func (ts taskState) session() local.Session { return local.Session{Ident: ts.Ident, Dir: ts.Dir} }

@@ -63,6 +63,13 @@ func (h *Hander) Set(fd int) {
 	h.socket = fd
 }
 
+// Taken reports whether a process that has taken the socket is still there.
+func (h *Hander) Taken() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.taken()
+}
+
 func (h *Hander) serve() {
 	for {
 		c, _, err := unix.Accept4(h.listener, unix.SOCK_CLOEXEC)
@@ -107,7 +114,7 @@ func (h *Hander) answer(c int) (took bool) {
 	return false
 }
 
-// taken reports whether a process that has taken the socket is still there.
+// taken is [Hander.Taken] for whoever has the lock.
 func (h *Hander) taken() bool {
 	var there []int
 	for _, c := range h.takers {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,6 +18,10 @@ import (
 // gave it hands it out, if there is one. The socket is bound. It listens only if a program that had
 // it before has listened on it.
 const Variable = "TENON_SOCKET"
+
+// Last is set for a program that is started only to answer the connections that wait in the socket
+// of [Variable]: somebody has asked it to end.
+const Last = "TENON_SOCKET_LAST"
 
 // Value is the value of the variable. name may be empty.
 func Value(fd int, name string) string {
@@ -56,6 +61,25 @@ func Listens(fd int) bool {
 	return err == nil && n == 1
 }
 
+// Await waits until a connection is in a socket that listens, and reports whether one is.
+func Await(fd int, most time.Duration) bool {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(most.Milliseconds()))
+	return n > 0 && err == nil
+}
+
+// Waiting reports whether connections may wait in the socket that this program was given.
+func Waiting() bool {
+	fd, _ := given(os.Getenv(Variable))
+	return fd > 2 && Listens(fd)
+}
+
+// given reads the value of the variable. The descriptor is at most 2 if it is none.
+func given(value string) (fd int, name string) {
+	text, name, _ := strings.Cut(value, " ")
+	fd, _ = strconv.Atoi(text) // 0 if it is no number
+	return fd, name
+}
+
 // Given returns the socket that this program was given, if it is bound to an address, and the name at
 // which it is handed out. Programs that this one starts are not given it.
 func Given(at netip.AddrPort) (fd int, name string, ok bool) {
@@ -64,9 +88,7 @@ func Given(at netip.AddrPort) (fd int, name string, ok bool) {
 		return -1, "", false
 	}
 	_ = os.Unsetenv(Variable)
-	text, name, _ = strings.Cut(text, " ")
-	fd, err := strconv.Atoi(text)
-	if err != nil || fd <= 2 {
+	if fd, name = given(text); fd <= 2 {
 		return -1, "", false
 	}
 	unix.CloseOnExec(fd)

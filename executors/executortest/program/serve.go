@@ -18,18 +18,32 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tenon-ml/tenon/internal/replicas"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
+
+// Incubation is for how long a service that was asked to sicken says that it is not ready, while it still answers. It
+// fails requests for as long again, and is well after that.
+const Incubation = 12 * time.Second
 
 // serve is a service that keeps the contract: it takes over the port, says who
 // it is, and on SIGTERM finishes what it has begun. With "never" it is never
 // ready.
 func serve(s *step.Step, ready string) error {
 	began := time.Now()
+	var sick atomic.Int64 // since when, in nanoseconds after began
+	ill := func() time.Duration {
+		since := time.Duration(sick.Load())
+		if since == 0 || time.Since(began)-since > 2*Incubation {
+			return 0
+		}
+		return time.Since(began) - since
+	}
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /sicken", func(http.ResponseWriter, *http.Request) { sick.Store(int64(time.Since(began))) })
 	mux.HandleFunc("GET "+s.Endpoint.Ready, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set(InstanceHeader, s.Instance)
-		if ready == "never" || time.Since(began) < duration(ready) {
+		if ready == "never" || time.Since(began) < duration(ready) || ill() > 0 {
 			http.Error(w, "not yet", http.StatusServiceUnavailable)
 		}
 	})
@@ -49,8 +63,18 @@ func serve(s *step.Step, ready string) error {
 		}
 	})
 	mux.HandleFunc("GET /die", func(http.ResponseWriter, *http.Request) { os.Exit(7) })
-	mux.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) {
-		time.Sleep(2 * time.Millisecond)
+	var load replicas.Load
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, "%s{deployment=\"it\"} %v\n", replicas.InFlightMetric, load.Seconds())
+	})
+	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
+		load.Begin()
+		defer load.End()
+		time.Sleep(max(duration(r.FormValue("takes")), 2*time.Millisecond))
+		if ill() > Incubation {
+			http.Error(w, "it is sick", http.StatusInternalServerError)
+			return
+		}
 		fmt.Fprint(w, s.Instance)
 	})
 	l, err := inherit(s.Endpoint.Port)

@@ -43,6 +43,10 @@ const (
 	NotStarted     = "its program has not started yet"
 )
 
+// ScaleCommand is the command of the [Program] that makes the replicas of a service follow its
+// load. Its argument is a scaler.Config in JSON.
+const ScaleCommand = "scale"
+
 // MaxLog is how many bytes of a program's output the store keeps: the last ones. It
 // needs twice that much space below Work.
 const MaxLog = 64 << 20

@@ -30,6 +30,8 @@ const (
 const (
 	File     = "notes/lives"    // by tenon-run: of the program of a service
 	Replicas = "notes/replicas" // by that program: of its replicas, all together; the first start of each does not count
+	Count    = "notes/count"    // by that program: how many replicas there are, if that follows the load
+	Asleep   = "notes/asleep"   // by tenon-run: it is there while the program need not run
 )
 
 // Lives are the lives of a program until now.
@@ -98,24 +100,39 @@ func (l Lives) Write(path string) error {
 
 // Read reads what was written. Until a program is started again there is nothing.
 func Read(path string) (l Lives, ok bool) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return l, false
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return l, false
-	}
-	b, err := io.ReadAll(io.LimitReader(f, 200))
-	line, whole := strings.CutSuffix(string(b), "\n")
+	line, whole := readLine(path)
 	starts, rest, _ := strings.Cut(line, " ")
 	since, why, _ := strings.Cut(rest, " ")
 	n, err1 := strconv.Atoi(starts)
 	at, err2 := strconv.ParseInt(since, 10, 64)
-	if err != nil || !whole || err1 != nil || err2 != nil || n < 2 || strings.ContainsFunc(why, func(c rune) bool { return c < ' ' || c > '~' }) {
+	if !whole || err1 != nil || err2 != nil || n < 2 || strings.ContainsFunc(why, func(c rune) bool { return c < ' ' || c > '~' }) {
 		return l, false
 	}
 	return Lives{Starts: n, Since: time.Unix(0, at), Why: why}, true
+}
+
+// ReadCount reads how many replicas there are, if their program has noted that.
+func ReadCount(path string) (n int, ok bool) {
+	line, whole := readLine(path)
+	n, err := strconv.Atoi(line)
+	return n, whole && err == nil && n > 0
+}
+
+// readLine reads a file of one short line. A program in a container could have put anything there.
+func readLine(path string) (line string, whole bool) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return "", false
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return "", false
+	}
+	b, err := io.ReadAll(io.LimitReader(f, 200))
+	if err != nil {
+		return "", false
+	}
+	return strings.CutSuffix(string(b), "\n")
 }
 
 // OfReplicas says how often a service started one of its replicas again, and why.

@@ -174,6 +174,7 @@ def service(
     program="python",
     unit="deployments/api",
     lives="",
+    scale=None,
     **params,
 ):
     """A running service: its process and its address, once it is ready."""
@@ -181,6 +182,8 @@ def service(
     if program == "worker":
         inputs = inputs | {"model": for_workers(inputs["model"])}
     endpoint = {"host": "127.0.0.1", "port": port, "ready": "/readyz", "replicas": replicas}
+    if scale:
+        endpoint["scale"] = scale
     doc = lab.build(
         "serve.http",
         params=params,

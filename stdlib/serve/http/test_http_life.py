@@ -124,6 +124,44 @@ def test_workers_take_no_part_in_sigterm_while_the_plane_drains(lab, served):
         assert process.wait(20) == 0
 
 
+def test_workers_follow_requests_in_flight(lab, served, tmp_path):
+    """64 clients ask. There are more workers soon, and one again when nobody asks; no request is lost."""
+    scale = {"max": 3, "cpu": 70, "in_flight": 8, "idle_ns": 2_000_000_000}
+    note = tmp_path / "count"
+    stop = threading.Event()
+    failed, answered = [], [0]
+
+    def ask(url):
+        client = httpx.Client(timeout=60)
+        while not stop.is_set():
+            try:
+                answer = client.post(f"{url}/predict", json={"instances": [INSTANCE]})
+                answered[0] += 1
+                if answer.status_code != 200:
+                    failed.append(answer.text)
+            except Exception as e:
+                failed.append(repr(e))
+
+    def becomes(n):
+        deadline = time.monotonic() + 240
+        while (len(children(process)), note.read_text()) != (n, f"{n}\n"):
+            assert time.monotonic() < deadline, (children(process), note.read_text())
+            time.sleep(0.1)
+
+    inputs, lives = {"model": served["late"]}, str(tmp_path / "replicas")
+    with service(lab, inputs, program="worker", scale=scale, lives=lives) as (process, url):
+        becomes(1)
+        with ThreadPoolExecutor(64) as clients:
+            for _ in range(64):
+                clients.submit(ask, url)
+            becomes(3)
+            stop.set()
+        becomes(1)
+        assert predict(url, INSTANCE).status_code == 200
+    assert failed == []
+    assert answered[0] > 64
+
+
 def test_no_request_is_lost_when_workers_are_killed(lab, served):
     """64 clients ask while, every second, one of the workers is killed."""
     stop = threading.Event()

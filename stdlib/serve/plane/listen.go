@@ -1,13 +1,17 @@
 package plane
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,9 +22,11 @@ import (
 // Other processes may bind the same port, so that a new version can start beside this one.
 type socket struct {
 	file   *os.File
-	handed string // name at which it is handed out; "" if only this process has it
+	handed string // name at which it is handed out; "" if at none
 	host   string
 	port   int
+	given  bool          // tenon-run has it as well, and starts this program again when a connection waits in it
+	rest   time.Duration // without requests, after which the program leaves it; 0 is never
 }
 
 // bind binds a port. It fails if a program that does not share the port has it.
@@ -33,25 +39,29 @@ func bind(host string, port int) (*socket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %s: %w", where, err)
 	}
-	file, handed, err := bound(addr)
-	if err != nil {
-		return nil, fmt.Errorf("cannot listen on %s: %w", where, err)
-	}
-	return &socket{file, handed, host, port}, nil
-}
-
-// bound returns a socket with an address: the one that this program was given by tenon-run, which
-// has it as well and hands it out at a name, or one of its own.
-func bound(addr *net.TCPAddr) (file *os.File, handed string, err error) {
 	at := addr.AddrPort()
-	fd, handed, ok := sharedport.Given(at)
-	if !ok {
+	fd, handed, given := sharedport.Given(at)
+	if !given {
 		handed = ""
 		if fd, err = sharedport.Bind(at); err != nil {
-			return nil, "", err
+			return nil, fmt.Errorf("cannot listen on %s: %w", where, err)
 		}
 	}
-	return os.NewFile(uintptr(fd), "socket"), handed, nil
+	return &socket{file: os.NewFile(uintptr(fd), "socket"), handed: handed, host: host, port: port, given: given}, nil
+}
+
+// serving returns a context that ends when the service is asked to end. Connections that wait in
+// its socket are answered first, also if that happens while the service loads, which would
+// otherwise end it at once.
+func serving(ctx context.Context) (context.Context, context.CancelFunc) {
+	if !sharedport.Waiting() {
+		return context.WithCancel(ctx)
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	if os.Getenv(sharedport.Last) != "" {
+		stop()
+	}
+	return ctx, stop
 }
 
 // backlog is how many connections the kernel completes before they are accepted.
@@ -67,13 +77,18 @@ func (s *socket) listen(most int) (*listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &listener{TCPListener: l.(*net.TCPListener), handed: s.handed, slots: make(chan struct{}, most), late: make(chan net.Conn), stopped: make(chan struct{}), closed: make(chan struct{})}, nil
+	rest := s.rest
+	if !s.given {
+		rest = 0 // nobody would start it again
+	}
+	return &listener{TCPListener: l.(*net.TCPListener), handed: s.handed, rest: rest, slots: make(chan struct{}, most), late: make(chan net.Conn), stopped: make(chan struct{}), closed: make(chan struct{})}, nil
 }
 
 // A listener accepts a limited number of connections at a time. Others wait in the kernel.
 type listener struct {
 	*net.TCPListener
 	handed  string
+	rest    time.Duration // of its socket
 	slots   chan struct{}
 	late    chan net.Conn // accepted by stop
 	stopped chan struct{}
@@ -158,6 +173,39 @@ func (l *listener) stop() error {
 		}
 	}
 	return err
+}
+
+// leave lets new connections wait until this program is started again. Close has to follow.
+func (l *listener) leave() error {
+	close(l.stopped)
+	return l.TCPListener.Close()
+}
+
+// rested returns a channel that is closed once nobody has asked anything for a while. It is nil if
+// the service does not rest.
+func (p *Plane) rested(ctx context.Context, after time.Duration) <-chan struct{} {
+	if after == 0 {
+		return nil
+	}
+	idle := make(chan struct{})
+	go func() {
+		tick := time.NewTicker(min(after/4+time.Millisecond, time.Second))
+		defer tick.Stop()
+		for last, sum := time.Now(), p.load.Seconds(); ; {
+			select {
+			case <-ctx.Done():
+				return
+			case now := <-tick.C:
+				if s := p.load.Seconds(); s != sum || !p.load.Idle() {
+					last, sum = now, s
+				} else if now.Sub(last) >= after {
+					close(idle)
+					return
+				}
+			}
+		}
+	}()
+	return idle
 }
 
 // A connection frees its slot when it is closed.

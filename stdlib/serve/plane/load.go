@@ -23,8 +23,10 @@ import (
 type loader struct {
 	step   *step.Step
 	python []string
-	atOnce int
+	atOnce int // requests that are computed at the same time, at most
+	first  int // processes of Python, or requests, to begin with
 	*process
+	follow *following // nil for a fixed number of replicas
 	models map[string]*model.Model
 	pools  map[string]*sharedWorkers
 }
@@ -37,7 +39,12 @@ type sharedWorkers struct {
 func newLoader(s *step.Step, python []string) *loader {
 	l := &loader{step: s, python: python, process: new(process), models: map[string]*model.Model{}, pools: map[string]*sharedWorkers{}}
 	if s.Endpoint != nil {
-		l.atOnce = max(s.Endpoint.Replicas, 1)
+		l.first = max(s.Endpoint.Replicas, 1)
+		l.atOnce = l.first
+		if s.Endpoint.Scale != nil {
+			l.atOnce = s.Endpoint.Scale.Max
+			l.follow = newFollowing(s, l.process)
+		}
 	}
 	return l
 }
@@ -109,10 +116,11 @@ func (l *loader) workers(s *step.Step, given params, restarts *starts) (*sharedW
 		w.users.Add(1)
 		return w, nil
 	}
-	pool, err := startWorkers(s, given.Python, python, l.atOnce, restarts)
+	pool, err := startWorkers(s, given.Python, python, l.first, restarts)
 	if err != nil {
 		return nil, err
 	}
+	l.follow.add(pool.Pool)
 	w := &sharedWorkers{workers: pool}
 	w.users.Add(1)
 	l.pools[key] = w
@@ -149,8 +157,11 @@ func (l *loader) load(ctx context.Context, s *step.Step, given params, m *model.
 		x.ends = append(x.ends, unwatch)
 	}
 	if given.Request != nil {
-		if c.functions, err = startFunctions(s, given.Request.Calls, given.Python, l.pythonOf(s), l.atOnce, restarts); err != nil {
+		if c.functions, err = startFunctions(s, given.Request.Calls, given.Python, l.pythonOf(s), l.first, restarts); err != nil {
 			return nil, err
+		}
+		for _, f := range c.functions.all {
+			l.follow.add(f.Pool)
 		}
 		x.ends = append(x.ends, c.functions.Close)
 		within, cancel := c.functions.watch(ctx) // that the tables are in use ends with it, too

@@ -29,6 +29,7 @@ type metrics struct {
 	classNames  []string
 	values      *histogram // probabilities, or predicted numbers
 
+	process *process
 	info    [][2]string
 	created time.Time
 	report  map[string]float64
@@ -83,7 +84,7 @@ var (
 )
 
 func newMetrics(p *Plane) *metrics {
-	m := &metrics{labels: p.Labels, paths: map[string]int{}, buckets: p.Buckets, created: p.Created, report: p.Report, more: p.more, edge: p.edgeText, workers: p.workers, python: p.functions}
+	m := &metrics{process: p.process, labels: p.Labels, paths: map[string]int{}, buckets: p.Buckets, created: p.Created, report: p.Report, more: p.more, edge: p.edgeText, workers: p.workers, python: p.functions}
 	if len(m.buckets) == 0 {
 		m.buckets = defaultBuckets
 	}
@@ -167,7 +168,7 @@ type sample struct {
 // text is what Prometheus reads.
 func (m *metrics) text() []byte {
 	w := &metricText{all: m.labels}
-	w.process()
+	m.process.describe(w)
 	m.write(w)
 	return w.bytes()
 }

@@ -3,12 +3,15 @@ package plane
 import (
 	"net/http"
 	"sync/atomic"
+
+	"github.com/tenon-ml/tenon/internal/replicas"
 )
 
 // A process is what all versions of a service in one process share: their limits, and whether they
 // answer at all.
 type process struct {
 	draining   atomic.Bool
+	load       replicas.Load // requests, without those about health and metrics
 	waiting    atomic.Int64  // requests that wait to be computed
 	bodies     atomic.Int64  // memory of all bodies, in bytes
 	mostBodies int64         // the limit of bodies
@@ -36,6 +39,12 @@ func (p *Plane) join() {
 	default:
 		p.slots = p.computing
 	}
+}
+
+// describe adds the metrics of the process.
+func (c *process) describe(w *metricText) {
+	w.process()
+	w.metric(replicas.InFlightMetric, "counter", "How long all requests were in flight, together", sample{"", nil, c.load.Seconds()})
 }
 
 // unready says why the service is not ready, or nothing if it is.

@@ -134,6 +134,8 @@ func serve(ctx context.Context, s *step.Step, given params, python []string) err
 	if s.Route != "" {
 		return l.serveVersions(ctx, given)
 	}
+	serving, stop := serving(ctx)
+	defer stop()
 	m, err := l.model(s) // before the port is bound
 	if err != nil {
 		return err
@@ -142,23 +144,27 @@ func serve(ctx context.Context, s *step.Step, given params, python []string) err
 	if err != nil {
 		return err
 	}
+	if e := s.Endpoint; e.Scale != nil && e.Replicas == 0 {
+		sock.rest = e.Scale.Idle
+	}
 	x, err := l.load(ctx, s, given, m)
 	if err != nil {
 		return err
 	}
 	defer x.stop()
+	go l.follow.run(serving)
 	if x.workers != nil {
 		var unwatch context.CancelFunc
-		ctx, unwatch = x.workers.watch(ctx)
+		serving, unwatch = x.workers.watch(serving)
 		defer unwatch()
 	}
 	if x.functions != nil {
 		var unwatch context.CancelFunc
-		ctx, unwatch = x.functions.watch(ctx)
+		serving, unwatch = x.functions.watch(serving)
 		defer unwatch()
 	}
 	what := fmt.Sprintf("%s version %d", x.About.Name, x.About.Version)
-	return errors.Join(sock.answer(ctx, given, x.Plane, what), x.workers.fault(), x.functions.fault())
+	return errors.Join(sock.answer(serving, given, x.Plane, what), x.workers.fault(), x.functions.fault())
 }
 
 // answer serves until ctx ends.
@@ -318,13 +324,17 @@ func (p *Plane) serve(ctx context.Context, l *listener, drain time.Duration) err
 		return err
 	}
 	go func() { ended <- p.serveOn(server, l) }()
+	leave := l.stop
 	select {
 	case err := <-ended:
 		return err
+	case <-p.rested(ctx, l.rest):
+		p.Log("asleep: the next connection starts it again")
+		leave = l.leave
 	case <-ctx.Done():
 	}
 	p.Drain()
-	if err := l.stop(); err != nil {
+	if err := leave(); err != nil {
 		p.Log("note: connections that wait may be lost: " + err.Error())
 	}
 	p.stopManagement()

@@ -322,7 +322,11 @@ func (p *Plane) route(x *work, r *http.Request) {
 	case r.Method != to.method:
 		w.Header().Set("Allow", to.method)
 		detail(w, http.StatusMethodNotAllowed, "Method Not Allowed")
+	case to.access.Health || r.URL.Path == "/metrics":
+		to.answer(x, r)
 	default:
+		p.load.Begin()
+		defer p.load.End()
 		to.answer(x, r)
 	}
 }

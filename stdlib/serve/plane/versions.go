@@ -344,7 +344,7 @@ func (v *versions) follow(ctx context.Context, path string) {
 func (v *versions) text() []byte {
 	s := v.routing.Load()
 	w := &metricText{all: v.labels}
-	w.process()
+	v.process.describe(w)
 	var weights, dropped []sample
 	for i, x := range s.versions {
 		labels := [][2]string{{"version", x.name}}

@@ -36,6 +36,7 @@ func (l *loader) serveVersions(ctx context.Context, given params) error {
 		return fmt.Errorf("the route: %w", err)
 	}
 	v.watch(ctx)
+	go l.follow.run(ctx)
 	go v.follow(ctx, s.Route)
 	l.models, l.pools = nil, nil // so that a version that is removed frees its own
 	idle, err := edge.Open(ctx, edge.Declared{}, edge.Options{Instance: s.Instance, Log: logLine})

@@ -55,6 +55,9 @@ type Pool struct {
 	closed  chan struct{} // Close was called
 	running sync.WaitGroup
 	alive   atomic.Int64 // processes that can predict
+	kept    int          // processes that are started again when they end
+	target  int          // processes that there are to be
+	spoilt  time.Time    // when one more could not be started
 	others  atomic.Pointer[func() bool]
 }
 
@@ -72,6 +75,7 @@ var ErrTimeout = errors.New("the model did not answer in time")
 func Start(o Options) (*Pool, error) {
 	p := &Pool{Options: o, positive: -1, failed: make(chan struct{}), closed: make(chan struct{})}
 	p.changed.L = &p.mu
+	p.kept, p.target = o.Processes, o.Processes
 	if _, err := newEncoder(o.Signature.Input); err != nil {
 		return nil, err
 	}
@@ -192,7 +196,7 @@ func (p *Pool) keep(ready chan<- about) error {
 			}
 			p.alive.Add(1)
 			did = p.work(w)
-			if p.alive.Add(-1) == 0 {
+			if !w.retired && p.alive.Add(-1) == 0 {
 				p.giveAway()
 			}
 		}
@@ -200,7 +204,7 @@ func (p *Pool) keep(ready chan<- about) error {
 			return err
 		}
 		w.end() // by itself, if it can: its status says why
-		if p.isOver() {
+		if w.retired || p.isOver() {
 			return nil
 		}
 		if err != nil {

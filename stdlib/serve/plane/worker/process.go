@@ -20,6 +20,7 @@ type process struct {
 	pid      int           // also of its group
 	gone     chan struct{} // closed once it has ended
 	status   int           // valid after gone: a status above 128 stands for a signal
+	retired  bool          // there are to be fewer processes
 	said     *words
 	encoder  *encoder
 	buffer   []byte // for answers

@@ -61,6 +61,13 @@ func (p *Pool) take(w *process) []*job {
 		if p.closing || p.err != nil {
 			return nil
 		}
+		// Those that are still starting cannot predict yet, so they do not count.
+		if p.kept > p.target && int(p.alive.Load()) > p.target {
+			p.kept--
+			p.alive.Add(-1)
+			w.retired = true
+			return nil
+		}
 		p.changed.Wait()
 	}
 	batch := []*job{first}
