@@ -2,6 +2,7 @@ package compiler
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -13,11 +14,13 @@ func (c *checker) checkEdge(e *entity, k *edge) {
 	x := &edgeCheck{c, e, k}
 	auth, hasAuth := e.fields.at(k.Auth).(object)
 	limits, hasLimits := e.fields.at(k.Limits).(object)
-	certificates := present(e.fields, k.TLS+".client_ca")
-	x.releases()
+	certificates := present(e.fields, k.clientCA())
 	if k.fetches(e.fields) && e.fields.get("network") == false {
 		x.refuse(fmt.Sprintf("%s must not use the network, but the keys of its tokens are fetched over it", e),
 			fmt.Sprintf("remove network: false, or name a file with the keys: %s: jwt: jwks", k.Auth), x.label("", k.Auth, "jwt"), x.label("forbidden here", "network"))
+	}
+	if e.fields.has(k.TLS) {
+		x.certificate()
 	}
 	if hasAuth {
 		x.auth(auth, certificates)
@@ -26,6 +29,19 @@ func (c *checker) checkEdge(e *entity, k *edge) {
 		x.limits(limits, auth, hasAuth, certificates)
 	}
 }
+
+// secrets returns the names of those that the edge reads.
+func (k *edge) secrets(all secretFields) (names []string) {
+	for _, name := range slices.Sorted(maps.Keys(all.byName)) {
+		if field, _, _ := strings.Cut(all.byName[name], "."); slices.Contains(k.All(), field) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// clientCA is the field with which every client needs a certificate.
+func (k *edge) clientCA() string { return k.TLS + ".client_ca" }
 
 // fetches reports whether the keys of tokens come from a URL.
 func (k *edge) fetches(fields object) bool {
@@ -45,28 +61,24 @@ func (x *edgeCheck) refuse(message, hint string, spans ...diag.Span) {
 	x.fail(x.e, diag.Diagnostic{Message: message, Hint: hint, Spans: spans})
 }
 
+// certificate refuses TLS with none, or with two.
+func (x *edgeCheck) certificate() {
+	o, _ := x.e.fields.at(x.k.TLS).(object)
+	switch files := o.only("cert", "key"); {
+	case o.has("acme") && len(files) > 0:
+		x.refuse(fmt.Sprintf("%s has two certificates: one by acme, and one in a file", x.e), "remove acme, or cert and key",
+			x.label("", x.k.TLS, "acme"), x.label("", x.k.TLS, files[0].name))
+	case !o.has("acme") && len(files) == 1:
+		missing := map[string]string{"cert": "key", "key": "cert"}[files[0].name]
+		x.refuse(fmt.Sprintf("%s of %s has no %s", x.k.TLS, x.e, missing), "add "+missing, x.label("", x.k.TLS, files[0].name))
+	case !o.has("acme") && len(files) == 0:
+		x.refuse(fmt.Sprintf("%s of %s has no certificate", x.k.TLS, x.e), "add cert and key, or acme: domains", x.label("", x.k.TLS))
+	}
+}
+
 // label is the place of the name of a field.
 func (x *edgeCheck) label(text, field string, more ...string) diag.Span {
 	return x.sys.Label(text, append(x.e.pathOf(field), more...)...)
-}
-
-// releases refuses what a process with two versions does not do.
-func (x *edgeCheck) releases() {
-	k, e := x.k, x.e
-	for i := range e.component.stages {
-		release := e.component.stages[i].Release
-		if release == "" || !e.fields.has(release) {
-			continue
-		}
-		for _, field := range []string{k.TLS, k.Auth, k.Limits, k.CORS, k.Management, k.Audit} {
-			if field != "" && e.fields.has(field) {
-				x.refuse(fmt.Sprintf("%s has both %s and %s: a process with two versions has no %[3]s", e, release, field),
-					fmt.Sprintf("remove %s, so that a new version replaces the current one at once, or remove %s", release, field),
-					x.label("", field), x.label("two versions share a process", release))
-				return
-			}
-		}
-	}
 }
 
 func (x *edgeCheck) auth(auth object, certificates bool) {

@@ -75,7 +75,7 @@ func (k *component) named() []namedField {
 		all = append(all, inField([]string{s.Request, s.Lookup, s.Returns, s.History, s.Events, s.Engine}, "serves")...)
 	}
 	if k.Edge != nil {
-		all = append(all, inField(append([]string{k.Edge.TLS, k.Edge.Auth, k.Edge.Limits, k.Edge.CORS, k.Edge.Management, k.Edge.Audit}, slices.Sorted(maps.Values(k.Edge.Scopes))...), "edge")...)
+		all = append(all, inField(append(k.Edge.All(), slices.Sorted(maps.Values(k.Edge.Scopes))...), "edge")...)
 	}
 	return append(all, inField(k.Limits, "limits")...)
 }

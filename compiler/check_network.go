@@ -46,6 +46,11 @@ func (c *checker) checkNetwork(e *entity) {
 	c.fail(e, d)
 }
 
+// reaches reports whether an entity names something that the stage reaches over the network.
+func (s *stage) reaches(e *entity) bool {
+	return slices.ContainsFunc(s.Reaches, func(field string) bool { return placeOf(e.fields, field) != "" })
+}
+
 // paths returns the paths in an object that a pattern with "*" for any name matches.
 func paths(o object, before, pattern []string) (all [][]string) {
 	for _, f := range o {

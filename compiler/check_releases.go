@@ -36,6 +36,9 @@ func (c *lowerer) releaseOf(e *entity, s *stage, u *ir.Unit) *ir.Release {
 			}
 		}
 	}
+	if k := e.component.Edge; k != nil {
+		r.Edge = ir.Edge{Params: k.All(), Identifies: []string{k.Auth, k.clientCA()}, Secrets: k.secrets(s.Secrets)}
+	}
 	c.checkRelease(e, s, r, o, u)
 	return r
 }

@@ -367,6 +367,10 @@ func (c *checker) checkExecutor(units []ir.Unit, t ir.Target) {
 				continue
 			}
 			said[key] = true
+			if f.Note {
+				c.warn(of, fmt.Sprintf("%s of %s: %s", f.Field, of, f.Message), f.Hint, strings.Split(f.Field, ".")...)
+				continue
+			}
 			c.fault(diag.Diagnostic{
 				Message: fmt.Sprintf("the executor %q does not support %s of %s: %s", t.Executor, f.Field, of, f.Message),
 				Spans:   []diag.Span{c.sys.Label("", of.path(strings.Split(f.Field, ".")...)...)},

@@ -70,14 +70,8 @@ type serves struct {
 }
 
 type edge struct {
-	TLS    string `json:"tls"`
-	Auth   string `json:"auth"`
-	Limits string `json:"limits"`
-	CORS   string `json:"cors"`
-	Audit  string `json:"audit"`
-	// Management is the field with a port on which metrics and documents are.
-	Management string            `json:"management"`
-	Scopes     map[string]string `json:"scopes"`
+	ir.EdgeFields
+	Scopes map[string]string `json:"scopes"`
 }
 
 type predicts struct {

@@ -30,6 +30,9 @@ func (c *lowerer) declared(units []ir.Unit) []ir.Entity {
 
 func (c *lowerer) declare(e *entity, params map[string]json.RawMessage) ir.Entity {
 	d := ir.Entity{ID: e.id(), Component: e.component.name, Pos: c.posOf(e.path()...), Limits: e.component.Limits, Known: c.known[e.id()], Trusted: c.trusted[e.id()], Warnings: c.warnings[e.id()], Query: e.component.SQL}
+	if k := e.component.Edge; k != nil {
+		d.Edge = &k.EdgeFields
+	}
 	fields := e.fields.without("name").without("component")
 	places := map[string]string{}
 	for _, port := range e.outNames {

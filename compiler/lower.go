@@ -105,7 +105,7 @@ func (c *lowerer) lowerStage(e *entity, s *stage, w work) ir.Unit {
 	}
 	u.Secrets = secretsOf(w.fields, r.Secrets)
 	u.Network = cmp.Or(u.Network, ir.Network(r.Network))
-	if r.Request && e.contract.reachesStores() {
+	if r.Request && e.contract.reachesStores() || r.reaches(e) {
 		u.Network = cmp.Or(u.Network, ir.NetworkOpen)
 	}
 	u.Inputs = c.stageInputs(e, s)
@@ -121,8 +121,13 @@ func (c *lowerer) lowerStage(e *entity, s *stage, w work) ir.Unit {
 	u.Release = c.releaseOf(e, s, &u)
 	if s.Endpoint != nil {
 		u.Endpoint = endpointOf(e.fields, s.Endpoint)
-		if k := e.component.Edge; k != nil && k.fetches(e.fields) {
-			u.Network = cmp.Or(u.Network, ir.NetworkOpen)
+		if k := e.component.Edge; k != nil {
+			if k.fetches(e.fields) {
+				u.Network = cmp.Or(u.Network, ir.NetworkOpen)
+			}
+			if limits, _ := e.fields.at(k.Limits).(object); len(limits.only("rate", "concurrency", "callers")) > 0 {
+				u.Endpoint.Counts = k.Limits
+			}
 		}
 	}
 	return u

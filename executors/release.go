@@ -213,6 +213,9 @@ func (c *call) released(ctx context.Context, t *Task) error {
 			return errors.New("its executor runs one version of a service at a time: remove release")
 		}
 		t.Version = c.n.route.Challenger().Name
+		if err := planner.Unprotected(c.n.route.Champion().Unit, u); err != nil {
+			return err
+		}
 		champion, err := c.beside(ctx, t, c.n.route.Champion())
 		if err != nil {
 			return fmt.Errorf("run it beside %s: %w: remove release to replace that version at once", c.n.route.Champion().Name, err)
@@ -260,6 +263,9 @@ func (c *call) beside(ctx context.Context, host *Task, v *state.RouteVersion) (T
 	if t.Inputs, err = c.recordedPorts(ctx, &u, run.Inputs); err != nil {
 		return t, err
 	}
+	u.Secrets = slices.DeleteFunc(slices.Clone(u.Secrets), func(s ir.Secret) bool {
+		return slices.Contains(host.Unit.Release.Edge.Secrets, s.Name) // the edge is that of the challenger
+	})
 	env, err := c.env(&u)
 	if err != nil {
 		return t, err

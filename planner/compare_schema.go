@@ -214,6 +214,7 @@ func (c *comparer) contracts(changes []EntityChange) {
 		}
 		before := len(change.Fields)
 		c.judge(old, now, change.Fields)
+		c.judgeEdge(old, now, change.Fields)
 		for _, p := range c.ports(old, now) {
 			for _, d := range diffSchemas(p.before, p.after) {
 				field := p.name

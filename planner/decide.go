@@ -243,13 +243,19 @@ func (m *maker) serviceOrRecord(item *Item, l *look) (err error) {
 	case same && len(l.unknown) == 0:
 		item.Action = None
 	case same:
-		item.Action, item.Unless, item.Reasons = Update, true, append(m.changingInputs(l), m.steps(l)...)
+		var steps []Reason
+		steps, err = m.steps(l)
+		item.Action, item.Unless, item.Reasons = Update, true, append(m.changingInputs(l), steps...)
 	case l.current.Key == l.key && len(l.unknown) == 0 && len(l.fault) > 0:
 		item.Action, item.Reasons = m.again(l), l.fault
 	default:
 		item.Action = Update
-		item.Reasons, err = m.why(l)
-		item.Reasons = append(append(item.Reasons, given...), m.steps(l)...)
+		if item.Reasons, err = m.why(l); err != nil {
+			return err
+		}
+		var steps []Reason
+		steps, err = m.steps(l)
+		item.Reasons = append(append(item.Reasons, given...), steps...)
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -21,8 +22,9 @@ func (m *maker) releasing(item *Item, l *look) (bool, error) {
 	case known && r.Rejected.Key == l.key:
 		return true, m.staysRejected(item, l)
 	case !known && m.dead(l) == nil: // it may turn out to be the rejected version
-		item.Action, item.Unless, item.Reasons = Update, true, append(m.changingInputs(l), m.steps(l)...)
-		return true, nil
+		steps, err := m.steps(l)
+		item.Action, item.Unless, item.Reasons = Update, true, append(m.changingInputs(l), steps...)
+		return true, err
 	}
 	if !r.Releasing() || !known {
 		return false, nil
@@ -83,15 +85,81 @@ func (m *maker) staysRejected(item *Item, l *look) error {
 }
 
 // steps says how a new version of a service is released, if it is.
-func (m *maker) steps(l *look) []Reason {
+func (m *maker) steps(l *look) ([]Reason, error) {
 	if m.recalls || l.current == nil || l.current.Handle == nil || l.u.Release == nil || l.current.Key == l.key && len(l.unknown) == 0 {
+		return nil, nil
+	}
+	var out []Reason
+	champion := (*ir.Unit)(nil)
+	if r := l.current.Route; r.Releasing() {
+		out = append(out, Reason{What: fmt.Sprintf("%s ends, %s stays the champion", r.Challenger().Name, r.Champion().Name)})
+		champion = r.Champion().Unit
+	}
+	out = append(out, Reason{What: "released in steps", After: describeRelease(*l.u.Release)})
+	if champion == nil {
+		var err error
+		if champion, err = m.applied(l.u.ID); err != nil {
+			return nil, err
+		}
+	}
+	if champion == nil {
+		return out, nil
+	}
+	if changed := edgeChanges(champion, l.u); len(changed) > 0 {
+		out = append(out, Reason{What: "holds for both versions from the first step on", After: strings.Join(changed, ", ")})
+	}
+	return out, Unprotected(champion, l.u)
+}
+
+// edgeChanges lists the parameters of the edge in which two versions differ.
+func edgeChanges(champion, challenger *ir.Unit) (names []string) {
+	old, now := fieldsIn(champion.Params), fieldsIn(challenger.Params)
+	for _, name := range challenger.Release.Edge.Params {
+		if compact(lookup(old, name)) != compact(lookup(now, name)) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Unprotected refuses a release in which callers of the champion would need less than it asks of
+// them: the edge of a process is that of the challenger, and a champion is not to answer strangers, or in
+// plain text, before anybody has decided for the challenger.
+func Unprotected(champion, challenger *ir.Unit) error {
+	if champion.Endpoint == nil || challenger.Endpoint == nil || challenger.Release == nil {
 		return nil
 	}
-	reason := Reason{What: "released in steps", After: describeRelease(*l.u.Release)}
-	if r := l.current.Route; r.Releasing() {
-		return []Reason{{What: fmt.Sprintf("%s ends, %s stays the champion", r.Challenger().Name, r.Champion().Name)}, reason}
+	edge := challenger.Release.Edge
+	identifies := func(u *ir.Unit) string {
+		for _, path := range edge.Identifies {
+			var v any = fieldsIn(u.Params)
+			for _, name := range strings.Split(path, ".") {
+				tree, _ := v.(map[string]any)
+				v = tree[name]
+			}
+			if v != nil {
+				return path
+			}
+		}
+		return ""
 	}
-	return []Reason{reason}
+	var missing string
+	switch {
+	case champion.Endpoint.TLS && !challenger.Endpoint.TLS:
+		missing = "TLS"
+	case identifies(champion) != "" && identifies(challenger) == "":
+		missing = identifies(champion)
+	default:
+		return nil
+	}
+	return fmt.Errorf("the new version is without %s, which the current one has, and a release would take it from both at the first step: "+
+		"apply this change without release, and add release again afterwards", missing)
+}
+
+// fieldsIn returns the parameters of a unit.
+func fieldsIn(params json.RawMessage) map[string]any {
+	fields, _ := parse(params).(map[string]any)
+	return fields
 }
 
 // describeRelease lists the steps of a release.

@@ -2,6 +2,7 @@ package ir
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -23,6 +24,8 @@ type Entity struct {
 	// Limits lists fields that bound what callers may request: a lower value rejects
 	// requests that were allowed before.
 	Limits []string `json:"limits,omitempty"`
+	// Edge names the fields that say who may ask a service, and how much; nil if nothing does.
+	Edge *EdgeFields `json:"edge,omitempty"`
 	// Known lists the inputs of a model that reveal its label, later rows or its test rows,
 	// and that its user declares to be known when a prediction is made.
 	Known []string `json:"known,omitempty"`
@@ -33,6 +36,21 @@ type Entity struct {
 	// Trusted lists the columns of a feature that its query may break the declaration of,
 	// as far as the compiler can tell, and whose declaration its user trusts.
 	Trusted []string `json:"trusted,omitempty"`
+}
+
+// EdgeFields are the names of fields, as [tenon.#Component] describes them.
+type EdgeFields struct {
+	TLS        string `json:"tls"`
+	Auth       string `json:"auth"`
+	Limits     string `json:"limits"`
+	CORS       string `json:"cors"`
+	Audit      string `json:"audit"`
+	Management string `json:"management"`
+}
+
+// All returns those that are named.
+func (f EdgeFields) All() []string {
+	return slices.DeleteFunc([]string{f.TLS, f.Auth, f.Limits, f.CORS, f.Audit, f.Management}, func(s string) bool { return s == "" })
 }
 
 // A Warning does not keep a system from being applied.

@@ -40,6 +40,7 @@ type Fault struct {
 	Message string
 	Hint    string
 	Target  bool // the field is one of the target
+	Note    bool // it works, but perhaps not as the user expects
 }
 
 // Unit returns the unit with the given id, or nil.
@@ -417,6 +418,8 @@ type Endpoint struct {
 	// Management is another port of the service, without TLS, for whoever operates it. If there
 	// is one, Ready is a path there.
 	Management *Listen `json:"management,omitempty"`
+	// Counts is the field with limits of callers that each process counts for itself, or "".
+	Counts string `json:"counts,omitempty"`
 }
 
 // A Listen is an address that a service listens on besides its own.

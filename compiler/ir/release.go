@@ -15,6 +15,16 @@ type Release struct {
 	// By is the column of a request whose value decides on the version, see [step.Route].
 	By    string `json:"by,omitempty"`
 	Judge Judge  `json:"judge,omitzero"`
+	Edge  Edge   `json:"edge,omitzero"`
+}
+
+// An Edge is what a service does for whoever asks it. It belongs to the process, and so to all
+// versions in it: that of the challenger holds from the first step on.
+type Edge struct {
+	Params []string `json:"params,omitempty"`
+	// Identifies are parameters, as paths, with one of which callers have to show who they are.
+	Identifies []string `json:"identifies,omitempty"`
+	Secrets    []string `json:"secrets,omitempty"` // by name
 }
 
 // A Judge decides whether a challenger may take the next step. Limits that are nil are not checked.

@@ -46,7 +46,12 @@ func check(s Settings, u ir.Unit) []ir.Fault {
 	if field := u.Code.DuckDB; field != "" {
 		c.fault(field, "choose a target on one machine, or remove "+field, "a check beside a service may need more memory than the pod has, and a cluster then ends all processes of the pod")
 	}
-	if u.Keeps != "" && u.Ships == nil && u.Keeps != u.Code.DuckDB {
+	switch {
+	case u.Keeps == "" || u.Ships != nil || u.Keeps == u.Code.DuckDB:
+	case strings.HasSuffix(u.Keeps, ".acme"):
+		c.fault(u.Keeps, "let cert-manager, or whoever makes the Ingress, get the certificate: kubernetes: expose: tls, or a Secret for cert and key",
+			"a pod has no folder for certificates that outlive it, and each pod would ask for one of its own")
+	default:
 		c.fault(u.Keeps, "choose a target on one machine, or remove "+u.Keeps, "a pod has no folder for files that outlive it")
 	}
 	if u.Release != nil {
@@ -54,6 +59,11 @@ func check(s Settings, u ir.Unit) []ir.Fault {
 	}
 	if e := u.Endpoint; e != nil {
 		c.scale(u, e)
+		if most := most(e); e.Counts != "" && most > 1 {
+			c.faults = append(c.faults, ir.Fault{Field: e.Counts, Note: true,
+				Message: fmt.Sprintf("each pod counts by itself, so that a caller whose connections reach all %d pods may ask %[1]d times as much", most),
+				Hint:    "write the limits of one pod, or limit callers at the Ingress"})
+		}
 		if !slices.Contains(anyHost, e.Host) {
 			c.fault("host", "remove host", "a pod listens on its own address")
 		}

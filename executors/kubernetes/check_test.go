@@ -58,6 +58,13 @@ func TestCheck(t *testing.T) {
 			u.Endpoint.Management = &ir.Listen{Host: "10.1.2.3", Port: 9090}
 			return u
 		}(), []string{"management.host"}},
+		"limits that each of several pods counts": {open, func() ir.Unit {
+			u := service("", nil, 0)
+			u.Endpoint.Counts, u.Endpoint.Replicas = "limits", 3
+			return u
+		}(), []string{"limits"}},
+		"limits of one pod":                  {open, func() ir.Unit { u := service("", nil, 0); u.Endpoint.Counts = "limits"; return u }(), nil},
+		"certificates by ACME":               {open, ir.Unit{Keeps: "tls.acme"}, []string{"tls.acme"}},
 		"two environments":                   {open, ir.Unit{Code: ir.Code{Environments: []string{"sha256:x"}}}, nil},
 		"a service that keeps files":         {open, ir.Unit{Kind: ir.Service, Keeps: "events"}, []string{"events"}},
 		"a check beside a service":           {open, ir.Unit{Kind: ir.Service, Keeps: "parity", Code: ir.Code{DuckDB: "parity"}}, []string{"parity"}},

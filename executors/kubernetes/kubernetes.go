@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -187,7 +188,8 @@ func (e *Executor) patiently(ctx context.Context, do func() error) error {
 // uploads the task's inputs to the store. The prior service keeps running, and its
 // Service keeps selecting it until the new version is ready, see [Executor.Wait].
 func (e *Executor) Apply(ctx context.Context, t executors.Task, _ *state.Handle) (h state.Handle, err error) {
-	if faults := e.Check(t.Unit); len(faults) > 0 {
+	faults := slices.DeleteFunc(e.Check(t.Unit), func(f ir.Fault) bool { return f.Note })
+	if len(faults) > 0 {
 		err = fmt.Errorf("%s: %s", faults[0].Field, faults[0].Message)
 	} else {
 		err = e.patiently(ctx, func() (err error) {

@@ -13,7 +13,7 @@ import (
 // again: its address, the name at which the next version gets it, and those of the versions before. A
 // service that does not take a socket has none.
 func (a *Address) SocketArgs() []string {
-	at := heldSocket(a.task.Unit)
+	at := HeldSocket(a.task.Unit)
 	if at == "" {
 		return nil
 	}
@@ -29,9 +29,9 @@ func (a *Address) SocketArgs() []string {
 	return args
 }
 
-// heldSocket is the address of that socket, or "". Only programs of Tenon take one. A host name may
+// HeldSocket is the address of that socket, or "". Only programs of Tenon take one. A host name may
 // have several addresses.
-func heldSocket(u ir.Unit) string {
+func HeldSocket(u ir.Unit) string {
 	at := u.Endpoint
 	if !u.Code.Runtime.Serves() || at == nil || at.Port == 0 {
 		return ""

@@ -21,7 +21,7 @@ func (e *Executor) Check(u ir.Unit) []ir.Fault {
 	if u.Code.Image != "" {
 		fault("image", "choose a target that runs containers, or remove image", "it does not run containers")
 	}
-	if e := u.Endpoint; e != nil && e.Scale != nil && e.Replicas == 0 && heldSocket(u.Code.Runtime, e) == "" {
+	if e := u.Endpoint; e != nil && e.Scale != nil && e.Replicas == 0 && local.HeldSocket(u) == "" {
 		fault("replicas", "set min to 1, or give host an address such as \"127.0.0.1\"", "a host that is a name may have several addresses, and nothing would hold requests at all of them")
 	}
 	if u.Network == ir.NetworkNone {

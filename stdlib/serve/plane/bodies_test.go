@@ -31,7 +31,7 @@ func TestTheMemoryForBodiesIsLimited(t *testing.T) {
 	if w.Header().Get("Retry-After") != "1" {
 		t.Error("it does not say when to try again")
 	}
-	if text := string(p.metrics.text()); !strings.Contains(text, `tenon_http_requests_total{code="429",deployment="api",path="/predict"} 1.0`+"\n") {
+	if text := string(p.text()); !strings.Contains(text, `tenon_http_requests_total{code="429",deployment="api",path="/predict"} 1.0`+"\n") {
 		t.Errorf("it is not counted in\n%s", text)
 	}
 	if n := p.bodies.Load(); n != 80 {

@@ -12,8 +12,8 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// How the plane asks its edge: who may ask for which path, what is on which port, and what the
-// edge adds to metrics and to the document.
+// What the edge needs to know of paths: who may ask for which, and what is on which port. And what
+// it adds to metrics and to the document.
 
 // accessOf says who may ask for a path. What is not listed is for whoever may predict.
 func (p *Plane) accessOf(path string) edge.Access {
@@ -49,102 +49,39 @@ func (p *Plane) kindOf(path string) string {
 	return ""
 }
 
-// onPort reports whether a path is on the port on which it was asked for.
-func (p *Plane) onPort(path string, managed bool) bool {
-	kind := p.kindOf(path)
+// onPort reports whether paths of a kind are on a port.
+func (c *process) onPort(kind string, managed bool) bool {
 	switch {
 	case managed:
 		return kind != ""
-	case p.Management == nil || kind == "":
+	case c.aside == nil || kind == "":
 		return true
 	}
-	return slices.Contains(p.Management.Public, kind)
+	return slices.Contains(c.aside.Public, kind)
 }
 
-// enter reports whether the edge lets a request through, or answers why not.
-func (p *Plane) enter(x *work, r *http.Request, to route) bool {
-	if x.managed {
-		return true
-	}
-	refusal := p.Edge.Enter(&x.visit, r, x.answered.Header(), to.access)
-	if refusal == nil {
-		return true
-	}
+// protocolOf is how a client expects to learn what is wrong, before anything of its request was read.
+func protocolOf(r *http.Request) protocol {
 	switch {
 	case strings.HasPrefix(r.URL.Path, grpcService) && r.ProtoMajor >= 2:
-		x.answered.protocol = grpcErrors
+		return grpcErrors
 	case strings.HasPrefix(r.URL.Path, "/v2"):
-		x.answered.protocol = openErrors
+		return openErrors
 	}
-	detail(&x.answered, refusal.Status, refusal.Says)
-	return false
+	return jsonErrors
 }
 
-// leave tells the edge that a request has ended.
-func (p *Plane) leave(x *work, r *http.Request) {
-	if x.managed {
-		return
-	}
-	rows := 0
-	if x.received && x.answered.status == http.StatusOK {
-		rows = x.rows.Len()
-	}
-	p.Edge.Leave(&x.visit, r, p.routes[r.URL.Path].access, x.began, x.id[0], x.answered.status, rows)
-}
-
-// managed answers on the port for management.
-type managed struct{ p *Plane }
-
-func (m managed) ServeHTTP(w http.ResponseWriter, r *http.Request) { m.p.serveHTTP(w, r, true) }
-
-// mostManaged is how many connections the port for management takes at a time.
-const mostManaged = 256
-
-// manage answers on the port for management, if there is one, until the server is shut down.
-func (p *Plane) manage(ended chan<- error) (*http.Server, error) {
-	if p.management == nil {
-		return nil, nil
-	}
-	l, err := p.management.listen(mostManaged)
-	if err != nil {
-		return nil, err
-	}
-	s := p.server()
-	s.Handler, s.ConnState, s.Protocols = managed{p}, nil, nil
-	p.managementListener.Store(l)
-	go func() { ended <- s.Serve(l) }()
-	return s, nil
-}
-
-// serveOn answers on the port for clients.
-func (p *Plane) serveOn(s *http.Server, l *listener) error {
-	if s.TLSConfig = p.Edge.TLS(); s.TLSConfig == nil {
-		return s.Serve(l)
-	}
-	s.Protocols.SetUnencryptedHTTP2(false)
-	s.Protocols.SetHTTP2(true)
-	return s.ServeTLS(l, "", "")
-}
-
-// watchIdle makes a server close connections that are idle.
-func (p *Plane) watchIdle(s *http.Server) {
-	if p.Edge != nil {
-		s.ConnState = p.Edge.Idle.State
-		s.IdleTimeout = p.Edge.IdleTime
-	}
-}
-
-// scheme is that of the URLs of the service.
-func (p *Plane) scheme() string {
-	if p.Edge.TLS() != nil {
+// scheme is that of the URLs on a port.
+func (c *process) scheme(managed bool) string {
+	if !managed && c.edge.TLS() != nil {
 		return "https://"
 	}
 	return "http://"
 }
 
 // edgeText writes the metrics of the edge.
-func (p *Plane) edgeText(w *metricText) {
-	all := p.Edge.Figures()
+func (c *process) edgeText(w *metricText) {
+	all := c.edge.Figures()
 	for len(all) > 0 {
 		first := all[0]
 		n := 1
@@ -170,7 +107,7 @@ func (p *Plane) secured(paths object) object {
 	text := object{{"application/json", object{{"schema", object{{"type", "object"}, {"properties", object{{"detail", object{{"type", "string"}}}}}}}}}}
 	var out object
 	for _, path := range paths {
-		if !p.onPort(path.name, false) {
+		if !p.onPort(p.kindOf(path.name), false) {
 			continue
 		}
 		access := p.accessOf(path.name)
@@ -180,12 +117,12 @@ func (p *Plane) secured(paths object) object {
 			o, _ := op.value.(object)
 			o = slices.Clone(o)
 			var more object
-			if p.Edge.Asks(access) {
+			if p.edge.Asks(access) {
 				o = append(o, field{"security", p.requirements()})
 				more = append(more, field{"401", object{{"description", "The caller is not known"}, {"content", text}}},
 					field{"403", object{{"description", "The caller may not ask this"}, {"content", text}}})
 			}
-			if p.Edge.Limited() && access.Scope != 0 {
+			if p.edge.Limited() && access.Scope != 0 {
 				more = append(more, field{"429", object{{"description", "The caller asks too much, or the service has too much to do"}, {"content", text}}})
 			}
 			for j, f := range o {
@@ -203,7 +140,7 @@ func (p *Plane) secured(paths object) object {
 // requirements are the alternatives of a caller.
 func (p *Plane) requirements() []any {
 	var all []any
-	schemes := p.Edge.Schemes()
+	schemes := p.edge.Schemes()
 	certificate := slices.Contains(schemes, "certificate")
 	for _, s := range schemes {
 		if s == "certificate" {
@@ -229,19 +166,20 @@ func (p *Plane) securitySchemes() object {
 		"certificate": {{"type", "mutualTLS"}, {"description", "a certificate of an authority that the service knows"}},
 	}
 	var out object
-	for _, s := range p.Edge.Schemes() {
+	for _, s := range p.edge.Schemes() {
 		out = append(out, field{s, known[s]})
 	}
 	return out
 }
 
-// openEdge opens the edge. The port for management, if there is one, does not listen yet.
-func (c *Config) openEdge(ctx context.Context, s *step.Step, given params) (err error) {
-	c.Edge, err = edge.Open(ctx, given.Declared, edge.Options{Kept: s.Kept, Instance: s.Instance, Env: given.Env, Log: logLine})
+// openEdge opens the edge of the process. The port for management, if there is one, does not listen
+// yet.
+func (c *process) openEdge(ctx context.Context, s *step.Step, given params) (err error) {
+	c.edge, err = edge.Open(ctx, given.Declared, edge.Options{Kept: s.Kept, Instance: s.Instance, Env: given.Env, Log: logLine})
 	if err != nil {
 		return err
 	}
-	if c.Management = given.Management; c.Management == nil {
+	if c.aside = given.Management; c.aside == nil {
 		return nil
 	}
 	at := s.Endpoint.Management
@@ -250,11 +188,4 @@ func (c *Config) openEdge(ctx context.Context, s *step.Step, given params) (err 
 	}
 	c.management, err = bind(at.Host, at.Port)
 	return err
-}
-
-// stopManagement lets the next version have the connections of the port for management.
-func (p *Plane) stopManagement() {
-	if l := p.managementListener.Load(); l != nil {
-		_ = l.stop() // a probe asks again
-	}
 }

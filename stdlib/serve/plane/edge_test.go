@@ -70,12 +70,19 @@ func edged(t testing.TB, d edge.Declared, change func(*Config)) (p *Plane, x exp
 	}
 	t.Cleanup(e.Close)
 	p, x = planeOf(t, func(c *Config) {
-		c.Edge, c.Management = e, d.Management
+		c.process = &process{edge: e, aside: d.Management}
 		if change != nil {
 			change(c)
 		}
 	})
 	return p, x, kept
+}
+
+// managed is what the port for management asks.
+func managed(p *Plane) http.Handler {
+	f := p.front()
+	f.managed = true
+	return f
 }
 
 func asked(h http.Handler, method, path, body string, headers ...string) *httptest.ResponseRecorder {
@@ -171,7 +178,7 @@ func TestAudit(t *testing.T) {
 	asked(p, "GET", "/predict", "")
 	asked(p, "GET", "/a%0a%22%1b[31mb", "", "X-API-Key", "secret-key")
 	asked(p, "GET", "/healthz", "")
-	p.Edge.Close()
+	p.edge.Close()
 	files, _ := filepath.Glob(filepath.Join(kept, "audit", "*"))
 	if len(files) != 1 {
 		t.Fatalf("files %q", files)
@@ -215,16 +222,16 @@ func TestTheTwoPorts(t *testing.T) {
 		"/healthz": {200, 200}, "/readyz": {200, 200}, "/metrics": {404, 200}, "/docs": {404, 200}, "/redoc": {404, 200}, "/openapi.json": {404, 200},
 		"/predict": {405, 404}, "/v2": {200, 404}, "/v2/health/ready": {200, 404}, "/none": {404, 404},
 	} {
-		for i, h := range []http.Handler{p, managed{p}} {
+		for i, h := range []http.Handler{p, managed(p)} {
 			if w := asked(h, "GET", path, "", "X-API-Key", of["predict.metrics"]); w.Code != want[i] {
 				t.Errorf("port %d, %s: %d, want %d", i, path, w.Code, want[i])
 			}
 		}
 	}
 	answered(t, asked(p, "POST", "/predict", string(x.Request), "X-API-Key", of["predict.metrics"]), 200, "")
-	answered(t, asked(managed{p}, "POST", "/predict", string(x.Request), "X-API-Key", of["predict.metrics"]), 404, "")
+	answered(t, asked(managed(p), "POST", "/predict", string(x.Request), "X-API-Key", of["predict.metrics"]), 404, "")
 	var doc struct{ Paths map[string]any }
-	if err := json.Unmarshal(asked(managed{p}, "GET", "/openapi.json", "").Body.Bytes(), &doc); err != nil || doc.Paths["/metrics"] != nil || doc.Paths["/readyz"] == nil {
+	if err := json.Unmarshal(asked(managed(p), "GET", "/openapi.json", "").Body.Bytes(), &doc); err != nil || doc.Paths["/metrics"] != nil || doc.Paths["/readyz"] == nil {
 		t.Errorf("the document has paths of the other port: %v", err)
 	}
 }
@@ -321,7 +328,7 @@ func listening(t testing.TB, p *Plane) string {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- p.serve(ctx, l, 0) }()
+	go func() { done <- p.front().serve(ctx, l, 0) }()
 	t.Cleanup(func() { stop(); <-done })
 	return l.Addr().String()
 }
@@ -411,7 +418,7 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 		all = append(all, c)
 	}
 	until(t, "idle connections stay open", func() bool {
-		open, closed := p.Edge.Idle.Now()
+		open, closed := p.edge.Idle.Now()
 		return open <= 50 && closed >= many-50-1
 	})
 	ends := func(c net.Conn) bool {
@@ -502,7 +509,7 @@ func TestTheSecondPortWhileItDrains(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, _, _ := edged(t, d, func(c *Config) { c.management = sock })
+	p, _, _ := edged(t, d, func(c *Config) { c.process.management = sock })
 	public, err := bind("127.0.0.1", 0)
 	if err != nil {
 		t.Fatal(err)
@@ -513,7 +520,7 @@ func TestTheSecondPortWhileItDrains(t *testing.T) {
 	}
 	ctx, end := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- p.serve(ctx, l, 300*time.Millisecond) }()
+	go func() { done <- p.front().serve(ctx, l, 300*time.Millisecond) }()
 	until(t, "it does not listen", func() bool { return p.managementListener.Load() != nil })
 	c := dial2(t, p.managementListener.Load().Addr().String())
 	get := func() string {

@@ -49,7 +49,7 @@ func overGRPC(t testing.TB, p *Plane) (call func(method string, message []byte, 
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- p.serve(ctx, l, 0) }()
+	go func() { done <- p.front().serve(ctx, l, 0) }()
 	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
@@ -240,7 +240,7 @@ func TestDeadlinesOfGRPC(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := p.server()
+	server := p.front().server()
 	go func() { _ = server.Serve(l) }()
 	defer server.Close()
 	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -343,7 +343,7 @@ func TestCallsMoveToTheNextVersion(t *testing.T) {
 	serve := func(p *Plane, l *listener) (stop func(), done chan error) {
 		ctx, stop := context.WithCancel(context.Background())
 		done = make(chan error, 1)
-		go func() { done <- p.serve(ctx, l, 200*time.Millisecond) }()
+		go func() { done <- p.front().serve(ctx, l, 200*time.Millisecond) }()
 		return stop, done
 	}
 	stop, done := serve(first, l)

@@ -183,7 +183,7 @@ func (l *listener) leave() error {
 
 // rested returns a channel that is closed once nobody has asked anything for a while. It is nil if
 // the service does not rest.
-func (p *Plane) rested(ctx context.Context, after time.Duration) <-chan struct{} {
+func (c *process) rested(ctx context.Context, after time.Duration) <-chan struct{} {
 	if after == 0 {
 		return nil
 	}
@@ -191,12 +191,12 @@ func (p *Plane) rested(ctx context.Context, after time.Duration) <-chan struct{}
 	go func() {
 		tick := time.NewTicker(min(after/4+time.Millisecond, time.Second))
 		defer tick.Stop()
-		for last, sum := time.Now(), p.load.Seconds(); ; {
+		for last, sum := time.Now(), c.load.Seconds(); ; {
 			select {
 			case <-ctx.Done():
 				return
 			case now := <-tick.C:
-				if s := p.load.Seconds(); s != sum || !p.load.Idle() {
+				if s := c.load.Seconds(); s != sum || !c.load.Idle() {
 					last, sum = now, s
 				} else if now.Sub(last) >= after {
 					close(idle)

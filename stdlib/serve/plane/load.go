@@ -3,11 +3,9 @@ package plane
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
-	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -49,14 +47,19 @@ func newLoader(s *step.Step, python []string) *loader {
 	return l
 }
 
-// bind binds the port, and limits the process to its processors.
-func (l *loader) bind() (*socket, error) {
+// bind binds the ports, opens the edge, which has to be closed, and limits the process to its
+// processors.
+func (l *loader) bind(ctx context.Context, given params) (*socket, error) {
 	s := l.step
 	if s.Endpoint == nil || s.Endpoint.Port == 0 {
 		return nil, fmt.Errorf("the step has no endpoint: serve.http is a service")
 	}
 	sock, err := bind(s.Endpoint.Host, s.Endpoint.Port)
 	if err != nil {
+		return nil, err
+	}
+	if err := l.openEdge(ctx, s, given); err != nil {
+		l.edge.Close()
 		return nil, err
 	}
 	if s.Lives != "" {
@@ -195,12 +198,6 @@ func (l *loader) load(ctx context.Context, s *step.Step, given params, m *model.
 		}
 		x.ends = append(x.ends, c.Tracer.Close)
 	}
-	if l.step.Route == "" { // otherwise the edge is that of all versions
-		if err := c.openEdge(ctx, s, given); err != nil {
-			return nil, err
-		}
-		x.ends = append(x.ends, c.Edge.Close)
-	}
 	if x.Plane, err = New(c); err != nil {
 		return nil, err
 	}
@@ -257,9 +254,6 @@ func (l *loader) versioned(ctx context.Context, name string) (x *loaded, given p
 	m, err := l.model(s)
 	if err != nil {
 		return nil, given, err
-	}
-	if !reflect.ValueOf(given.Declared).IsZero() {
-		return nil, given, errors.New("a service with several versions cannot have keys, tokens, TLS, limits of callers, CORS, an audit log or a port for management")
 	}
 	x, err = l.load(ctx, s, given, m)
 	return x, given, err

@@ -131,7 +131,7 @@ func started(t *testing.T, p *Plane, connections int, change func(*http.Server))
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := p.server()
+	server := p.front().server()
 	if change != nil {
 		change(server)
 	}
@@ -188,7 +188,7 @@ func TestAClientThatLeavesIsCountedButNotAnswered(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = c.Close()
-	until(t, "it is not counted", func() bool { return strings.Contains(string(p.metrics.text()), `code="499"`) })
+	until(t, "it is not counted", func() bool { return strings.Contains(string(p.text()), `code="499"`) })
 }
 
 func TestConnectionsBeyondTheLimitWait(t *testing.T) {

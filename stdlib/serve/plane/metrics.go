@@ -29,12 +29,10 @@ type metrics struct {
 	classNames  []string
 	values      *histogram // probabilities, or predicted numbers
 
-	process *process
 	info    [][2]string
 	created time.Time
 	report  map[string]float64
 	more    func(*metricText)
-	edge    func(*metricText)
 	tables  []*tableMetrics // in stores
 	workers *workers        // nil if there are none
 	python  *functions      // nil if there are none
@@ -84,7 +82,7 @@ var (
 )
 
 func newMetrics(p *Plane) *metrics {
-	m := &metrics{process: p.process, labels: p.Labels, paths: map[string]int{}, buckets: p.Buckets, created: p.Created, report: p.Report, more: p.more, edge: p.edgeText, workers: p.workers, python: p.functions}
+	m := &metrics{labels: p.Labels, paths: map[string]int{}, buckets: p.Buckets, created: p.Created, report: p.Report, more: p.more, workers: p.workers, python: p.functions}
 	if len(m.buckets) == 0 {
 		m.buckets = defaultBuckets
 	}
@@ -165,14 +163,6 @@ type sample struct {
 	value  float64
 }
 
-// text is what Prometheus reads.
-func (m *metrics) text() []byte {
-	w := &metricText{all: m.labels}
-	m.process.describe(w)
-	m.write(w)
-	return w.bytes()
-}
-
 // write adds all metrics but those of the process.
 func (m *metrics) write(w *metricText) {
 	var total, created, durations, since []sample
@@ -221,7 +211,6 @@ func (m *metrics) write(w *metricText) {
 		w.metric("tenon_model_evaluation", "gauge", "Metrics of the model's report", quality...)
 	}
 	m.more(w)
-	m.edge(w)
 	m.tableText(w)
 	if m.workers != nil && !slices.Contains(w.pools, m.workers) { // which several versions may share
 		w.pools = append(w.pools, m.workers)

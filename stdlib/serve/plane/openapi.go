@@ -338,7 +338,7 @@ func (p *Plane) page() ([]byte, error) {
 	err = docsTemplate.Execute(&b, map[string]any{
 		"Name": p.About.Name, "Version": p.About.Version, "Digest": p.About.Digest, "Task": p.Task, "Label": p.Label.Name, "Type": p.Label.Type,
 		"Classes": len(p.Model.Classes()) > 0, "Request": rows(p.columns, p.Request), "Example": string(body), "MaxRows": p.MaxRows, "MaxBytes": p.MaxBytes, "Ready": p.Ready, "Explains": p.unit(),
-		"Asks": len(p.Edge.Schemes()) > 0 && p.Edge.Asks(p.accessOf("/predict")),
+		"Asks": len(p.edge.Schemes()) > 0 && p.edge.Asks(p.accessOf("/predict")),
 	})
 	return b.Bytes(), err
 }

@@ -13,7 +13,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/tenon-ml/tenon/stdlib/serve/plane/edge"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/model"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/request"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
@@ -43,9 +42,7 @@ type work struct {
 	arrowIn       bool               // the body is an Arrow stream
 	arrowOut      bool               // the answer is one
 	span          *traces.Span       // nil if the request is not traced
-	visit         edge.Visit
-	managed       bool // asked on the port for management
-	received      bool // rows are those of the request
+	received      bool               // rows are those of the request
 	// What the metrics count: of each row its class, and its probability or predicted number.
 	classes []int
 	numbers []float64
@@ -67,7 +64,7 @@ func (p *Plane) newWork() *work {
 
 func (p *Plane) putBack(x *work) {
 	x.answered, x.span, x.began, x.id[0] = answer{}, nil, time.Time{}, ""
-	x.visit, x.received = edge.Visit{}, false
+	x.received = false
 	if x.cancel != nil {
 		x.cancel()
 		x.cancel = nil

@@ -1,14 +1,14 @@
 package plane
 
 import (
-	"net/http"
 	"sync/atomic"
 
 	"github.com/tenon-ml/tenon/internal/replicas"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/edge"
 )
 
-// A process is what all versions of a service in one process share: their limits, and whether they
-// answer at all.
+// A process is what all versions of a service in one process share: their limits, what the service
+// does for whoever asks it, and whether they answer at all.
 type process struct {
 	draining   atomic.Bool
 	load       replicas.Load // requests, without those about health and metrics
@@ -17,6 +17,11 @@ type process struct {
 	mostBodies int64         // the limit of bodies
 	computing  chan struct{} // a slot for each request that is computed in this process
 	missing    atomic.Pointer[string]
+
+	edge               *edge.Edge       // nil lets everything through
+	aside              *edge.Management // nil if there is one port for everything
+	management         *socket          // of the other port
+	managementListener atomic.Pointer[listener]
 }
 
 const versionHeader = "Tenon-Version"
@@ -47,6 +52,10 @@ func (c *process) describe(w *metricText) {
 	w.metric(replicas.InFlightMetric, "counter", "How long all requests were in flight, together", sample{"", nil, c.load.Seconds()})
 }
 
+// Drain makes it say that it is not ready, and close connections after their next answer. It
+// keeps answering.
+func (c *process) Drain() { c.draining.Store(true) }
+
 // unready says why the service is not ready, or nothing if it is.
 func (c *process) unready() string {
 	if c.draining.Load() {
@@ -55,13 +64,16 @@ func (c *process) unready() string {
 	if why := c.missing.Load(); why != nil {
 		return *why
 	}
-	return ""
+	return c.edge.Unready()
 }
 
-// handler is what the server asks.
-func (p *Plane) handler() http.Handler {
-	if p.front != nil {
-		return p.front
-	}
-	return p
+// metricsText is what Prometheus reads. write adds what belongs to versions. labels are those of
+// everything else.
+func (c *process) metricsText(labels map[string]string, write func(*metricText)) []byte {
+	w := &metricText{all: labels}
+	c.describe(w)
+	write(w)
+	w.all = labels
+	c.edgeText(w)
+	return w.bytes()
 }

@@ -75,7 +75,7 @@ func TestTheLogHasWhatWasAnswered(t *testing.T) {
 		if r.Close(); err != nil || i != len(got.Predictions) {
 			t.Errorf("%s: %d rows of %d, %v", name, i, len(got.Predictions), err)
 		}
-		text := string(p.metrics.text())
+		text := string(p.text())
 		if want := fmt.Sprintf("tenon_request_log_rows_total{deployment=\"api\"} %d.0\n", i); !strings.Contains(text, want) || !strings.Contains(text, `tenon_request_log_dropped_rows_total{deployment="api",reason="disk"} 0.0`) {
 			t.Errorf("%s: the metrics lack %s", name, want)
 		}
@@ -93,7 +93,7 @@ func TestMetricsOfALogThatIsStored(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		text := string(p.metrics.text())
+		text := string(p.text())
 		if want := fmt.Sprintf("tenon_request_log_stored_files_total{deployment=\"api\"} %d.0\n", files); !strings.Contains(text, want) {
 			t.Errorf("the metrics lack %s", want)
 		}

@@ -6,14 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log"
-	"net"
-	"net/http"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -140,10 +135,11 @@ func serve(ctx context.Context, s *step.Step, given params, python []string) err
 	if err != nil {
 		return err
 	}
-	sock, err := l.bind()
+	sock, err := l.bind(ctx, given)
 	if err != nil {
 		return err
 	}
+	defer l.edge.Close()
 	if e := s.Endpoint; e.Scale != nil && e.Replicas == 0 {
 		sock.rest = e.Scale.Idle
 	}
@@ -164,21 +160,21 @@ func serve(ctx context.Context, s *step.Step, given params, python []string) err
 		defer unwatch()
 	}
 	what := fmt.Sprintf("%s version %d", x.About.Name, x.About.Version)
-	return errors.Join(sock.answer(serving, given, x.Plane, what), x.workers.fault(), x.functions.fault())
+	return errors.Join(sock.answer(serving, given, x.front(), what), x.workers.fault(), x.functions.fault())
 }
 
 // answer serves until ctx ends.
-func (s *socket) answer(ctx context.Context, given params, p *Plane, what string) error {
+func (s *socket) answer(ctx context.Context, given params, f front, what string) error {
 	l, err := s.listen(cmp.Or(given.MaxConnections, defaultConnections))
 	if err != nil {
 		return err
 	}
-	logLine(fmt.Sprintf("serving %s on %s%s", what, p.scheme(), s))
+	logLine(fmt.Sprintf("serving %s on %s%s", what, f.scheme(false), s))
 	drain := defaultDrain
 	if given.DrainSeconds != nil {
 		drain = *given.DrainSeconds
 	}
-	if err := p.serve(ctx, l, time.Duration(drain*float64(time.Second))); err != nil {
+	if err := f.serve(ctx, l, time.Duration(drain*float64(time.Second))); err != nil {
 		return err
 	}
 	logLine("drained")
@@ -271,81 +267,6 @@ func readJSON(path string, into any) error {
 	}
 	if err := json.Unmarshal(b, into); err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
-	}
-	return nil
-}
-
-// Limits of slow clients. A request of the largest size has to arrive in requestTime.
-const (
-	headTime     = 10 * time.Second
-	requestTime  = 60 * time.Second
-	answerTime   = 120 * time.Second // from the end of the head to the end of the answer
-	idleTime     = 75 * time.Second
-	largestHead  = 64 << 10
-	finishesSoon = 30 * time.Second // answers under way at the end of a drain
-)
-
-// server is an HTTP server with limits for slow clients.
-func (p *Plane) server() *http.Server {
-	protocols, h2 := overHTTP2()
-	s := &http.Server{
-		Handler: p.handler(), Protocols: protocols, HTTP2: h2, ConnContext: born,
-		ReadHeaderTimeout: headTime, ReadTimeout: requestTime, WriteTimeout: answerTime, IdleTimeout: idleTime,
-		MaxHeaderBytes: largestHead, ErrorLog: log.New(lines(p.logOfServer), "", 0), DisableGeneralOptionsHandler: true,
-	}
-	p.watchIdle(s)
-	return s
-}
-
-// lines gives each line to a function.
-type lines func(string)
-
-// logOfServer logs a line of the server, in which clients may have a say.
-func (p *Plane) logOfServer(line string) {
-	if !p.Edge.Noise(line) {
-		p.Log(edge.Line(line))
-	}
-}
-
-func (f lines) Write(b []byte) (int, error) {
-	f(strings.TrimSuffix(string(b), "\n"))
-	return len(b), nil
-}
-
-// serve answers until SIGTERM, SIGINT or the end of ctx. Then it keeps answering for a while,
-// so that clients can move to the next version.
-func (p *Plane) serve(ctx context.Context, l *listener, drain time.Duration) error {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	server := p.server()
-	ended := make(chan error, 2)
-	management, err := p.manage(ended)
-	if err != nil {
-		return err
-	}
-	go func() { ended <- p.serveOn(server, l) }()
-	leave := l.stop
-	select {
-	case err := <-ended:
-		return err
-	case <-p.rested(ctx, l.rest):
-		p.Log("asleep: the next connection starts it again")
-		leave = l.leave
-	case <-ctx.Done():
-	}
-	p.Drain()
-	if err := leave(); err != nil {
-		p.Log("note: connections that wait may be lost: " + err.Error())
-	}
-	p.stopManagement()
-	time.Sleep(drain)
-	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishesSoon)
-	defer cancel()
-	if management != nil {
-		defer management.Close() //nolint:errcheck // whoever still asks it asks a service that ends
-	}
-	if err := server.Shutdown(within); err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, net.ErrClosed) {
-		return err
 	}
 	return nil
 }

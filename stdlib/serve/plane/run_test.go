@@ -80,7 +80,7 @@ func TestDrainAnswersAll(t *testing.T) {
 	}
 	ctx, end := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- p.serve(ctx, l, 300*time.Millisecond) }()
+	go func() { done <- p.front().serve(ctx, l, 300*time.Millisecond) }()
 
 	send := func(c net.Conn, text string) {
 		if _, err := io.WriteString(c, text); err != nil {

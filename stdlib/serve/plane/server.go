@@ -66,9 +66,6 @@ type Config struct {
 	workers   *workers   // that Model asks, if it is in Python
 	functions *functions // that Features ask; nil if there are none
 
-	Edge       *edge.Edge       // nil lets everything through
-	Management *edge.Management // nil if there is one port for everything
-	management *socket          // of that port
 	eventsConfig
 	*process
 }
@@ -139,9 +136,6 @@ type Plane struct {
 	slots    chan struct{}
 	version  []string      // in the header of answers; nil if it has no name
 	text     func() []byte // for Prometheus
-	front    http.Handler  // what the server asks; nil if it is this plane
-
-	managementListener atomic.Pointer[listener]
 
 	fetching  atomic.Int64 // requests that wait for stores
 	awaySince atomic.Int64 // when it was last logged that a store is away
@@ -205,7 +199,7 @@ func New(c Config) (*Plane, error) {
 		return nil, err
 	}
 	p.metrics = newMetrics(p)
-	p.text = p.metrics.text
+	p.text = func() []byte { return p.metricsText(p.Labels, p.metrics.write) }
 	p.work.New = func() any { return p.newWork() }
 	return p, nil
 }
@@ -215,6 +209,7 @@ type route struct {
 	method string
 	answer func(*work, *http.Request)
 	access edge.Access
+	kind   string // of paths that may be on the port for management
 }
 
 // handle adds a path. All are added before metrics are made, which count each.
@@ -222,13 +217,9 @@ func (p *Plane) handle(path, method string, answer func(*work, *http.Request)) {
 	if p.routes == nil {
 		p.routes = map[string]route{}
 	}
-	p.routes[path] = route{method, answer, p.accessOf(path)}
+	p.routes[path] = route{method, answer, p.accessOf(path), p.kindOf(path)}
 	p.paths = append(p.paths, path)
 }
-
-// Drain makes it say that it is not ready, and close connections after their next answer. It
-// keeps answering.
-func (p *Plane) Drain() { p.draining.Store(true) }
 
 // answer is a response whose status is noted.
 type answer struct {
@@ -250,19 +241,25 @@ func (a *answer) WriteHeader(status int) {
 	a.ResponseWriter.WriteHeader(status)
 }
 
-// ServeHTTP answers, counts and measures a request. A fault of this program answers 500.
-func (p *Plane) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.serveHTTP(w, r, false) }
+// front is what a server asks for this plane.
+func (p *Plane) front() front { return front{process: p.process, of: p, log: p.Log} }
 
-// serveHTTP answers on the port for clients, or on the one for management.
-func (p *Plane) serveHTTP(w http.ResponseWriter, r *http.Request, managed bool) {
-	p.serveTurn(w, r, nil, time.Now(), managed)
+// ServeHTTP answers, counts and measures a request. A fault of this program answers 500.
+func (p *Plane) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.front().ServeHTTP(w, r) }
+
+func (p *Plane) find(path string) (to route, ok bool) {
+	to, ok = p.routes[path]
+	return to, ok
 }
 
-// serveTurn answers a request that began at start. Where several versions answer, it is a turn of
-// this one. It returns true if it has not answered, so that another one has to.
-func (p *Plane) serveTurn(w http.ResponseWriter, r *http.Request, t *turn, start time.Time, managed bool) (left bool) {
+func (p *Plane) answer(w http.ResponseWriter, r *http.Request, c *call) { p.serveTurn(w, r, nil, c) }
+
+// serveTurn answers a request. Where several versions answer, it is a turn of this one. It returns
+// true if it has not answered, so that another one has to.
+func (p *Plane) serveTurn(w http.ResponseWriter, r *http.Request, t *turn, c *call) (left bool) {
 	x := p.work.Get().(*work)
-	x.began, x.managed = start, managed
+	start := c.began
+	x.began = start
 	x.answered = answer{w, 0, &p.draining, jsonErrors}
 	if p.version != nil {
 		w.Header()[versionHeader] = p.version
@@ -279,8 +276,8 @@ func (p *Plane) serveTurn(w http.ResponseWriter, r *http.Request, t *turn, start
 			}
 			p.metrics.observe(path, x.answered.status, time.Since(start))
 			x.span.End(r.Method, p.metrics.names[path], x.answered.status)
+			c.answered(p, x)
 			t.end(nil, r, x.answered.status, time.Since(start))
-			p.leave(x, r)
 			return // without the memory of the request, which may be in any state
 		}
 		status := x.answered.status
@@ -292,15 +289,23 @@ func (p *Plane) serveTurn(w http.ResponseWriter, r *http.Request, t *turn, start
 		}
 		p.metrics.observe(path, status, time.Since(start))
 		x.span.End(r.Method, p.metrics.names[path], status)
+		c.answered(p, x)
 		t.end(x, r, status, time.Since(start))
-		p.leave(x, r)
 		p.putBack(x)
 		if status == clientLeft {
 			panic(http.ErrAbortHandler) // what is left of the connection is closed without an answer
 		}
 	}()
-	p.route(x, r)
+	p.route(x, r, c)
 	return false
+}
+
+// answered notes what a plane has answered.
+func (c *call) answered(p *Plane, x *work) {
+	c.status, c.id, c.version = x.answered.status, x.id[0], p.Version
+	if x.received && x.answered.status == http.StatusOK {
+		c.rows = x.rows.Len()
+	}
 }
 
 // answerElsewhere is the status of a request that another version has to answer.
@@ -309,16 +314,17 @@ const answerElsewhere = -1
 // clientLeft is the status that other servers count for a client that does not wait.
 const clientLeft = 499
 
-func (p *Plane) route(x *work, r *http.Request) {
+func (p *Plane) route(x *work, r *http.Request, c *call) {
 	w := &x.answered
-	if !x.managed && p.Edge.Cross(w, r) {
-		return
-	}
 	to, ok := p.routes[r.URL.Path]
 	switch {
-	case !ok || !p.onPort(r.URL.Path, x.managed):
-		p.unknown(w, r)
-	case !p.enter(x, r, to):
+	case c.preflight:
+		w.WriteHeader(http.StatusNoContent)
+	case !ok || !p.onPort(to.kind, c.managed):
+		p.unknown(w, r, c.managed)
+	case c.refusal != nil:
+		w.protocol = protocolOf(r)
+		detail(w, c.refusal.Status, c.refusal.Says)
 	case r.Method != to.method:
 		w.Header().Set("Allow", to.method)
 		detail(w, http.StatusMethodNotAllowed, "Method Not Allowed")
@@ -340,7 +346,7 @@ func (p *Plane) ready(x *work, _ *http.Request) {
 }
 
 // unknown answers for a path that is none, or is one with a slash too many.
-func (p *Plane) unknown(w http.ResponseWriter, r *http.Request) {
+func (p *Plane) unknown(w http.ResponseWriter, r *http.Request, managed bool) {
 	path := r.URL.Path
 	for len(path) > 1 && path[len(path)-1] == '/' {
 		path = path[:len(path)-1]
@@ -349,7 +355,7 @@ func (p *Plane) unknown(w http.ResponseWriter, r *http.Request) {
 		detail(w, http.StatusNotFound, "Not Found")
 		return
 	}
-	to := p.scheme() + r.Host + path
+	to := p.scheme(managed) + r.Host + path
 	if r.URL.RawQuery != "" {
 		to += "?" + r.URL.RawQuery
 	}

@@ -107,7 +107,7 @@ func TestRequestsThatEndWhileTheyWaitForStores(t *testing.T) {
 			tt.end(leave, ctx)
 			close(f.release)
 			<-done
-			if text := string(p.metrics.text()); !strings.Contains(text, `tenon_http_requests_total{code="`+tt.status+`"`) {
+			if text := string(p.text()); !strings.Contains(text, `tenon_http_requests_total{code="`+tt.status+`"`) {
 				t.Errorf("wanted status %s in\n%s", tt.status, text)
 			}
 			leave()

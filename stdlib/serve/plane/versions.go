@@ -195,17 +195,35 @@ type turn struct {
 	key     []byte
 }
 
-// ServeHTTP passes a request to the version that answers it.
-func (v *versions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	began := time.Now()
+// front is what a server asks for all versions.
+func (v *versions) front() front { return front{process: v.process, of: v, log: v.say} }
+
+// ServeHTTP answers a request by one of the versions.
+func (v *versions) ServeHTTP(w http.ResponseWriter, r *http.Request) { v.front().ServeHTTP(w, r) }
+
+func (v *versions) find(path string) (route, bool) {
+	for _, x := range v.routing.Load().versions {
+		if x.has(path) {
+			return x.plane.find(path)
+		}
+	}
+	return route{}, false
+}
+
+// answer passes a request to the version that answers it. One that the edge refuses counts for none.
+func (v *versions) answer(w http.ResponseWriter, r *http.Request, c *call) {
+	if c.managed && r.URL.Path == releasePath {
+		v.report(w, r)
+		return
+	}
 	t := v.turns.Get().(*turn)
-	t.of, t.asks = v, r.Method == http.MethodPost && asksModel(r.URL.Path)
+	t.of, t.asks = v, c.refusal == nil && !c.managed && r.Method == http.MethodPost && asksModel(r.URL.Path)
 	for range release.MostVersions {
-		if x := t.begin(r); !x.plane.serveTurn(w, r, t, began, false) {
+		if x := t.begin(r); !x.plane.serveTurn(w, r, t, c) {
 			return
 		}
 	}
-	t.begin(r).plane.unavailable(w, r, t, began)
+	t.begin(r).plane.unavailable(w, r, t, c)
 }
 
 // begin chooses the version whose turn it is.
@@ -234,11 +252,13 @@ func (t *turn) leave(p *Plane, x *work, r *http.Request, took time.Duration) {
 }
 
 // unavailable answers 503 for a request that asks for a version which cannot answer.
-func (p *Plane) unavailable(w http.ResponseWriter, r *http.Request, t *turn, began time.Time) {
+func (p *Plane) unavailable(w http.ResponseWriter, r *http.Request, t *turn, c *call) {
 	w.Header().Set("Retry-After", "1")
-	detail(w, http.StatusServiceUnavailable, "the version cannot answer now")
-	p.metrics.observe(p.metrics.path(r.URL.Path), http.StatusServiceUnavailable, time.Since(began))
-	t.end(nil, r, http.StatusServiceUnavailable, time.Since(began))
+	a := &answer{w, 0, &p.draining, protocolOf(r)}
+	detail(a, http.StatusServiceUnavailable, "the version cannot answer now")
+	c.status, c.version = a.status, p.Version
+	p.metrics.observe(p.metrics.path(r.URL.Path), a.status, time.Since(c.began))
+	t.end(nil, r, a.status, time.Since(c.began))
 }
 
 // end counts what a version has answered. x is nil after a fault of this program.
@@ -341,10 +361,10 @@ func (v *versions) follow(ctx context.Context, path string) {
 }
 
 // text is what Prometheus reads.
-func (v *versions) text() []byte {
+func (v *versions) text() []byte { return v.metricsText(v.labels, v.writeMetrics) }
+
+func (v *versions) writeMetrics(w *metricText) {
 	s := v.routing.Load()
-	w := &metricText{all: v.labels}
-	v.process.describe(w)
 	var weights, dropped []sample
 	for i, x := range s.versions {
 		labels := [][2]string{{"version", x.name}}
@@ -365,5 +385,4 @@ func (v *versions) text() []byte {
 		}
 		x.plane.metrics.write(w)
 	}
-	return w.bytes()
 }

@@ -3,6 +3,7 @@ package plane
 import (
 	"encoding/json"
 	"maps"
+	"net/http"
 	"os"
 	"slices"
 	"time"
@@ -76,4 +77,37 @@ func names(r step.Route) map[string]bool {
 			}
 		}
 	})
+}
+
+// releasePath is where the port for management says which versions answer, and what was counted.
+const releasePath = "/release"
+
+// report answers what is known of the route in effect, without rows of requests: whoever reaches the
+// port for management may ask.
+func (v *versions) report(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet {
+		w.Header().Set("Allow", http.MethodGet)
+		detail(w, http.StatusMethodNotAllowed, "Method Not Allowed")
+		return
+	}
+	type version struct {
+		step.RouteVersion
+		step.Observation
+	}
+	s := v.routing.Load()
+	o := v.observed()
+	out := struct {
+		Serial   int64     `json:"serial"`
+		Since    time.Time `json:"since"`
+		By       string    `json:"by,omitempty"`
+		Versions []version `json:"versions"`
+	}{o.Serial, o.Since, s.By, nil}
+	for _, x := range s.Versions {
+		out.Versions = append(out.Versions, version{x, o.Versions[x.Name]})
+	}
+	b, err := json.Marshal(out)
+	if err != nil {
+		panic(err) // texts, numbers and times have JSON
+	}
+	write(w, jsonType[0], b)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/tenon-ml/tenon/stdlib/serve/plane/edge"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/release"
 )
 
@@ -15,10 +14,11 @@ func (l *loader) serveVersions(ctx context.Context, given params) error {
 	if err != nil {
 		return err
 	}
-	sock, err := l.bind()
+	sock, err := l.bind(ctx, given)
 	if err != nil {
 		return err
 	}
+	defer l.edge.Close()
 	ctx, hopeless := context.WithCancelCause(ctx)
 	defer hopeless(nil)
 	all := map[string]*version{}
@@ -39,13 +39,7 @@ func (l *loader) serveVersions(ctx context.Context, given params) error {
 	go l.follow.run(ctx)
 	go v.follow(ctx, s.Route)
 	l.models, l.pools = nil, nil // so that a version that is removed frees its own
-	idle, err := edge.Open(ctx, edge.Declared{}, edge.Options{Instance: s.Instance, Log: logLine})
-	if err != nil {
-		return err
-	}
-	defer idle.Close()
-	shell := &Plane{Config: Config{Log: logLine, Edge: idle, process: l.process}, front: v} // no version, so that any can be removed
-	if err := sock.answer(ctx, given, shell, "versions"); err != nil {
+	if err := sock.answer(ctx, given, v.front(), "versions"); err != nil {
 		return err
 	}
 	if err := context.Cause(ctx); err != nil && err != context.Canceled {

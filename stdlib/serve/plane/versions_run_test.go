@@ -1,6 +1,7 @@
 package plane
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -26,6 +27,7 @@ type releasing struct {
 	port     int
 	dir      string
 	models   map[string]string // folders by version
+	params   map[string]string // by version, if they differ
 	started  int
 	released int64
 }
@@ -48,8 +50,9 @@ func (s *releasing) url(path string) string {
 
 func (s *releasing) step(name string) *step.Step {
 	// Each client sends a request while a process drains, also on a machine that is busy.
+	params := cmp.Or(s.params[name], `{"drain_seconds": 1.5, "max_waiting": 1000}`)
 	return &step.Step{
-		Version: step.Version, Unit: "deployments/api", Name: name, Params: json.RawMessage(`{"drain_seconds": 1.5, "max_waiting": 1000}`), Scratch: s.t.TempDir(),
+		Version: step.Version, Unit: "deployments/api", Name: name, Params: json.RawMessage(params), Scratch: s.t.TempDir(),
 		Inputs: map[string]step.Port{"model": {Kind: ir.Model, Path: s.models[name], Version: int(name[1] - '0'), Digest: "sha256:" + name}},
 	}
 }

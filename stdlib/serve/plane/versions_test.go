@@ -286,7 +286,7 @@ func TestAVersionThatAloneMayAnswerIsAway(t *testing.T) {
 	w := ask(v, "POST", "/v2/models/late/versions/5/infer", `{"inputs": [{"name": "hour", "datatype": "INT32", "shape": [1], "data": [3]},
 		{"name": "at", "datatype": "BYTES", "shape": [1], "data": ["2024-05-17T13:37:00"]}, {"name": "origin", "datatype": "BYTES", "shape": [1], "data": ["JFK"]},
 		{"name": "carrier", "datatype": "BYTES", "shape": [1], "data": [null]}, {"name": "wind", "datatype": "FP64", "shape": [1], "data": [null]}, {"name": "holiday", "datatype": "BOOL", "shape": [1], "data": [null]}]}`)
-	answered(t, w, 503, `{"detail":"the version cannot answer now"}`)
+	answered(t, w, 503, `{"error":"the version cannot answer now"}`)
 	if v.bodies.Load() != 0 || v.all["v2"].turns.Load() != 0 {
 		t.Error("something is still counted")
 	}

@@ -25,6 +25,7 @@ type Entry struct {
 	ID      string // of the request, if it has one
 	Method  string
 	Path    string
+	Version string // of the service that has answered, if it has a name
 	Status  int
 	Rows    int
 }
@@ -40,7 +41,7 @@ func (e *Entry) appendTo(b []byte) []byte {
 	b = strconv.AppendInt(b, int64(e.Status), 10)
 	b = append(b, `,"ms":`...)
 	b = strconv.AppendFloat(b, float64(e.Took.Microseconds())/1000, 'f', 3, 64)
-	for _, f := range [...]struct{ name, value string }{{"env", e.Env}, {"caller", e.Caller}, {"address", e.Address}, {"id", e.ID}, {"method", e.Method}, {"path", e.Path}} {
+	for _, f := range [...]struct{ name, value string }{{"env", e.Env}, {"caller", e.Caller}, {"address", e.Address}, {"id", e.ID}, {"method", e.Method}, {"path", e.Path}, {"version", e.Version}} {
 		if f.value != "" {
 			b = append(append(append(b, `,"`...), f.name...), `":`...)
 			b = Quote(b, f.value)

@@ -8,12 +8,15 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/crypto/acme"
 )
 
 // TLS says with which certificate a service answers.
 type TLS struct {
 	Cert Source `json:"cert"`
 	Key  Source `json:"key"`
+	ACME *ACME  `json:"acme"` // instead of both
 	// ClientCA are the certificates of authorities. Every client then needs a certificate of one.
 	ClientCA Source `json:"client_ca"`
 }
@@ -21,6 +24,7 @@ type TLS struct {
 // Certs are the certificates in use.
 type Certs struct {
 	mutual  bool
+	issued  *issued // nil if the certificate is in files
 	current atomic.Pointer[tls.Config]
 	expires atomic.Int64 // Unix seconds
 }
@@ -28,19 +32,28 @@ type Certs struct {
 // part is how certificates are read.
 func (c *Certs) part(t TLS) *reloaded {
 	c.mutual = t.ClientCA.Declared()
-	r := &reloaded{what: "certificate", sources: []named{{t.Cert, "TLS_CERT"}, {t.Key, "TLS_KEY"}}}
+	r := &reloaded{what: "certificate"}
+	if c.issued == nil {
+		r.sources = []named{{t.Cert, "TLS_CERT"}, {t.Key, "TLS_KEY"}}
+	}
 	if c.mutual {
 		r.sources = append(r.sources, named{t.ClientCA, "TLS_CLIENT_CA"})
 	}
 	r.make = func(texts [][]byte) error {
-		pair, err := tls.X509KeyPair(texts[0], texts[1])
-		if err != nil {
-			return err
+		config := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+		if c.issued != nil {
+			config.GetCertificate, config.NextProtos = c.issued.get, append(config.NextProtos, acme.ALPNProto)
+		} else {
+			pair, err := tls.X509KeyPair(texts[0], texts[1])
+			if err != nil {
+				return err
+			}
+			config.Certificates = []tls.Certificate{pair}
+			c.expires.Store(pair.Leaf.NotAfter.Unix())
 		}
-		config := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2", "http/1.1"}}
 		if c.mutual {
 			config.ClientCAs = x509.NewCertPool()
-			if !config.ClientCAs.AppendCertsFromPEM(texts[2]) {
+			if !config.ClientCAs.AppendCertsFromPEM(texts[len(texts)-1]) {
 				return errors.New("client_ca has no certificate")
 			}
 			// Probes have none. Whoever asks for anything but health is refused without one.
@@ -50,7 +63,6 @@ func (c *Certs) part(t TLS) *reloaded {
 		var ticket [32]byte
 		_, _ = rand.Read(ticket[:]) // never fails
 		config.SetSessionTicketKeys([][32]byte{ticket})
-		c.expires.Store(pair.Leaf.NotAfter.Unix())
 		c.current.Store(config)
 		return nil
 	}
@@ -62,7 +74,7 @@ func (c *Certs) Config() *tls.Config {
 	get := func(*tls.ClientHelloInfo) (*tls.Config, error) { return c.current.Load(), nil }
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetConfigForClient: get,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &c.current.Load().Certificates[0], nil },
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, errors.New("no configuration") }, // which net/http wants
 	}
 }
 

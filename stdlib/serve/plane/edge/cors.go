@@ -13,17 +13,16 @@ type CORS struct {
 const (
 	corsMethods = "GET, POST"
 	corsHeaders = "authorization, content-type, request-timeout, traceparent, x-api-key, x-request-id"
-	corsExposed = "ratelimit-limit, ratelimit-remaining, ratelimit-reset, retry-after, x-request-id"
+	corsExposed = "ratelimit-limit, ratelimit-remaining, ratelimit-reset, retry-after, tenon-version, x-request-id"
 	corsAge     = "600" // seconds
 )
 
-// Cross lets pages of other origins read the answer. It returns true if it has answered what a
-// browser asks before.
-func (e *Edge) Cross(w http.ResponseWriter, r *http.Request) bool {
+// Cross lets pages of other origins read the answer, by its headers. It returns true for what a
+// browser asks before, which has an answer without a body and needs no caller.
+func (e *Edge) Cross(h http.Header, r *http.Request) (preflight bool) {
 	if e == nil || e.cors == nil {
 		return false
 	}
-	h := w.Header()
 	every := slices.Contains(e.cors.Origins, "*")
 	if !every {
 		h.Add("Vary", "Origin")
@@ -43,6 +42,5 @@ func (e *Edge) Cross(w http.ResponseWriter, r *http.Request) bool {
 	h.Set("Access-Control-Allow-Methods", corsMethods)
 	h.Set("Access-Control-Allow-Headers", corsHeaders)
 	h.Set("Access-Control-Max-Age", corsAge)
-	w.WriteHeader(http.StatusNoContent)
 	return true
 }

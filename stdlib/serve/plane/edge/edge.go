@@ -88,6 +88,13 @@ func (e *Edge) open(ctx context.Context, d Declared, o Options) error {
 	e.Idle = NewIdle(most)
 	if d.TLS != nil {
 		e.certs = &Certs{}
+		if a := d.TLS.ACME; a != nil {
+			var err error
+			if e.certs.issued, err = newIssued(*a, o.Kept, &e.certs.expires, o.Log); err != nil {
+				return fmt.Errorf("tls: %w", err)
+			}
+			e.run(func() { e.certs.issued.follow(ctx) })
+		}
 		e.parts = append(e.parts, e.certs.part(*d.TLS))
 	}
 	var parts []*reloaded
@@ -173,6 +180,22 @@ func (e *Edge) TLS() *tls.Config {
 	return e.certs.Config()
 }
 
+// Unready says why clients cannot be answered yet, or nothing.
+func (e *Edge) Unready() string {
+	if e == nil || e.certs == nil || e.certs.issued == nil {
+		return ""
+	}
+	return e.certs.issued.unready()
+}
+
+// Listening says that clients can connect from now on.
+func (e *Edge) Listening() {
+	if e != nil && e.certs != nil && e.certs.issued != nil {
+		x := e.certs.issued
+		x.listens.Do(func() { close(x.listening) })
+	}
+}
+
 // Noise reports whether a line of the log of a server is only about a client. It is counted.
 func (e *Edge) Noise(line string) bool {
 	if e == nil || !strings.Contains(line, "TLS handshake error") {
@@ -227,8 +250,8 @@ func (e *Edge) Enter(v *Visit, r *http.Request, h http.Header, a Access) *Refusa
 	return refusal
 }
 
-// Leave ends a request, and notes it in the audit log.
-func (e *Edge) Leave(v *Visit, r *http.Request, a Access, began time.Time, id string, status, rows int) {
+// Leave ends a request, and notes it in the audit log with what it says in the entry.
+func (e *Edge) Leave(v *Visit, r *http.Request, a Access, says *Entry) {
 	if e == nil {
 		return
 	}
@@ -236,10 +259,9 @@ func (e *Edge) Leave(v *Visit, r *http.Request, a Access, began time.Time, id st
 	if e.audit == nil || a.Health {
 		return
 	}
-	e.audit.add(&Entry{
-		Time: began, Took: time.Since(began), Caller: v.Caller.Name, Address: r.RemoteAddr, ID: id,
-		Method: r.Method, Path: r.URL.EscapedPath(), Status: status, Rows: rows,
-	})
+	says.Took, says.Caller, says.Address = time.Since(says.Time), v.Caller.Name, r.RemoteAddr
+	says.Method, says.Path = r.Method, r.URL.EscapedPath()
+	e.audit.add(says)
 }
 
 // A Figure is a metric.
@@ -263,12 +285,18 @@ func (e *Edge) Figures() (all []Figure) {
 	count("tenon_http_idle_connections_closed", "Connections that were closed because too many were idle", closed)
 	if e.certs != nil {
 		all = append(all, Figure{"tenon_tls_certificate_expires_timestamp_seconds", "When the certificate ends", true, nil, float64(e.certs.expires.Load())})
+		if e.certs.issued != nil {
+			count("tenon_acme_failures", "How often an authority gave no certificate", e.certs.issued.failed.Load())
+		}
 		count("tenon_tls_handshake_errors", "Connections on which TLS has failed", e.handshakes.Load())
 	}
 	if e.who.needed || e.limiter != nil {
 		for i, name := range reasonNames {
 			count("tenon_edge_refused_requests", "Requests that the edge has refused", e.refused[i].Load(), [2]string{"reason", name})
 		}
+	}
+	if e.limiter != nil {
+		count("tenon_edge_forgotten_callers", "Callers whose limits began again, because there were too many others", e.limiter.forgotten.Load())
 	}
 	for _, r := range e.parts {
 		count("tenon_edge_reloads", "How often files were read", r.loaded.Load(), [2]string{"what", r.what}, [2]string{"result", "ok"})

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -52,12 +53,13 @@ type limiter struct {
 	seed   maphash.Seed
 	shards [64]shard
 	quota  *quota // nil if nothing is limited by day
+
+	forgotten atomic.Uint64 // callers that were not idle, for lack of room
 }
 
 type shard struct {
 	mu    sync.Mutex
 	usage map[string]*usage
-	swept time.Time
 }
 
 // usage is what a caller has asked.
@@ -69,11 +71,13 @@ type usage struct {
 	underway int
 }
 
-// mostCallers is how many callers a shard counts apart. More share what one may ask, which only
-// happens if somebody has very many addresses.
+// mostCallers is how many callers a shard counts. For one more, it forgets another one.
 const mostCallers = 4096
 
-// shared stands for all callers above mostCallers.
+// looks is how many callers are looked at to find the one that may be forgotten.
+const looks = 16
+
+// shared stands for callers for whom there is no room, because all others have requests under way.
 const shared = "\x00shared"
 
 func newLimiter(l Limits) *limiter {
@@ -120,21 +124,8 @@ func (x *limiter) usage(name string, now time.Time) *usage {
 	if u := s.usage[name]; u != nil {
 		return u
 	}
-	if len(s.usage) >= mostCallers && now.Sub(s.swept) >= time.Second {
-		s.swept = now
-		for other, u := range s.usage {
-			u.mu.Lock()
-			unused := u.underway == 0 && !u.full.After(now)
-			u.mu.Unlock()
-			if unused {
-				delete(s.usage, other)
-			}
-		}
-	}
-	if len(s.usage) >= mostCallers {
-		if _, own := x.limits.Callers[name]; !own {
-			name = shared
-		}
+	if len(s.usage) >= mostCallers && !x.forget(s, now) {
+		name = shared
 		if u := s.usage[name]; u != nil {
 			return u
 		}
@@ -142,6 +133,35 @@ func (x *limiter) usage(name string, now time.Time) *usage {
 	u := &usage{limit: x.limits.of(name)}
 	s.usage[name] = u
 	return u
+}
+
+// forget makes room for a caller, if one of some has no request under way: the one whose burst is
+// whole, or would be soonest. It then may ask a burst again. Somebody who has very many addresses
+// pushes out addresses, and no caller with an identity.
+func (x *limiter) forget(s *shard, now time.Time) bool {
+	var name string
+	var soonest time.Time
+	named, seen := false, 0
+	for other, u := range s.usage { // begins at a random one
+		u.mu.Lock()
+		underway, full := u.underway, u.full
+		u.mu.Unlock()
+		known := !strings.HasPrefix(other, ofAddress)
+		if underway == 0 && (name == "" || named && !known || named == known && full.Before(soonest)) {
+			name, soonest, named = other, full, known
+		}
+		if seen++; seen >= looks && name != "" {
+			break
+		}
+	}
+	if name == "" {
+		return false
+	}
+	if soonest.After(now) {
+		x.forgotten.Add(1)
+	}
+	delete(s.usage, name)
+	return true
 }
 
 // A Lease is a request that was admitted.

@@ -142,7 +142,27 @@ func TestAddresses(t *testing.T) {
 	if len(x.quota.used) > 0 {
 		t.Errorf("%d addresses are counted by day", len(x.quota.used))
 	}
-	// Those that ask no more are forgotten.
+	// One more has a limit of its own, and pushes out one that may ask again soonest.
+	forgotten := x.forgotten.Load()
+	if forgotten == 0 {
+		t.Error("nobody was forgotten")
+	}
+	for i, name := range []string{ofAddress + "new", ofAddress + "other"} {
+		if _, refusal := x.enter(name, at(0), http.Header{}); refusal != nil {
+			t.Errorf("a new caller pays for others: %+v", refusal)
+		}
+		if _, refusal := x.enter(name, at(0), http.Header{}); refusal == nil {
+			t.Error("a new caller has no limit")
+		}
+		if n := x.forgotten.Load(); n > forgotten+uint64(i)+1 {
+			t.Errorf("%d were forgotten", n-forgotten)
+		}
+	}
+	if _, refusal := x.enter("key:a", at(0), http.Header{}); refusal == nil {
+		t.Error("a caller with an identity was forgotten")
+	}
+	// Those that are idle are forgotten without a count.
+	forgotten = x.forgotten.Load()
 	for i := range 64 * 100 {
 		lease, _ := x.enter(fmt.Sprintf("%slater%d", ofAddress, i), at(10), http.Header{})
 		lease.End()
@@ -151,8 +171,8 @@ func TestAddresses(t *testing.T) {
 	for i := range x.shards {
 		after += len(x.shards[i].usage)
 	}
-	if after > 64*200 {
-		t.Errorf("%d callers are counted after a while", after)
+	if after > n+1 || x.forgotten.Load() != forgotten {
+		t.Errorf("%d callers are counted after a while, and %d were forgotten", after, x.forgotten.Load()-forgotten)
 	}
 }
 

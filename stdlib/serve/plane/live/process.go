@@ -31,7 +31,7 @@ func (c *Check) replay(ctx context.Context, ask *requests.Replay, differs func(r
 		return nil, err
 	}
 	cmd := exec.Command(c.Command[0], c.Command[1:]...)
-	cmd.Env = append(os.Environ(), "GOMEMLIMIT="+mostMemory, "GOMAXPROCS=1", "OMP_NUM_THREADS=1", "OPENBLAS_NUM_THREADS=1", "MKL_NUM_THREADS=1")
+	cmd.Env = worker.Environ("GOMEMLIMIT="+mostMemory, "GOMAXPROCS=1", "OMP_NUM_THREADS=1", "OPENBLAS_NUM_THREADS=1", "MKL_NUM_THREADS=1")
 	var says tail
 	cmd.Stdin, cmd.Stderr, cmd.WaitDelay = bytes.NewReader(question), &says, 5*time.Second
 	out, err := cmd.StdoutPipe()

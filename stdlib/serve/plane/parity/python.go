@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 
+	pool "github.com/tenon-ml/tenon/stdlib/serve/plane/worker"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -41,7 +42,7 @@ func predict(ctx context.Context, s *step.Step, python Python) (*os.File, error)
 	}
 	path := filepath.Join(s.Scratch, "predictions")
 	cmd := exec.CommandContext(ctx, python.Interpreter, filepath.Join(s.Code, "_tenon", script), path, python.Folder)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.Env, cmd.Stdout, cmd.Stderr = pool.Environ(), os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("predict with Python: %w", err)
 	}

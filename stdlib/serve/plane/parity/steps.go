@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/requests"
+	pool "github.com/tenon-ml/tenon/stdlib/serve/plane/worker"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -34,7 +35,7 @@ func startRunner(ctx context.Context, name string, args ...string) (*runner, err
 	r := &runner{name: name, process: exec.CommandContext(ctx, name, args...)}
 	r.process.Stderr = os.Stderr
 	// As units have it: a function may depend on the time zone, or on the order of a set.
-	r.process.Env = append(os.Environ(), "TZ=UTC", "LANG=C.UTF-8", "LC_ALL=C.UTF-8", "PYTHONHASHSEED=0", "PYTHONDONTWRITEBYTECODE=1")
+	r.process.Env = pool.Environ("TZ=UTC", "LANG=C.UTF-8", "LC_ALL=C.UTF-8", "PYTHONHASHSEED=0", "PYTHONDONTWRITEBYTECODE=1")
 	out, err := r.process.StdoutPipe()
 	if err == nil {
 		r.in, err = r.process.StdinPipe()

@@ -19,6 +19,7 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/requests"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/table"
+	pool "github.com/tenon-ml/tenon/stdlib/serve/plane/worker"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -394,7 +395,7 @@ func ask(ctx context.Context, r *requests.Replay, folder string, results []train
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, r.Python, filepath.Join(r.Library, script), to, folder)
-	cmd.Env = append(os.Environ(), step.Env+"="+doc)
+	cmd.Env = pool.Environ(step.Env + "=" + doc)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("predict with Python: %w", err)

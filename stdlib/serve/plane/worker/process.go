@@ -45,7 +45,7 @@ func start(argv []string, dir string, ended func()) (*process, error) {
 	}
 	defer stderr.Close()
 	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles, cmd.SysProcAttr = dir, os.Stdout, stderr, []*os.File{theirs}, attributes()
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles, cmd.SysProcAttr = dir, Environ(), os.Stdout, stderr, []*os.File{theirs}, attributes()
 	if err := onStarter(cmd.Start); err != nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("start %s: %w", argv[0], err)
