@@ -22,7 +22,7 @@ import (
 // task prepares the unit to run: its folder, its code, its inputs.
 func (c *call) task(ctx context.Context) (Task, error) {
 	u := c.n.unit
-	t := Task{Unit: *u, Key: c.n.key, Name: c.name, Image: c.image(u), Inputs: map[string]step.Port{}, Leaving: Leaving(c.plan), State: c.plan.State.Lineage, Environment: c.environment(), Devices: c.n.devices}
+	t := Task{Unit: *u, Key: c.n.key, Name: c.name, Image: c.image(ctx, c.n), Inputs: map[string]step.Port{}, Leaving: Leaving(c.plan), State: c.plan.State.Lineage, Environment: c.environment(), Devices: c.n.devices}
 	var err error
 	if t.Dir, err = c.layout.makeRun(c.name); err != nil {
 		return t, err

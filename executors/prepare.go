@@ -20,6 +20,7 @@ const preparers = 4
 type preparation struct {
 	name  string
 	unit  *ir.Unit // one of those that need it
+	image string   // that they run in, by digest
 	units []string // all that the plan runs and that need it
 	ahead bool     // one of them certainly runs
 
@@ -36,7 +37,7 @@ type preparation struct {
 }
 
 // findPreparations finds what the units that the plan runs need.
-func (w *walk) findPreparations() {
+func (w *walk) findPreparations(ctx context.Context) {
 	x, ok := w.o.Executor.(Preparer)
 	if !ok {
 		return
@@ -46,13 +47,14 @@ func (w *walk) findPreparations() {
 		if n.unit.Kind == ir.Record || !n.changes() {
 			continue
 		}
-		name := x.Prepares(*n.unit, w.plan.Image(n.unit))
+		on := w.image(ctx, n)
+		name := x.Prepares(*n.unit, on)
 		if name == "" {
 			continue
 		}
 		p := found[name]
 		if p == nil {
-			p = &preparation{name: name, unit: n.unit}
+			p = &preparation{name: name, unit: n.unit, image: on}
 			found[name] = p
 			w.preparations = append(w.preparations, p)
 		}
@@ -143,7 +145,7 @@ func (w *walk) make(ctx context.Context, p *preparation, report func(step.Progre
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	t := Task{Unit: *p.unit, Image: w.plan.Image(p.unit)}
+	t := Task{Unit: *p.unit, Image: p.image}
 	if err := w.layCode(ctx, p.unit, &t); err != nil {
 		return err
 	}

@@ -220,7 +220,9 @@ func (c *call) released(ctx context.Context, t *Task) error {
 		if err != nil {
 			return fmt.Errorf("run it beside %s: %w: remove release to replace that version at once", c.n.route.Champion().Name, err)
 		}
-		host(t, &champion.Unit)
+		if err := host(t, &champion.Unit); err != nil {
+			return fmt.Errorf("run it beside %s: %w: remove release to replace that version at once", champion.Version, err)
+		}
 		to := StepRoute(u, c.n.route)
 		t.Beside, t.Route = map[string]Task{champion.Version: champion}, &to
 		return nil
@@ -233,12 +235,32 @@ func (c *call) released(ctx context.Context, t *Task) error {
 	return err
 }
 
-// host gives a task the programs that another version needs in its process.
-func host(t *Task, other *ir.Unit) {
+// host gives a task what another version needs in its process: programs, the larger of the
+// resources of both, and the network if one of them has it.
+func host(t *Task, other *ir.Unit) error {
+	u := &t.Unit
 	if other.Code.Runtime == ir.PlaneDuckDB {
-		t.Unit.Code.Runtime = ir.PlaneDuckDB // which does all that a plane does
+		u.Code.Runtime = ir.PlaneDuckDB // which does all that a plane does
 	}
-	t.Unit.Code.DuckDB = cmp.Or(t.Unit.Code.DuckDB, other.Code.DuckDB)
+	u.Code.DuckDB = cmp.Or(u.Code.DuckDB, other.Code.DuckDB)
+	if other.Network == ir.NetworkOpen || u.Network == ir.NetworkNone {
+		u.Network = other.Network
+	}
+	own, its := &u.Needs, other.Needs
+	if its.GPU > 0 && (own.GPU != its.GPU || own.GPUMemory != its.GPUMemory || own.GPUModel != its.GPUModel || own.GPUSlice != its.GPUSlice) {
+		return errors.New("it needs other GPUs")
+	}
+	own.MilliCPU = max(own.MilliCPU, its.MilliCPU)
+	own.Memory, own.Disk, own.PIDs = larger(own.Memory, its.Memory), larger(own.Disk, its.Disk), larger(own.PIDs, its.PIDs)
+	return nil
+}
+
+// larger returns the larger one of two limits, where 0 is none.
+func larger(a, b int64) int64 {
+	if a == 0 || b == 0 {
+		return 0
+	}
+	return max(a, b)
 }
 
 // beside returns the task of a version that runs in the program of another one.
@@ -270,19 +292,33 @@ func (c *call) beside(ctx context.Context, host *Task, v *state.RouteVersion) (T
 	if err != nil {
 		return t, err
 	}
-	for name, value := range env {
-		if other, ok := host.Env[name]; ok && other != value {
-			return t, fmt.Errorf("both have a secret %s, with different values", name)
+	return t, shareSecrets(host, u.Secrets, env)
+}
+
+// shareSecrets gives a task the secrets of another version in its process. Values are those that
+// tenon resolved; others come from the cluster.
+func shareSecrets(host *Task, secrets []ir.Secret, env map[string]string) error {
+	for _, s := range secrets {
+		value, resolved := env[s.Name]
+		i := slices.IndexFunc(host.Unit.Secrets, func(own ir.Secret) bool { return own.Name == s.Name })
+		if i < 0 {
+			host.Unit.Secrets = append(slices.Clone(host.Unit.Secrets), s)
+			if resolved {
+				host.Env = maps.Clone(host.Env)
+				if host.Env == nil {
+					host.Env = map[string]string{}
+				}
+				host.Env[s.Name] = value
+			}
+			continue
 		}
-		if host.Env == nil {
-			host.Env = map[string]string{}
-		}
-		if _, ok := host.Env[name]; !ok {
-			host.Env[name] = value
-			host.Unit.Secrets = append(slices.Clone(host.Unit.Secrets), u.Secrets[slices.IndexFunc(u.Secrets, func(s ir.Secret) bool { return s.Name == name })])
+		own := host.Unit.Secrets[i]
+		of := func(k *ir.SecretKey) ir.SecretKey { return *cmp.Or(k, new(ir.SecretKey)) }
+		if of(own.Kubernetes) != of(s.Kubernetes) || own.As != s.As || host.Env[s.Name] != value {
+			return fmt.Errorf("both have a secret %s, with different values", s.Name)
 		}
 	}
-	return t, nil
+	return nil
 }
 
 // recordedPorts returns the inputs of a version as its run read them.
@@ -421,10 +457,13 @@ func (w *walk) codeBlobs(ctx context.Context, u *ir.Unit) map[string][]byte {
 	return blobs
 }
 
-// image returns the image in which a unit runs, by digest.
-func (c *call) image(u *ir.Unit) string {
-	if c.n.item.Pinned != nil {
-		return cmp.Or(planner.RecordedImage(c.n.inputs), c.plan.Image(u))
+// image returns the image in which a unit runs, by digest. A pinned one has that of its recorded
+// run; without that run, it is refused later.
+func (w *walk) image(ctx context.Context, n *work) string {
+	if n.item.Pinned != nil {
+		if run, err := w.o.Store.Run(ctx, n.item.Pinned.Run); err == nil {
+			return cmp.Or(planner.RecordedImage(run.Inputs), w.plan.Image(n.unit))
+		}
 	}
-	return c.plan.Image(u)
+	return w.plan.Image(n.unit)
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/planner"
@@ -364,6 +366,65 @@ func TestAReleaseKilledAtAnyPointConverges(t *testing.T) {
 					}
 					return
 				}
+			}
+		})
+	}
+}
+
+// The process of both versions has the larger of their resources, and the network if one of them
+// has it. What cannot be shared is refused.
+func TestTwoVersionsShareAProcess(t *testing.T) {
+	for name, c := range map[string]struct {
+		champion, challenger, both ir.Unit
+		fault                      string
+	}{
+		"resources": {
+			ir.Unit{Needs: ir.Resources{MilliCPU: 300, Memory: 100, PIDs: 5}, Network: ir.NetworkOpen},
+			ir.Unit{Needs: ir.Resources{MilliCPU: 200, Memory: 200, Disk: 7, PIDs: 4}, Network: ir.NetworkNone},
+			ir.Unit{Needs: ir.Resources{MilliCPU: 300, Memory: 200, PIDs: 5}, Network: ir.NetworkOpen}, "",
+		},
+		"no network is less than the least": {ir.Unit{}, ir.Unit{Network: ir.NetworkNone}, ir.Unit{}, ""},
+		"GPUs": {
+			ir.Unit{Needs: ir.Resources{GPU: 1}}, ir.Unit{Needs: ir.Resources{GPU: 2}}, ir.Unit{},
+			"run it beside late v1: it needs other GPUs: remove release to replace that version at once",
+		},
+		"secrets": {
+			ir.Unit{Secrets: []ir.Secret{{Name: "A", Kubernetes: &ir.SecretKey{Name: "s", Key: "a"}}}},
+			ir.Unit{Secrets: []ir.Secret{{Name: "B", Kubernetes: &ir.SecretKey{Name: "s", Key: "b"}}}},
+			ir.Unit{Secrets: []ir.Secret{{Name: "B", Kubernetes: &ir.SecretKey{Name: "s", Key: "b"}}, {Name: "A", Kubernetes: &ir.SecretKey{Name: "s", Key: "a"}}}}, "",
+		},
+		"another secret of one name": {
+			ir.Unit{Secrets: []ir.Secret{{Name: "A", Kubernetes: &ir.SecretKey{Name: "s", Key: "a"}}}},
+			ir.Unit{Secrets: []ir.Secret{{Name: "A", Kubernetes: &ir.SecretKey{Name: "s", Key: "b"}}}}, ir.Unit{},
+			"run it beside late v1: both have a secret A, with different values: remove release to replace that version at once",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			units := func(n string, of ir.Unit) []ir.Unit {
+				all := released(n)
+				for i := range all {
+					if all[i].ID == late {
+						all[i].Needs, all[i].Network, all[i].Secrets = of.Needs, of.Network, of.Secrets
+					}
+				}
+				return all
+			}
+			o := b.options()
+			o.Unbounded, o.Secrets = true, func(ir.Secret) (string, error) { return "", errors.New("the cluster has it") }
+			_, err := executors.Apply(t.Context(), b.plan(units("1", c.champion)), o)
+			b.ok(err)
+			_, err = executors.Apply(t.Context(), b.plan(units("2", c.challenger)), o)
+			if c.fault != "" {
+				if err == nil || !strings.Contains(err.Error(), c.fault) {
+					t.Errorf("got %v, want %q", err, c.fault)
+				}
+				return
+			}
+			b.ok(err)
+			got, want := b.fake.last[late].Unit, c.both
+			if diff := cmp.Diff(want.Secrets, got.Secrets); got.Needs != want.Needs || got.Network != want.Network || diff != "" {
+				t.Errorf("the task has %+v and the network %q, want %+v and %q\n%s", got.Needs, got.Network, want.Needs, want.Network, diff)
 			}
 		})
 	}

@@ -219,7 +219,7 @@ func (w *walk) plant(ctx context.Context) error {
 	if err := pools.check(jobs, services); err != nil {
 		return err
 	}
-	w.findPreparations()
+	w.findPreparations(ctx)
 	w.sched = newSchedule(nodes, pools, w.o.Parallel)
 	if w.o.act == state.Release { // the other services are not in the plan
 		for unit, c := range w.current {

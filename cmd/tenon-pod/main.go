@@ -16,6 +16,7 @@
 //	out             outputs
 //	notes           metrics.json and progress.jsonl
 //	scratch         also $TMPDIR and $HOME
+//	route           the route of a service with several versions
 //	step.json       the document
 //	log             the end of what the program printed
 //
@@ -38,6 +39,9 @@
 // and everything that a program leaves behind. Standard output and error go to this
 // process's standard output in the order in which they were printed, with progress in
 // between, see [pod.LogWriter].
+//
+// A service with several versions gets its route from a note in the store, which is looked at
+// once a second, and what it observes is stored as a note of the pod.
 //
 // # How it ends
 //

@@ -29,6 +29,7 @@ type program struct {
 	pid    int
 	output *os.File // its output
 	meter  *meter
+	route  *routed // nil if it has one version
 }
 
 // start fetches the inputs of the task and starts its program.
@@ -37,6 +38,10 @@ func (r *runner) start(ctx context.Context) (*program, error) {
 		return nil, errors.New("the task is damaged: no program to run")
 	}
 	if err := r.lay(ctx); err != nil {
+		return nil, err
+	}
+	route, err := r.firstRoute(ctx)
+	if err != nil {
 		return nil, err
 	}
 	if r.task.Kind == ir.Job {
@@ -62,7 +67,7 @@ func (r *runner) start(ctx context.Context) (*program, error) {
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return nil, errors.Join(err, output.Close())
 	}
-	p := &program{output: output, meter: newMeter(cgroups)}
+	p := &program{output: output, meter: newMeter(cgroups), route: route}
 	r.result.Started = time.Now().UTC()
 	var status int
 	if p.pid, status, err = pid1.Start(r.task.Step.Code, r.task.Command, env, os.Stdin, printing, printing); err != nil {
@@ -91,6 +96,9 @@ func (r *runner) follow(ctx context.Context, p *program) {
 		outputs.Tail(r.task.Step.Progress, stop, func(p step.Progress) { _ = r.log.Progress(p) })
 	})
 	beside.Go(func() { r.watch(ctx, p, stop) })
+	if p.route != nil {
+		beside.Go(func() { p.route.follow(stop) })
+	}
 
 	r.ended(pid1.Follow(p.pid, r.drained()))
 	asked := ctx.Err() != nil

@@ -49,7 +49,12 @@ func (r *runner) lay(ctx context.Context) error {
 	for _, dir := range written {
 		at[dir] = false
 	}
-	if err := sweep(r.work, at); err != nil {
+	keep := at
+	if observed := r.task.Step.Observed; observed != "" { // which the program goes on with
+		keep = maps.Clone(at)
+		keep[observed] = true
+	}
+	if err := sweep(r.work, keep); err != nil {
 		return err
 	}
 	for _, dir := range append(written, slices.Sorted(maps.Keys(at))...) {

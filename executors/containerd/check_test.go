@@ -53,20 +53,3 @@ func TestEnvironmentsInOneImage(t *testing.T) {
 		t.Errorf("the version beside it gets %q, want %q", beside.Args, want)
 	}
 }
-
-// What a container does not have keeps a version from running beside another one, and the message names
-// the version: the fields are not those of the new one.
-func TestVersionsThatCannotShareAContainer(t *testing.T) {
-	for want, code := range map[string]ir.Code{
-		"":                                    {Lock: "sha256:a", Python: "3.11", Runtime: ir.PlaneDuckDB},
-		"late v3, which has another Python":   {Lock: "sha256:b", Python: "3.11"},
-		"late v3, which has another Python e": {Lock: "sha256:a", Python: "3.12"},
-		"late v3, which has features in":      {Lock: "sha256:a", Python: "3.11", Environments: []string{"sha256:x"}},
-		"late v3, which has parity":           {Lock: "sha256:a", Python: "3.11", DuckDB: "parity"},
-	} {
-		task := executors.Task{Unit: ir.Unit{Code: ir.Code{Lock: "sha256:a", Python: "3.11", Runtime: ir.Plane}}, Beside: map[string]executors.Task{"late v3": {Unit: ir.Unit{Code: code}}}}
-		if err := apart(task); (err != nil) != (want != "") || err != nil && !strings.Contains(err.Error(), want) {
-			t.Errorf("%v, want %q", err, want)
-		}
-	}
-}

@@ -146,7 +146,7 @@ func (e *Executor) in(ctx context.Context) context.Context {
 // service keeps running; both listen on the same port until the prior one is destroyed.
 // An address that anybody else has is an error.
 func (e *Executor) Apply(ctx context.Context, t executors.Task, prior *state.Handle) (h state.Handle, err error) {
-	err = apart(t)
+	err = local.Apart(t, true)
 	if faults := e.Check(t.Unit); err == nil && len(faults) > 0 {
 		err = fmt.Errorf("%s: %s", faults[0].Field, faults[0].Message)
 	}
@@ -346,27 +346,6 @@ func (e *Executor) Inspect(ctx context.Context, h state.Handle) (state.Status, e
 		return state.Status{}, e.explain(err)
 	}
 	return ts.Probe(ctx, st, id, true), nil
-}
-
-// apart says why a version of the task cannot run in one container with another one, if it cannot.
-// What runs both has the programs that either needs, but one Python environment, and no DuckDB beside
-// it: such a champion was started on local processes.
-func apart(t executors.Task) error {
-	for _, name := range sortedKeys(t.Beside) {
-		other, has := t.Beside[name].Unit.Code, ""
-		switch {
-		case other.Lock != t.Unit.Code.Lock || other.Python != t.Unit.Code.Python:
-			has = "another Python environment: a container has one"
-		case len(other.Environments) > 0:
-			has = "features in Python with other packages than its model: a container has one Python environment"
-		case other.DuckDB != "":
-			has = other.DuckDB + ", which needs a DuckDB that a container does not have"
-		default:
-			continue
-		}
-		return fmt.Errorf("it cannot run beside %s, which has %s; remove release to replace it at once", name, has)
-	}
-	return nil
 }
 
 // SetRoute replaces the file that the service reads.

@@ -99,29 +99,19 @@ func inside(t executors.Task) (step.Step, []specs.Mount) {
 }
 
 // beside puts the document of another version into the container of t, with its files below
-// a folder, and returns the mounts for that. What both write is at the paths of the host.
+// a folder, and returns the mounts for that.
 func beside(t executors.Task, host step.Step, doc *step.Step, below string) (mounts []specs.Mount) {
-	doc.Scratch, doc.Metrics, doc.Progress, doc.Lives, doc.Kept = host.Scratch, host.Metrics, host.Progress, host.Lives, host.Kept
 	doc.Interpreters = image.Interpreters(t.Unit.Code.Environments)
-	for port, p := range doc.Outputs {
-		p.Path = path.Join(outputsDir, port)
-		doc.Outputs[port] = p
+	code := ""
+	if len(t.Unit.Code.Files) > 0 {
+		code = path.Join(below, "code")
+		mounts = append(mounts, bind(t.Code, code, "ro"))
 	}
-	if doc.Code = scratchDir; len(t.Unit.Code.Files) > 0 {
-		doc.Code = path.Join(below, "code")
-		mounts = append(mounts, bind(t.Code, doc.Code, "ro"))
-	}
-	inputs := map[string]step.Port{}
-	for _, port := range sortedKeys(t.Inputs) {
-		p := t.Inputs[port]
-		if p.Kind != ir.EndpointOf && !p.Lost {
-			at := path.Join(below, "in", port)
-			mounts = append(mounts, bind(p.Path, at, "ro"))
-			p.Path = at
-		}
-		inputs[port] = p
-	}
-	doc.Inputs = inputs
+	local.PlaceBeside(host, doc, outputsDir, code, func(port string, p step.Port) string {
+		at := path.Join(below, "in", port)
+		mounts = append(mounts, bind(p.Path, at, "ro"))
+		return at
+	})
 	return mounts
 }
 

@@ -54,9 +54,6 @@ func check(s Settings, u ir.Unit) []ir.Fault {
 	default:
 		c.fault(u.Keeps, "choose a target on one machine, or remove "+u.Keeps, "a pod has no folder for files that outlive it")
 	}
-	if u.Release != nil {
-		c.fault("release", "remove release: pods are then replaced one after the other; or choose a target on one machine", "the weights of versions cannot change in pods")
-	}
 	if e := u.Endpoint; e != nil {
 		c.scale(u, e)
 		if most := most(e); e.Counts != "" && most > 1 {

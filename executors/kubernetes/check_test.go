@@ -69,7 +69,6 @@ func TestCheck(t *testing.T) {
 		"a service that keeps files":         {open, ir.Unit{Kind: ir.Service, Keeps: "events"}, []string{"events"}},
 		"a check beside a service":           {open, ir.Unit{Kind: ir.Service, Keeps: "parity", Code: ir.Code{DuckDB: "parity"}}, []string{"parity"}},
 		"files that are stored":              {open, ir.Unit{Kind: ir.Service, Keeps: "log", Ships: &ir.Shipment{Folder: "requests", Most: 1 << 20}}, nil},
-		"a service that is released":         {open, func() ir.Unit { u := service("", nil, 0); u.Release = &ir.Release{Steps: []int{100}}; return u }(), []string{"release"}},
 		"secrets":                            {open, ir.Unit{Secrets: []ir.Secret{{Name: "A.b-c_1", Kubernetes: &ir.SecretKey{Name: "a", Key: "b"}, As: ir.AsFile}}}, nil},
 		"a secret that is no key":            {open, ir.Unit{Secrets: []ir.Secret{{Name: "A B"}}}, []string{"secrets.A B"}},
 		"a secret that is a folder":          {open, ir.Unit{Secrets: []ir.Secret{{Name: "..", As: ir.AsFile}}}, []string{"secrets..."}},

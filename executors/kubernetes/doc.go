@@ -12,7 +12,7 @@
 //	start.go, inside.go, images.go              what a pod needs: artifacts, document, image
 //	look.go, explain.go                         the status of a task, explained to users
 //	wait.go, follow.go, bring.go                the end of a job, its outputs and its log
-//	lead.go                                     which version of a service receives requests
+//	lead.go, versions.go                        which pods receive requests, and which of several versions in them answers
 //	detached.go                                 an apply that runs in the cluster
 //	destroy.go, collect.go
 //

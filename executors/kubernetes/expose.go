@@ -88,7 +88,7 @@ func (s Settings) exposed(t executors.Task) object {
 		return nil
 	}
 	path := cmp.Or(x.Path, "/")
-	name, port := ServiceName(s.owner(), t.Unit.ID), int32(t.Unit.Endpoint.Port)
+	name, port := s.serviceName(t.Unit.ID), int32(t.Unit.Endpoint.Port)
 	meta := metav1.ObjectMeta{Name: name, Namespace: s.Namespace, Labels: s.labels(t.Unit), Annotations: s.annotations(t.Unit)}
 	maps.Copy(meta.Annotations, x.Annotations)
 	if x.Gateway == "" {

@@ -44,7 +44,7 @@ func TestTheIngressIsThatOfTheLeadingVersion(t *testing.T) {
 	e := p.executor(t)
 	ingresses := p.Client(t).Resource(networkingv1.SchemeGroupVersion.WithResource("ingresses")).Namespace(p.namespace)
 	host := func() string {
-		o, err := ingresses.Get(t.Context(), kubernetes.ServiceName("", "deployments/api"), metav1.GetOptions{})
+		o, err := ingresses.Get(t.Context(), kubernetes.ServiceName("", "", "deployments/api"), metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return ""
 		}

@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 
@@ -20,8 +21,10 @@ const repository = "/tenon"
 // contain the unit's files: they go through the store, so that editing them does not
 // create another image.
 func (e *Executor) image(ctx context.Context, t executors.Task) (string, error) {
-	if name := e.opts.Images[t.Unit.ID]; name != "" {
+	if name := e.opts.Images[imageKey(t.Unit)]; name != "" {
 		return name, nil
+	} else if len(e.opts.Images) > 0 {
+		return "", errors.New("no image was made for it together with the version beside it, which needs another program: apply without --detach")
 	}
 	lock, environments, err := local.Locks(t)
 	if err != nil {
@@ -34,8 +37,12 @@ func (e *Executor) image(ctx context.Context, t executors.Task) (string, error) 
 	return e.publish(ctx, recipe)
 }
 
+// imageKey returns the key of a unit's image among those that are published already. A unit
+// that runs beside another version may need another program than alone.
+func imageKey(u ir.Unit) string { return u.ID + " " + string(u.Code.Runtime) }
+
 // publishAll pushes the images of a plan that the registry lacks, and returns the names
-// of all of them, by unit.
+// of all of them, by [imageKey].
 func (e *Executor) publishAll(ctx context.Context, p *planner.Plan) (map[string]string, error) {
 	names := map[string]string{}
 	for i := range p.System.Units {
@@ -51,7 +58,7 @@ func (e *Executor) publishAll(ctx context.Context, p *planner.Plan) (map[string]
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", u.ID, err)
 		}
-		names[u.ID] = name
+		names[imageKey(*u)] = name
 	}
 	return names, nil
 }

@@ -1,9 +1,11 @@
 package kubernetes
 
 import (
+	"fmt"
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
@@ -24,7 +26,7 @@ type passage struct {
 
 // inside returns what a pod has to do, with paths inside the pod, and what must be
 // uploaded for it.
-func inside(t executors.Task, system string) (pod.Task, []passage) {
+func (s Settings) inside(t executors.Task) (pod.Task, []passage) {
 	doc, pass := local.Document(t), []passage(nil)
 	doc.Scratch = path.Join(pod.Work, "scratch")
 	doc.Metrics = path.Join(pod.Work, executors.MetricsFile)
@@ -61,7 +63,7 @@ func inside(t executors.Task, system string) (pod.Task, []passage) {
 	for _, port := range sortedKeys(t.Inputs) {
 		p := t.Inputs[port]
 		if p.Kind == ir.EndpointOf {
-			p.Path = address(system, t.Unit, port, p.Path)
+			p.Path = s.address(t.Unit, port, p.Path)
 		} else if !p.Lost {
 			at := path.Join(pod.Work, "in", port)
 			pass = append(pass, passage{p.Path, at, "input " + port, p.Digest})
@@ -74,8 +76,34 @@ func inside(t executors.Task, system string) (pod.Task, []passage) {
 		doc.Files, more = data(t.Files)
 		pass = append(pass, more...)
 	}
+	if t.Route != nil {
+		doc.Route, doc.Observed = path.Join(pod.Work, "route", "route.json"), path.Join(pod.Work, "notes", "observed.json")
+	}
+	for i, name := range sortedKeys(t.Beside) {
+		pass = append(pass, beside(t.Beside[name], doc, doc.Beside[name], path.Join(pod.Work, "beside", strconv.Itoa(i)), pass)...)
+	}
 	out.Step = doc
 	return out, pass
+}
+
+// beside puts the document of another version into the pod of host, with its files below a
+// folder, and returns what must be uploaded for that. An input that has holds already is not there twice.
+func beside(t executors.Task, host step.Step, doc *step.Step, below string, has []passage) (pass []passage) {
+	code := ""
+	if len(t.Unit.Code.Files) > 0 {
+		code = path.Join(below, "code")
+		pass = append(pass, passage{from: t.Code, to: code, name: "code of " + t.Version})
+	}
+	doc.Interpreters, doc.Shipped = host.Interpreters, host.Shipped
+	local.PlaceBeside(host, doc, path.Join(pod.Work, "out"), code, func(port string, p step.Port) string {
+		if i := slices.IndexFunc(has, func(h passage) bool { return h.digest != "" && h.digest == p.Digest }); i >= 0 {
+			return has[i].to
+		}
+		at := path.Join(below, "in", port)
+		pass = append(pass, passage{p.Path, at, fmt.Sprintf("input %s of %s", port, t.Version), p.Digest})
+		return at
+	})
+	return pass
 }
 
 // data lays out data files below their common folder. This keeps the names of their

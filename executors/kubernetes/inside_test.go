@@ -15,7 +15,7 @@ import (
 // The cluster starts the replicas of a service: the program of a pod is one replica.
 func TestAPodIsOneReplica(t *testing.T) {
 	said := &ir.Endpoint{Host: "127.0.0.1", Port: 8080, Ready: "/readyz", Replicas: 3, Scale: &ir.Scale{Max: 9, CPU: 70}}
-	task, _ := inside(executors.Task{Unit: ir.Unit{ID: "deployments/api", Kind: ir.Service, Endpoint: said}}, "churn")
+	task, _ := Settings{}.inside(executors.Task{Unit: ir.Unit{ID: "deployments/api", Kind: ir.Service, Endpoint: said}})
 	want := &ir.Endpoint{Host: "0.0.0.0", Port: 8080, Ready: "/readyz", Replicas: 1}
 	if diff := cmp.Diff(want, task.Step.Endpoint); diff != "" {
 		t.Errorf("the program gets another address to listen on (-want +got):\n%s", diff)
@@ -30,7 +30,7 @@ func TestAPodIsOneReplica(t *testing.T) {
 
 // A service without an endpoint receives no requests that it would have to finish.
 func TestAServiceWithoutAnEndpointDoesNotDrain(t *testing.T) {
-	task, _ := inside(executors.Task{Name: "steps-consume-1", Unit: ir.Unit{ID: "steps/consume", Kind: ir.Service}}, "churn")
+	task, _ := Settings{}.inside(executors.Task{Name: "steps-consume-1", Unit: ir.Unit{ID: "steps/consume", Kind: ir.Service}})
 	if task.Drain != 0 || task.Step.Endpoint != nil || task.Step.Instance != "steps-consume-1" {
 		t.Errorf("the pod gets %+v", task)
 	}
@@ -41,7 +41,7 @@ func TestAServiceWithoutAnEndpointDoesNotDrain(t *testing.T) {
 func TestWhatAServiceInAPodFinds(t *testing.T) {
 	u := ir.Unit{ID: "deployments/api", Kind: ir.Service, Keeps: "log", Ships: &ir.Shipment{Folder: "requests", Most: 1 << 30}, Code: ir.Code{Environments: []string{"sha256:feature"}}}
 	for env, to := range map[string]string{"": "lineage/-/deployments/api/requests", "prod": "lineage/prod/deployments/api/requests"} {
-		task, _ := inside(executors.Task{Unit: u, Kept: "/state/kept/deployments/api", State: "lineage", Environment: env}, "churn")
+		task, _ := Settings{}.inside(executors.Task{Unit: u, Kept: "/state/kept/deployments/api", State: "lineage", Environment: env})
 		want := &pod.Ship{From: "/tenon/kept/requests", To: to, Most: 1 << 30, Status: "/tenon/kept/shipped.json"}
 		if diff := cmp.Diff(want, task.Ship); diff != "" {
 			t.Errorf("it stores something else (-want +got):\n%s", diff)
@@ -51,7 +51,7 @@ func TestWhatAServiceInAPodFinds(t *testing.T) {
 		}
 	}
 	u.Keeps, u.Ships = "", nil
-	if task, _ := inside(executors.Task{Unit: u, Kept: "/state/kept"}, "churn"); task.Ship != nil || task.Step.Kept != "" {
+	if task, _ := Settings{}.inside(executors.Task{Unit: u, Kept: "/state/kept"}); task.Ship != nil || task.Step.Kept != "" {
 		t.Errorf("a service that keeps nothing finds %+v", task)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/image"
+	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/artifact/remote"
 	"github.com/tenon-ml/tenon/planner/state"
@@ -41,8 +42,8 @@ type Options struct {
 	// repository and returns its name there, by digest.
 	Build   func(context.Context, image.Recipe) (v1.Image, error)
 	Publish func(ctx context.Context, img v1.Image, repository string) (string, error)
-	// Images are the images already published, by unit. No others are made for these
-	// units.
+	// Images are the images already published, by unit and runtime. If there are any, no
+	// others are made.
 	Images map[string]string
 	// Programs are those of Tenon that units run.
 	Programs executors.Programs
@@ -90,6 +91,7 @@ var (
 	_ executors.Granter       = (*Executor)(nil)
 	_ executors.Detacher      = (*Executor)(nil)
 	_ executors.Keeper        = (*Executor)(nil)
+	_ executors.VersionRunner = (*Executor)(nil)
 )
 
 // New returns an executor. It connects on first use.
@@ -191,7 +193,7 @@ func (e *Executor) Apply(ctx context.Context, t executors.Task, _ *state.Handle)
 	faults := slices.DeleteFunc(e.Check(t.Unit), func(f ir.Fault) bool { return f.Note })
 	if len(faults) > 0 {
 		err = fmt.Errorf("%s: %s", faults[0].Field, faults[0].Message)
-	} else {
+	} else if err = local.Apart(t, false); err == nil {
 		err = e.patiently(ctx, func() (err error) {
 			h, err = e.apply(ctx, t)
 			return err

@@ -236,7 +236,7 @@ func (p *place) Processes(t testing.TB, task executors.Task) (n int) {
 // Address returns the address of the unit's Service.
 func (p *place) Address(t testing.TB, task executors.Task) string {
 	t.Helper()
-	s, err := p.Client(t).Resource(services).Namespace(p.namespace).Get(t.Context(), kubernetes.ServiceName("", task.Unit.ID), metav1.GetOptions{})
+	s, err := p.Client(t).Resource(services).Namespace(p.namespace).Get(t.Context(), kubernetes.ServiceName("", "", task.Unit.ID), metav1.GetOptions{})
 	ok(t, err)
 	ip, _, err := unstructured.NestedString(s.Object, "spec", "clusterIP")
 	ok(t, err)

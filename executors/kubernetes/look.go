@@ -265,6 +265,9 @@ func (e *Executor) lookAtService(ctx context.Context, l *link, ts taskState, d *
 	if st.Message = y.message; y.final {
 		st.Phase = state.Failed
 	}
+	if p != nil && ts.Routed {
+		st.Message += e.faults(ctx, ts, p)
+	}
 	return st, p, err
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -37,20 +38,27 @@ const (
 // maxLabel is the maximum length of a label value and of the name of a Service.
 const maxLabel = 63
 
-// owner returns with what the names of Services begin: the system and the environment.
-func (s Settings) owner() string {
-	if s.Env == "" {
-		return s.System
+// ServiceName returns the name of the Service of a unit in an environment, which may be "". All
+// versions of the unit share the Service. Two dashes in a row separate the environment from
+// the unit, so that no unit of another environment has the same name.
+func ServiceName(system, env, unit string) string {
+	_, name, _ := strings.Cut(unit, "/")
+	whole, system := "", cmp.Or(system, manager)
+	switch unclear := slices.ContainsFunc([]string{system, env, name}, func(part string) bool {
+		return strings.Contains(part, "--") || strings.Trim(part, "-") != part
+	}); {
+	case unclear:
+		whole = system + "/" + env + "/" + name // which no name contains, so that it gets a digest
+	case env != "":
+		whole = system + "-" + env + "--" + name
+	default:
+		whole = system + "-" + name
 	}
-	return cmp.Or(s.System, manager) + "-" + s.Env
+	return short(whole, func(r rune) bool { return r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' }, "-")
 }
 
-// ServiceName returns the name of the Service of a unit. system includes the environment, if
-// that has a name. All versions of the unit share the Service.
-func ServiceName(system, unit string) string {
-	_, name, _ := strings.Cut(unit, "/")
-	return short(cmp.Or(system, manager)+"-"+name, func(r rune) bool { return r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' }, "-")
-}
+// serviceName returns the name of the Service of a unit.
+func (s Settings) serviceName(unit string) string { return ServiceName(s.System, s.Env, unit) }
 
 // labelValue turns an id into a valid label value.
 func labelValue(id string) string {

@@ -165,7 +165,7 @@ func (s Settings) deployment(t executors.Task, pod corev1.PodTemplateSpec) *apps
 // service returns the Service of a unit with an endpoint. The selector decides which version receives
 // its requests. It selects the scaler of a version that may have no pods, too.
 func (s Settings) service(t executors.Task) *corev1.Service {
-	meta := metav1.ObjectMeta{Name: ServiceName(s.owner(), t.Unit.ID), Namespace: s.Namespace, Labels: s.labels(t.Unit), Annotations: s.annotations(t.Unit)}
+	meta := metav1.ObjectMeta{Name: s.serviceName(t.Unit.ID), Namespace: s.Namespace, Labels: s.labels(t.Unit), Annotations: s.annotations(t.Unit)}
 	port := int32(t.Unit.Endpoint.Port)
 	return &corev1.Service{
 		TypeMeta: kind("v1", "Service"), ObjectMeta: meta,

@@ -147,7 +147,7 @@ func serve(e *ir.Endpoint, spec *corev1.PodSpec, c *corev1.Container) {
 }
 
 // variables returns the variables of a pod that its image does not set: the addresses
-// of the other nodes, and the secrets.
+// of the other nodes, the UID of a pod with a route, and the secrets.
 func variables(t executors.Task) []corev1.EnvVar {
 	var env []corev1.EnvVar
 	if n := t.Unit.Needs.Nodes; n > 1 {
@@ -158,6 +158,9 @@ func variables(t executors.Task) []corev1.EnvVar {
 			corev1.EnvVar{Name: "WORLD_SIZE", Value: decimal(n)},
 			corev1.EnvVar{Name: "RANK", ValueFrom: rank},
 			corev1.EnvVar{Name: "NODE_RANK", ValueFrom: rank})
+	}
+	if t.Route != nil {
+		env = append(env, corev1.EnvVar{Name: pod.UIDEnv, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.uid"}}})
 	}
 	for _, x := range t.Unit.Secrets {
 		v := corev1.EnvVar{Name: pod.SecretEnv + x.Name}

@@ -43,7 +43,7 @@ func (s Settings) scalerConfig(t executors.Task) scaler.Config {
 	e := t.Unit.Endpoint
 	at := e.Probe()
 	return scaler.Config{
-		Deployment: t.Name, Service: ServiceName(s.owner(), t.Unit.ID), Pods: labelTask + "=" + t.Name, Own: labelScaler + "=" + t.Name,
+		Deployment: t.Name, Service: s.serviceName(t.Unit.ID), Pods: labelTask + "=" + t.Name, Own: labelScaler + "=" + t.Name,
 		Port: e.Port, Metrics: at.Port, TLS: at.TLS,
 		Min: e.Replicas, Max: e.Scale.Max, InFlight: e.Scale.InFlight, CPU: e.Scale.CPU, MilliCPU: t.Unit.Needs.MilliCPU, Idle: e.Scale.Idle,
 		Patience: patience(t.Unit), Holds: scalerHolds, Period: scalerPeriod, Settle: drain, Within: scalerWithin,

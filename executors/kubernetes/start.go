@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -113,7 +114,7 @@ func (e *Executor) send(ctx context.Context, ts taskState, t executors.Task) (di
 	if err != nil {
 		return "", 0, err
 	}
-	task, pass := inside(t, e.opts.owner())
+	task, pass := e.opts.inside(t)
 	task.Name = ts.note()
 	task.Fetch = make([]pod.Fetch, len(pass))
 	group, inGroup := errgroup.WithContext(ctx)
@@ -129,6 +130,9 @@ func (e *Executor) send(ctx context.Context, ts taskState, t executors.Task) (di
 			task.Fetch[i] = pod.Fetch{Ref: ref, Path: to, Name: p.name}
 			return err
 		})
+	}
+	if t.Route != nil {
+		group.Go(func() error { return ts.putRoute(inGroup, s, *t.Route) })
 	}
 	if err := group.Wait(); err != nil {
 		return "", 0, err
@@ -188,16 +192,16 @@ func (e *Executor) lookUp(ctx context.Context, s *remote.Store, p passage) (arti
 
 // address returns the address inside the cluster of the service that an input port is
 // connected to.
-func address(system string, u ir.Unit, port, here string) string {
+func (s Settings) address(u ir.Unit, port, here string) string {
 	i := slices.IndexFunc(u.Inputs, func(in ir.Input) bool { return in.Port == port })
 	at, err := url.Parse(here)
 	if i < 0 || err != nil || at.Port() == "" {
 		return here
 	}
-	return at.Scheme + "://" + net.JoinHostPort(ServiceName(system, u.Inputs[i].Unit), at.Port())
+	return at.Scheme + "://" + net.JoinHostPort(s.serviceName(u.Inputs[i].Unit), at.Port())
 }
 
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
 
 // machine identifies this machine among those that use a cluster.
 func machine() string {

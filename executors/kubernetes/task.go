@@ -31,6 +31,7 @@ type taskState struct {
 	Service string    `json:"service,omitempty"` // the Service that selects the ready version; "" without an endpoint
 	State   string    `json:"state,omitempty"`   // lineage of the state that records the task
 	Env     string    `json:"env,omitempty"`     // its environment
+	Routed  bool      `json:"routed,omitempty"`  // it has several versions
 	Origin  origin    `json:"origin"`
 	// Replicas is how many pods a service may have, if that follows its load.
 	Replicas *bounds `json:"replicas,omitempty"`
@@ -62,13 +63,13 @@ const (
 )
 
 func (e *Executor) taskState(t executors.Task, p Place) (taskState, error) {
-	ts := taskState{Place: p, Name: t.Name, Unit: t.Unit.ID, Kind: t.Unit.Kind, State: e.opts.State, Env: e.opts.Env, Dir: t.Dir, Memory: t.Unit.Needs.Memory, Disk: t.Unit.Needs.Disk}
+	ts := taskState{Place: p, Name: t.Name, Unit: t.Unit.ID, Kind: t.Unit.Kind, State: e.opts.State, Env: e.opts.Env, Dir: t.Dir, Memory: t.Unit.Needs.Memory, Disk: t.Unit.Needs.Disk, Routed: t.Route != nil}
 	if at := t.Unit.Endpoint; at != nil {
 		ts.Port, ts.TLS = at.Port, at.TLS
 		if at.Scale != nil {
 			ts.Replicas = &bounds{at.Replicas, at.Scale.Max, followed(at)}
 		}
-		ts.Service = ServiceName(e.opts.owner(), t.Unit.ID)
+		ts.Service = e.opts.serviceName(t.Unit.ID)
 		b, err := json.Marshal(e.settings(ts).service(t))
 		if err != nil {
 			return ts, err

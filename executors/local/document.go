@@ -1,10 +1,12 @@
 package local
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -82,6 +84,27 @@ func Locks(t executors.Task) (lock []byte, further map[string][]byte, err error)
 		}
 	}
 	return lock, further, err
+}
+
+// PlaceBeside gives the document of another version of a service the paths that it has in the
+// container of host: what both write is that of the host, out is the folder of outputs, code that
+// of its code or "", and place returns where an input is, in the order of their names.
+func PlaceBeside(host step.Step, doc *step.Step, out, code string, place func(port string, p step.Port) string) {
+	doc.Scratch, doc.Metrics, doc.Progress, doc.Lives, doc.Kept = host.Scratch, host.Metrics, host.Progress, host.Lives, host.Kept
+	doc.Code = cmp.Or(code, doc.Scratch)
+	outputs, inputs := map[string]step.Port{}, map[string]step.Port{}
+	for port, p := range doc.Outputs {
+		p.Path = path.Join(out, port)
+		outputs[port] = p
+	}
+	for _, port := range slices.Sorted(maps.Keys(doc.Inputs)) {
+		p := doc.Inputs[port]
+		if p.Kind != ir.EndpointOf && !p.Lost {
+			p.Path = place(port, p)
+		}
+		inputs[port] = p
+	}
+	doc.Outputs, doc.Inputs = outputs, inputs
 }
 
 // WriteDocument writes the document to the path in [step.Env] and creates the folders

@@ -38,6 +38,29 @@ func Present(t executors.Task) error {
 	return nil
 }
 
+// Apart says why a version in the task cannot run in one container with it, if it cannot. further
+// says that the image has the Python environments of all versions, and not only that of the task.
+func Apart(t executors.Task, further bool) error {
+	own := t.Unit.Code
+	for _, name := range slices.Sorted(maps.Keys(t.Beside)) {
+		other, has := t.Beside[name].Unit.Code, ""
+		switch {
+		case other.Python != own.Python && other.Lock != "" && own.Lock != "":
+			has = "another version of Python: a container has one"
+		case !further && other.Lock != own.Lock:
+			has = "another Python environment: a pod has one"
+		case !further && !slices.Equal(other.Environments, own.Environments):
+			has = "features in Python with packages of their own: a pod has those of the new version"
+		case other.DuckDB != "" && own.DuckDB == "":
+			has = other.DuckDB + ", which needs a DuckDB that the image of the new version lacks"
+		default:
+			continue
+		}
+		return fmt.Errorf("it cannot run beside %s, which has %s; remove release to replace it at once", name, has)
+	}
+	return nil
+}
+
 // Readable returns an error that names the first data file that the user of the task's
 // program may not read.
 func Readable(t executors.Task, uid, gid int) error {

@@ -1,6 +1,10 @@
 package step
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // A Route says which versions of a service answer. It is the content of the file at
 // [Step.Route]. The service reads it when it starts, and again whenever it changes.
@@ -45,6 +49,71 @@ type Observed struct {
 	Segments []Segment `json:"segments,omitempty"`
 	// Examples are requests that two versions answered differently, the last few. Private columns are masked.
 	Examples []Example `json:"examples,omitempty"`
+}
+
+// Limits of lists in [Observed].
+const (
+	MostSegments = 20
+	MostExamples = 10
+)
+
+// Add adds what another process of the service observed of the same route: counts are added up,
+// and lists are those of both, within their limits. At and the serial stay.
+func (o *Observed) Add(other Observed) {
+	if o.Since.IsZero() || other.Since.Before(o.Since) {
+		o.Since = other.Since
+	}
+	if o.Versions == nil {
+		o.Versions = map[string]Observation{}
+	}
+	for name, v := range other.Versions {
+		sum := o.Versions[name]
+		sum.add(v)
+		o.Versions[name] = sum
+	}
+	for _, s := range other.Segments {
+		i := slices.IndexFunc(o.Segments, func(x Segment) bool {
+			return x.Version == s.Version && x.Column == s.Column && x.Value == s.Value
+		})
+		if i < 0 {
+			o.Segments = append(o.Segments, s)
+			continue
+		}
+		o.Segments[i].Compared += s.Compared
+		o.Segments[i].Different += s.Different
+	}
+	o.Segments = MostDifferent(o.Segments)
+	o.Examples = append(slices.Clone(o.Examples), other.Examples...)
+	slices.SortStableFunc(o.Examples, func(a, b Example) int { return a.At.Compare(b.At) })
+	o.Examples = o.Examples[max(0, len(o.Examples)-MostExamples):]
+}
+
+// MostDifferent sorts segments, those with most differences first, and returns as many of them as
+// [Observed] has.
+func MostDifferent(all []Segment) []Segment {
+	slices.SortFunc(all, func(a, b Segment) int {
+		return cmp.Or(cmp.Compare(b.Different, a.Different), cmp.Compare(b.Compared, a.Compared),
+			cmp.Compare(a.Version, b.Version), cmp.Compare(a.Column, b.Column), cmp.Compare(a.Value, b.Value))
+	})
+	return all[:min(len(all), MostSegments)]
+}
+
+// add adds what the same version did in another process.
+func (o *Observation) add(other Observation) {
+	o.Requests += other.Requests
+	o.Refused += other.Refused
+	o.Failed += other.Failed
+	o.Shadows += other.Shadows
+	o.Compared += other.Compared
+	o.Different += other.Different
+	o.Latency = slices.Clone(o.Latency)
+	for i, n := range other.Latency {
+		if i == len(o.Latency) {
+			o.Latency = append(o.Latency, 0)
+		}
+		o.Latency[i] += n
+	}
+	o.Fault = cmp.Or(o.Fault, other.Fault)
 }
 
 // An Observation is what one version did.

@@ -151,6 +151,17 @@ func NodeNote(task, node string) string {
 // need not drain when they are asked to end. It is written before that.
 func IdleNote(task string) string { return "runs/" + task + "/idle" }
 
+// RouteNote returns the name of the note with the [step.Route] of a service that has several
+// versions. It is written before its pods start, and with every change.
+func RouteNote(task string) string { return "runs/" + task + "/route.json" }
+
+// UIDEnv is the variable that holds the UID of a pod which has a route.
+const UIDEnv = "TENON_POD_UID"
+
+// ObservedNotes returns with what the names of the notes begin that hold the [step.Observed] of
+// each pod of a service, also of pods that are gone. What follows is the UID of the pod.
+func ObservedNotes(task string) string { return "runs/" + task + "/observed/" }
+
 // An End summarises the end of a pod. It is the termination message, which is available
 // even if the store cannot be reached.
 type End struct {

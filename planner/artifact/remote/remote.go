@@ -108,6 +108,22 @@ func (s *Store) Note(ctx context.Context, name string) ([]byte, error) {
 	return []byte(b.String()), err
 }
 
+// Notes returns the notes whose names begin with prefix, by name. One that is removed meanwhile
+// may be missing.
+func (s *Store) Notes(ctx context.Context, prefix string) (map[string][]byte, error) {
+	all := map[string][]byte{}
+	err := s.each(ctx, notes+prefix, func(key string) error {
+		name := strings.TrimPrefix(key, notes)
+		b, err := s.Note(ctx, name)
+		if errors.Is(err, artifact.ErrMissing) {
+			return nil
+		}
+		all[name] = b
+		return err
+	})
+	return all, err
+}
+
 // DeleteNotes removes the notes whose names begin with prefix. There may be none.
 func (s *Store) DeleteNotes(ctx context.Context, prefix string) error {
 	return s.each(ctx, notes+prefix, func(key string) error { return s.remove(ctx, key) })

@@ -240,6 +240,9 @@ func TestNotes(t *testing.T) {
 			ok(t, s.PutNote(t.Context(), name, []byte("first")))
 			ok(t, s.PutNote(t.Context(), name, []byte(name)))
 		}
+		if all, err := s.Notes(t.Context(), "runs/a/"); err != nil || len(all) != 2 || string(all["runs/a/log"]) != "runs/a/log" {
+			t.Errorf("notes %q, %v", all, err)
+		}
 		ok(t, s.DeleteNotes(t.Context(), "runs/a/"))
 		ok(t, s.DeleteNotes(t.Context(), "runs/a/"))
 		if b, err := s.Note(t.Context(), "runs/ab/result.json"); err != nil || string(b) != "runs/ab/result.json" {

@@ -156,11 +156,14 @@ func (v *versions) remove(x *version) {
 	v.say("removed " + x.name)
 }
 
-// close frees all versions. Nobody asks any more.
+// close frees all versions. Nobody asks any more. What they have answered last is written as well.
 func (v *versions) close() {
 	v.ending.Wait()
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.routing.Load() != nil {
+		v.write()
+	}
 	for _, x := range v.all {
 		x.gone.Store(true)
 		x.stop()

@@ -1,7 +1,6 @@
 package release
 
 import (
-	"cmp"
 	"encoding/json"
 	"math"
 	"slices"
@@ -12,10 +11,8 @@ import (
 
 // Limits of what is remembered of rows that were compared.
 const (
-	mostValues   = 32 // of a column; one with more has no segments
-	mostText     = 64 // bytes of a value; a longer one has no segment
-	mostSegments = 20 // that are observed
-	mostExamples = 10
+	mostValues = 32 // of a column; one with more has no segments
+	mostText   = 64 // bytes of a value; a longer one has no segment
 )
 
 // tolerance is how far two predicted numbers may be from each other, as a part of the larger
@@ -76,7 +73,7 @@ func (d *Differences) Segment(version, column, value string, different bool) {
 func (d *Differences) Example(e step.Example) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.examples) == mostExamples {
+	if len(d.examples) == step.MostExamples {
 		d.examples = slices.Delete(d.examples, 0, 1)
 	}
 	d.examples = append(d.examples, e)
@@ -94,11 +91,7 @@ func (d *Differences) AddTo(o *step.Observed) {
 			}
 		}
 	}
-	slices.SortFunc(all, func(a, b step.Segment) int {
-		return cmp.Or(cmp.Compare(b.Different, a.Different), cmp.Compare(b.Compared, a.Compared),
-			cmp.Compare(a.Version, b.Version), cmp.Compare(a.Column, b.Column), cmp.Compare(a.Value, b.Value))
-	})
-	o.Segments = all[:min(len(all), mostSegments)]
+	o.Segments = step.MostDifferent(all)
 	o.Examples = slices.Clone(d.examples)
 }
 

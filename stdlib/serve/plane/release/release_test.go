@@ -209,7 +209,7 @@ func TestTheLastExamplesAreKept(t *testing.T) {
 	}
 	var o step.Observed
 	d.AddTo(&o)
-	if len(o.Examples) != mostExamples || o.Examples[mostExamples-1].Row["n"] != 99 {
+	if len(o.Examples) != step.MostExamples || o.Examples[step.MostExamples-1].Row["n"] != 99 {
 		t.Errorf("%v", o.Examples)
 	}
 }
