@@ -18,10 +18,10 @@ func TestTheGuideToClustersCompiles(t *testing.T) {
 	for _, m := range regexp.MustCompile("(?s)```cue\n(.*?)```").FindAllSubmatch(page, -1) {
 		blocks = append(blocks, string(m[1]))
 	}
-	if len(blocks) != 5 {
-		t.Fatalf("the page has %d blocks of CUE, and this test knows 5", len(blocks))
+	if len(blocks) != 6 {
+		t.Fatalf("the page has %d blocks of CUE, and this test knows 6", len(blocks))
 	}
-	target, volume, exposed, detached, nodes := blocks[0], blocks[1], blocks[2], blocks[3], blocks[4]
+	target, volume, exposed, scaled, detached, nodes := blocks[0], blocks[1], blocks[2], blocks[3], blocks[4], blocks[5]
 	onVolume := regexp.MustCompile(`(?m)^\tstore: .*\n\tstore_secret: .*\n`).ReplaceAllLiteralString(target, volume)
 	head := "package iris\n\nimport (\"tenon.dev/step\", \"tenon.dev/tenon\")\n\n"
 	for name, files := range map[string]map[string]string{
@@ -30,6 +30,7 @@ func TestTheGuideToClustersCompiles(t *testing.T) {
 		"detached": {"cluster.cue": target, "detached.cue": strings.Replace(head, `"tenon.dev/step", `, "", 1) +
 			strings.Replace(detached, "\t...\n", "", 1)},
 		"exposed":       {"cluster.cue": target, "exposed.cue": "package iris\n\n" + exposed},
+		"scaled":        {"cluster.cue": target, "scaled.cue": "package iris\n\n" + scaled},
 		"several nodes": {"cluster.cue": target, "nodes.cue": strings.Replace(head, `, "tenon.dev/tenon"`, "", 1) + nodes, "train.py": ""},
 	} {
 		t.Run(name, func(t *testing.T) {

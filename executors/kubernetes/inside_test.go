@@ -51,7 +51,7 @@ func TestWhatAServiceInAPodFinds(t *testing.T) {
 		}
 	}
 	u.Keeps, u.Ships = "", nil
-	if task, _ := Settings{}.inside(executors.Task{Unit: u, Kept: "/state/kept"}); task.Ship != nil || task.Step.Kept != "" {
+	if task, _ := (Settings{}).inside(executors.Task{Unit: u, Kept: "/state/kept"}); task.Ship != nil || task.Step.Kept != "" {
 		t.Errorf("a service that keeps nothing finds %+v", task)
 	}
 }

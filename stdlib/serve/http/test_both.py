@@ -185,7 +185,9 @@ def test_metrics_have_the_same_names_labels_and_help(both):
         {
             f.name: f
             for f in text_string_to_metric_families(client.get("/metrics").text)
-            if not f.name.startswith(("python_", "tenon_worker_", "tenon_http_idle_", "tenon_http_in_flight_"))
+            if not f.name.startswith(
+                ("python_", "tenon_worker_", "tenon_http_idle_", "tenon_http_in_flight_")
+            )
         }
         for client in both
     )
