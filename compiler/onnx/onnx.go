@@ -15,6 +15,10 @@ const MostBytes = 256 << 20
 // mostDepth bounds how deep graphs contain others, as the branches of an If do.
 const mostDepth = 32
 
+// mostValues bounds inputs and outputs with their dimensions: in memory, each takes thirty times
+// as much as in a file.
+const mostValues = 100_000
+
 // A Model is what a file says.
 type Model struct {
 	Opset   int64 // of the standard operators
@@ -64,8 +68,9 @@ const microsoft = "com.microsoft"
 // reader collects what is found in all parts of a file.
 type reader struct {
 	external, foreign, random map[string]bool
-	operators                 []operator
+	operators                 map[operator]bool
 	functions                 map[operator]bool // that the file defines
+	values                    int               // inputs, outputs and their dimensions
 }
 
 type operator struct{ domain, name string }
@@ -83,7 +88,10 @@ func Read(b []byte) (*Model, error) {
 		return nil, fmt.Errorf("it has %d bytes, and at most %d are read", len(b), MostBytes)
 	}
 	m := &Model{}
-	r := &reader{external: map[string]bool{}, foreign: map[string]bool{}, random: map[string]bool{}, functions: map[operator]bool{}}
+	r := &reader{
+		external: map[string]bool{}, foreign: map[string]bool{}, random: map[string]bool{},
+		operators: map[operator]bool{}, functions: map[operator]bool{},
+	}
 	graphs, version := 0, uint64(0)
 	err := fields(b, func(f field) error {
 		switch f.number {
@@ -107,7 +115,7 @@ func Read(b []byte) (*Model, error) {
 	case graphs != 1 || version == 0 || len(m.Outputs) == 0:
 		return nil, errors.New("it is no ONNX model")
 	}
-	for _, o := range r.operators {
+	for o := range r.operators {
 		switch {
 		case r.functions[o]:
 		case !slices.Contains(known, o.domain), o == operator{microsoft, "EPContext"}: // which reads files
@@ -162,7 +170,7 @@ func (r *reader) graph(b []byte, m *Model, depth int) error {
 			if m == nil {
 				return nil
 			}
-			if v, err = value(f.bytes); f.number == 11 {
+			if v, err = r.value(f.bytes); f.number == 11 {
 				inputs = append(inputs, v)
 			} else {
 				m.Outputs = append(m.Outputs, v)
@@ -191,7 +199,7 @@ func (r *reader) node(b []byte, depth int) error {
 		}
 		return nil
 	})
-	r.operators = append(r.operators, o)
+	r.operators[o] = true
 	return err
 }
 
@@ -286,8 +294,19 @@ func (r *reader) sparse(b []byte) (name string, err error) {
 	return name, err
 }
 
+// count counts an input, an output or a dimension.
+func (r *reader) count() error {
+	if r.values++; r.values > mostValues {
+		return fmt.Errorf("it has more than %d inputs, outputs and dimensions", mostValues)
+	}
+	return nil
+}
+
 // value reads the name and the type of an input or output.
-func value(b []byte) (v Value, err error) {
+func (r *reader) value(b []byte) (v Value, err error) {
+	if err := r.count(); err != nil {
+		return v, err
+	}
 	err = fields(b, func(f field) error {
 		switch f.number {
 		case 1:
@@ -296,7 +315,7 @@ func value(b []byte) (v Value, err error) {
 			return fields(f.bytes, func(f field) error {
 				switch f.number {
 				case 1:
-					return tensorType(f.bytes, &v)
+					return r.tensorType(f.bytes, &v)
 				case 4:
 					v.Type = sequence
 				case 5:
@@ -314,7 +333,7 @@ func value(b []byte) (v Value, err error) {
 	return v, err
 }
 
-func tensorType(b []byte, v *Value) error {
+func (r *reader) tensorType(b []byte, v *Value) error {
 	return fields(b, func(f field) error {
 		switch f.number {
 		case 1:
@@ -326,6 +345,9 @@ func tensorType(b []byte, v *Value) error {
 			return fields(f.bytes, func(f field) error {
 				if f.number != 1 {
 					return nil
+				}
+				if err := r.count(); err != nil {
+					return err
 				}
 				dim := Dim(0)
 				err := fields(f.bytes, func(f field) error {

@@ -1,10 +1,13 @@
 package onnx_test
 
 import (
+	"bytes"
+	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/tenon-ml/tenon/compiler/onnx"
 	"github.com/tenon-ml/tenon/compiler/onnx/onnxtest"
@@ -57,12 +60,32 @@ func TestReadRefuses(t *testing.T) {
 		"text":        {[]byte("a,b\n1,2\n"), "no ONNX model"},
 		"a part":      {sound.Bytes()[:60], "no ONNX model"},
 		"no output":   {onnxtest.File{Inputs: sound.Inputs}.Bytes(), "no ONNX model"},
+		"many inputs": {many(11, 100_001), "more than 100000 inputs"},
+		"many shapes": {onnxtest.File{Inputs: []onnxtest.Value{{Name: "x", Type: onnxtest.Float, Shape: make([]int64, 100_001)}}}.Bytes(), "more than 100000 inputs"},
 		"deep graphs": {deep.Bytes(), "graphs are nested more than 32 times"},
 		"too large":   {make([]byte, onnx.MostBytes+1), "at most 268435456 are read"},
 	} {
 		if _, err := onnx.Read(tt.file); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %q", name, err, tt.want)
 		}
+	}
+}
+
+// many returns a file whose graph has a field many times, empty.
+func many(field protowire.Number, times int) []byte {
+	one := protowire.AppendBytes(protowire.AppendTag(nil, field, protowire.BytesType), nil)
+	return protowire.AppendBytes(protowire.AppendTag(nil, 7, protowire.BytesType), bytes.Repeat(one, times))
+}
+
+// A file of many operators that are alike takes no more memory than one.
+func TestManyOperators(t *testing.T) {
+	b := many(1, 1<<20)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, _ = onnx.Read(b)
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 1<<20 {
+		t.Errorf("reading %d bytes takes %d of memory", len(b), n)
 	}
 }
 
