@@ -1,6 +1,7 @@
 package compiler
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/big"
 	"path"
@@ -50,7 +51,7 @@ func (c *lowerer) checkONNX(e *entity, w work, code *ir.Code) {
 		k.fault(fmt.Sprintf("%s cannot be the model of %s: %v", k.file, e, err), "", k.File)
 		return
 	}
-	if k.closed() && k.inputs() {
+	if k.closed() && k.inputs() && k.nulls() {
 		k.output()
 	}
 }
@@ -101,17 +102,11 @@ func (k *graphCheck) inputs() bool {
 	}
 	read := map[string]bool{}
 	for _, in := range k.graph.Inputs {
-		columns := stringsOf(fields.get(in.Name))
-		if one := stringOf(fields.get(in.Name)); one != "" {
-			columns = []string{one}
+		if !fields.has(in.Name) && !slices.Contains(all, in.Name) {
+			return k.fault(fmt.Sprintf("%s has an input %q, which is no column of the model", k.file, in.Name),
+				"name its columns, in order: "+listOf(fmt.Sprintf("%s: %q", k.Inputs, in.Name), all), k.File)
 		}
-		if !fields.has(in.Name) {
-			if !slices.Contains(all, in.Name) {
-				return k.fault(fmt.Sprintf("%s has an input %q, which is no column of the model", k.file, in.Name),
-					"name its columns, in order: "+listOf(fmt.Sprintf("%s: %q", k.Inputs, in.Name), all), k.File)
-			}
-			columns = []string{in.Name}
-		}
+		columns := k.columns(in)
 		if !k.shape(in, columns, fields) {
 			return false
 		}
@@ -140,6 +135,18 @@ func (k *graphCheck) inputs() bool {
 		}
 	}
 	return true
+}
+
+// columns returns the names of the columns that an input of the graph is made of.
+func (k *graphCheck) columns(in onnx.Value) []string {
+	fields, _ := k.e.fields.at(k.Inputs).(object)
+	if !fields.has(in.Name) {
+		return []string{in.Name}
+	}
+	if one := stringOf(fields.get(in.Name)); one != "" {
+		return []string{one}
+	}
+	return stringsOf(fields.get(in.Name))
 }
 
 // shape checks that a tensor of so many columns fits an input.
@@ -198,6 +205,52 @@ func (k *graphCheck) reads(in onnx.Value, c *ir.Column) bool {
 		d.Spans = append(d.Spans, span)
 	}
 	k.fail(k.e, d)
+	return false
+}
+
+// nulls checks what the graph gets for null: it has to be a value that the inputs of the column take.
+func (k *graphCheck) nulls() bool {
+	missing, _ := k.e.fields.at(k.Missing).(object)
+	var all []string
+	for _, c := range k.o.Input {
+		all = append(all, c.Name)
+	}
+	for _, name := range missing.names() {
+		c := k.o.Input.Column(name)
+		if c == nil {
+			return k.fault(fmt.Sprintf("%s names a column %q that is no input of the model", k.e, name), diag.DidYouMean(name, all), k.Missing, name)
+		}
+		value := missing.get(name)
+		for _, in := range k.graph.Inputs {
+			if !slices.Contains(k.columns(in), name) || takes(in.Type, value) {
+				continue
+			}
+			text := fmt.Sprint(value)
+			if s, ok := value.(string); ok {
+				text = fmt.Sprintf("%q", s)
+			}
+			return k.fault(fmt.Sprintf("the input %q of %s takes %s, and so not %s for null in the column %s", in.Name, k.file, in.Type, text, name),
+				"write a value of this type", k.Missing, name)
+		}
+	}
+	return true
+}
+
+// takes reports whether an input of the graph can hold a value. A bool is 0 or 1 for one of numbers.
+func takes(typ string, value any) bool {
+	switch v := value.(type) {
+	case string:
+		return typ == "string"
+	case bool:
+		return typ != "string"
+	case json.Number:
+		low, high, whole := limitsOf(typ)
+		if !whole {
+			return typ != "string" && typ != "bool"
+		}
+		x, ok := new(big.Rat).SetString(string(v))
+		return ok && x.IsInt() && low.Cmp(x.Num()) <= 0 && x.Num().Cmp(high) <= 0
+	}
 	return false
 }
 
