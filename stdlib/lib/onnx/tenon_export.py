@@ -9,6 +9,7 @@ computes. What has no exact form is a NotLoweredError.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -67,6 +68,8 @@ class Export:
             return value
         if column["type"].startswith("float"):
             return Value(name, kind, self.b.op("IsNaN", name))
+        if any(c["name"] == f"{name}.null" for c in self.columns):
+            raise NotLoweredError(f"a column is called {name}.null, as the nulls of {name} are")
         self.inputs[f"{name}.null"] = (TensorProto.BOOL, column)
         return Value(name, kind, f"{name}.null", value.low, value.high)
 
@@ -351,8 +354,8 @@ def _range(column: dict[str, Any], kind: str) -> tuple[int, int]:
     if kind not in INTEGERS:
         return 0, 0
     low, high = INTEGERS[kind]
-    low = max(low, int(np.ceil(column["min"]))) if "min" in column else low
-    high = min(high, int(np.floor(column["max"]))) if "max" in column else high
+    low = max(low, math.ceil(column["min"])) if "min" in column else low
+    high = min(high, math.floor(column["max"])) if "max" in column else high
     return low, high
 
 

@@ -43,6 +43,7 @@ NAMES = {
     "timestamp": "TIMESTAMP",
     "timestamptz": "TIMESTAMP WITH TIME ZONE",
 }
+OWN = "tenon/"  # before the name of every tensor but inputs and outputs, which have those of columns
 # Days, or microseconds: of the day, or since 1970.
 TIMES = ("DATE", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE")
 DAY = 86_400_000_000
@@ -92,7 +93,7 @@ class Builder:
         self._constants: dict[Any, str] = {}
 
     def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        name = f"t{len(self.nodes)}"
+        name = f"{OWN}{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
         return name
 
@@ -100,7 +101,7 @@ class Builder:
         array = np.array(values, dtype=dtype)
         key = (str(array.dtype), array.shape, repr(array.tolist()))
         if key not in self._constants:
-            name = self._constants[key] = f"c{len(self._constants)}"
+            name = self._constants[key] = f"{OWN}c{len(self._constants)}"
             tensor = numpy_helper.from_array(array, name)
             self.nodes.append(helper.make_node("Constant", [], [name], value=tensor))
         return self._constants[key]
@@ -218,7 +219,8 @@ class Query:
                 return self._constant({**inner, "type": to})
             scale = int(inner["type"].rstrip(")").split(",")[1])
             number = int(inner["value"])
-            if abs(number) <= 2**53 and scale <= 22:  # the quotient is rounded once
+            digits, power = (2**24, 10) if to == "FLOAT" else (2**53, 22)
+            if abs(number) <= digits and scale <= power:  # the quotient is rounded once
                 return Value(self.b.scalar(to, number / 10**scale), to)
         v = self.value(inner)
         if v.type == to:

@@ -202,6 +202,40 @@ def test_sql_without_an_exact_form_is_refused_with_its_column(expr, says):
     assert e.value.word == (expr["name"] if expr["op"] == "call" else "")
 
 
+def test_columns_may_have_any_name():
+    columns = [{**c, "name": {"x": "t0", "y": "c0"}.get(c["name"], c["name"])} for c in COLUMNS]
+    plan = {
+        "request": {"columns": [{"name": c["name"], "type": t} for c, t in zip(columns, TYPES, strict=True)]},
+        "outputs": [{"name": "v", "type": "DOUBLE", "expr": call("+", call("*", X, X), Y)}],
+    }
+    plane = {
+        "columns": [{"name": "v", "type": "float64", "nullable": True}],
+        "features": [{"column": 0, "as": "number"}],
+        "linear": {"weights": [[1.0]], "intercepts": [0.0], "link": "identity"},
+    }
+    export = tenon_export.Export({"columns": columns, "plans": [plan]}, plane, signature(None))
+    found = run(export, [{"t0": 2.0, "c0": 0.5}, {"t0": 3.0, "c0": None}])["prediction"]
+    np.testing.assert_array_equal(found, [4.5, null])
+
+
+def test_the_nulls_of_a_column_have_a_name_of_their_own():
+    columns = [*COLUMNS, {"name": "m.null", "type": "string"}]
+    with pytest.raises(NotLoweredError, match=r"called m\.null, as the nulls of m are"):
+        computed(call("abs", M), columns)
+
+
+@pytest.mark.parametrize(("kind", "most"), [("DOUBLE", 2**53), ("FLOAT", 2**24)])
+def test_decimals_that_would_be_rounded_twice_are_refused(kind, most):
+    def of_digits(n):
+        expr = of("cast", number(n, "DECIMAL(18,1)"), type=kind)
+        return computed(of("case", of("is null", Y), expr, expr, type=kind))
+
+    want = np.float32(most / 10) if kind == "FLOAT" else most / 10
+    assert run(of_digits(most), ROWS)["prediction"][0] == want
+    with pytest.raises(NotLoweredError, match=r"DECIMAL\(18,1\)"):
+        of_digits(most + 1)
+
+
 def test_conditions_on_rows_are_refused():
     expr = call("+", X, Y)
     plan = {"request": {"columns": []}, "steps": [{"filter": compare("<", X, Y)}], "outputs": []}
