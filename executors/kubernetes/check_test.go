@@ -52,6 +52,11 @@ func TestCheck(t *testing.T) {
 			u.Endpoint.Replicas, u.Endpoint.TLS = 0, true
 			return u
 		}(), []string{"replicas"}},
+		"no pods, of two versions": {open, func() ir.Unit {
+			u := service("", &ir.Scale{Max: 2, CPU: 70, InFlight: 8, Idle: time.Minute}, 0)
+			u.Endpoint.Replicas, u.Release = 0, &ir.Release{Steps: []int{100}}
+			return u
+		}(), []string{"replicas"}},
 		"files of the machine": {open, ir.Unit{MachineFiles: []string{"tls.cert", "tls.key"}}, []string{"tls.cert", "tls.key"}},
 		"management on an address": {open, func() ir.Unit {
 			u := service("", nil, 0)
@@ -93,7 +98,7 @@ func TestCheck(t *testing.T) {
 		"a volume where pods have their own": {Settings{Store: "file:///tmp/s", StoreVolume: &Volume{Path: "/tmp/s"}}, ir.Unit{}, []string{"target store_volume"}},
 		"files that are the volume as whole": {Settings{Store: "file:///mnt", StoreVolume: &Volume{Path: "/mnt/"}}, ir.Unit{}, nil},
 	} {
-		c.unit.Code = ir.Code{Runtime: ir.Command, Command: []string{"true"}, Environments: c.unit.Code.Environments}
+		c.unit.Code = ir.Code{Runtime: ir.Command, Command: []string{"true"}, Environments: c.unit.Code.Environments, DuckDB: c.unit.Code.DuckDB}
 		var got []string
 		for _, f := range check(c.settings, c.unit) {
 			if f.Message == "" || f.Hint == "" {

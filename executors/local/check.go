@@ -21,13 +21,8 @@ func Check(u ir.Unit) []ir.Fault {
 		fault("needs.disk", "remove needs.disk, or "+cluster,
 			"the disk usage of services is not measured, only that of jobs")
 	}
-	if e := u.Endpoint; e != nil && e.Scale != nil {
-		switch {
-		case !u.Code.Runtime.Serves():
-			fault("replicas", "use a fixed number of replicas, or "+cluster, "on one machine, only the replicas of serve.#HTTP can follow the load")
-		case e.Replicas == 0 && u.Release != nil:
-			fault("replicas", "set min to 1, or remove release", "a service that divides its requests between versions has to run")
-		}
+	if e := u.Endpoint; e != nil && e.Scale != nil && !u.Code.Runtime.Serves() {
+		fault("replicas", "use a fixed number of replicas, or "+cluster, "on one machine, only the replicas of serve.#HTTP can follow the load")
 	}
 	if u.Needs.Nodes > 1 {
 		fault("needs.nodes", "remove needs.nodes, or "+cluster, "there is one machine")
@@ -46,7 +41,7 @@ func Check(u ir.Unit) []ir.Fault {
 const cluster = "choose a target with the executor kubernetes"
 
 // CheckProgram returns one fault for each field of the unit that would keep its program
-// from starting, or from finding its files, on any machine.
+// from starting, from finding its files or from doing what it declares, on any machine.
 func CheckProgram(u ir.Unit) []ir.Fault {
 	var fs []ir.Fault
 	fault := func(field, hint, format string, args ...any) {
@@ -56,6 +51,10 @@ func CheckProgram(u ir.Unit) []ir.Fault {
 	}
 	if e := u.Endpoint; e != nil && (e.Port < 1 || e.Port > 65535) {
 		fault("port", "name a free port", "a service needs a port from 1 to 65535")
+	}
+	// What no process observes, no judge sees: a release would wait for ever.
+	if e := u.Endpoint; e != nil && e.Scale != nil && e.Replicas == 0 && u.Release != nil {
+		fault("replicas", "set min to 1, or remove release", "a service that divides its requests between versions has to run")
 	}
 	for _, in := range u.Inputs {
 		if !fileName(in.Port) {
