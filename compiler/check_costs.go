@@ -40,6 +40,7 @@ func (c *checker) price(e *entity) *ir.Price {
 			first = &at
 		}
 		if !c.sameCurrency(*first, at) {
+			c.broken[e.id()] = true // it has a price, so that a budget is not for nothing
 			return nil
 		}
 		*f.into = rate
