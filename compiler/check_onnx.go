@@ -229,7 +229,7 @@ func (k *graphCheck) nulls() bool {
 			if s, ok := value.(string); ok {
 				text = fmt.Sprintf("%q", s)
 			}
-			return k.fault(fmt.Sprintf("the input %q of %s takes %s, and so not %s for null in the column %s", in.Name, k.file, in.Type, text, name),
+			return k.fault(fmt.Sprintf("the input %q of %s takes %s, but gets %s for null in the column %s", in.Name, k.file, in.Type, text, name),
 				"write a value of this type", k.Missing, name)
 		}
 	}
