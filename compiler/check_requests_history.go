@@ -145,7 +145,8 @@ func (r *request) shortens(k *contract, windows int) bool {
 	return true
 }
 
-// days writes a length of time as the language does, rounded up to hours from an hour on.
+// days writes a length of time as the language does, rounded up to hours from an hour on, and
+// otherwise to seconds.
 func days(d time.Duration) string {
 	const day = 24 * time.Hour
 	switch {
@@ -153,8 +154,10 @@ func days(d time.Duration) string {
 		return fmt.Sprintf("%dd", d/day)
 	case d >= time.Hour:
 		return fmt.Sprintf("%dh", (d+time.Hour-1)/time.Hour)
+	case d%time.Minute == 0:
+		return fmt.Sprintf("%dm", d/time.Minute)
 	}
-	return d.String()
+	return fmt.Sprintf("%ds", (d+time.Second-1)/time.Second)
 }
 
 // keeps reads what a deployment declares about its history.

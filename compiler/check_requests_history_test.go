@@ -115,6 +115,7 @@ features: f:`}, {"p: sources.payments.out", "p: features.b.out"}, {"request: p:"
 		"other limits":                     {[]edit{{listed, "\thistory: p: {late: \"2d\", max_keys: 10, max_events: 20}\n"}}, ""},
 		"events of two weeks":              {[]edit{{listed, "\thistory: p: keep: \"14d\"\n"}}, ""},
 		"events of too few days":           {[]edit{{listed, "\thistory: p: {keep: \"7d\", late: \"1d\"}\n"}}, `deployments.api cannot keep events of "p" for 7d: its windows look back 7d, and events may be 1d late`},
+		"events of too few seconds":        {append(over(strings.Replace(window, "7 DAYS", "90 SECONDS", 1)), edit{listed, "\thistory: p: {keep: \"1m\", late: \"1s\"}\n"}), `deployments.api cannot keep events of "p" for 1m: its windows look back 90s, and events may be 1s late`},
 		"a length of rows that are kept":   {append(over("sum(p.cents) OVER (PARTITION BY p.customer ORDER BY p.paid)"), edit{listed, "\thistory: p: keep: \"14d\"\n"}), `deployments.api cannot keep events of "p" for 14d: its windows have rows however old they are`},
 		"events by another time are kept":  {append(over(strings.Replace(window, "BY p.paid", "BY p.paid + INTERVAL 1 DAY", 1)), edit{listed, "\thistory: p: keep: \"14d\"\n"}), `deployments.api cannot keep events of "p" for 14d: its windows are not all ordered by the same column of it, which says how old an event is`},
 		"no events are kept":               {[]edit{{listed, "\thistory: p: keep: \"14d\"\n"}, {events, ""}}, `deployments.api cannot keep events of "p" for 14d: it takes none`},
