@@ -2,6 +2,7 @@ package compiler
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/tenon-ml/tenon/internal/diag"
 )
@@ -28,11 +29,20 @@ func (c *checker) checkReplicas(e *entity, f *endpointFields) {
 		})
 	}
 	k := e.component.Edge
-	if s := scaleOf(o); s.InFlight > 0 && k != nil && k.Auth != "" && present(e.fields, k.Auth) && !present(e.fields, k.Management) {
-		c.fail(e, diag.Diagnostic{
-			Message: fmt.Sprintf("the replicas of %s follow requests in flight, which %s keeps from being counted", e, k.Auth),
-			Hint:    fmt.Sprintf("add %s: {}, a port for metrics that needs no key", k.Management),
-			Spans:   []diag.Span{c.sys.Label("", e.path(f.Replicas)...), c.sys.Label("metrics need a key", e.path(k.Auth)...)},
-		})
+	if k == nil || scaleOf(o).InFlight == 0 || present(e.fields, k.Management) {
+		return
 	}
+	auth, _ := e.fields.at(k.Auth).(object)
+	field, needs := k.Auth, "metrics need a key"
+	switch {
+	case present(e.fields, k.clientCA()):
+		field, needs = k.clientCA(), "metrics need a certificate"
+	case k.Auth == "" || !present(e.fields, k.Auth) || slices.Contains(stringsOf(auth.get("public")), "metrics"):
+		return
+	}
+	c.fail(e, diag.Diagnostic{
+		Message: fmt.Sprintf("the replicas of %s follow requests in flight, which %s keeps from being counted", e, field),
+		Hint:    fmt.Sprintf("add %s: {}, a port for metrics that asks nobody who they are", k.Management),
+		Spans:   []diag.Span{c.sys.Label("", e.path(f.Replicas)...), c.sys.Label(needs, e.pathOf(field)...)},
+	})
 }
