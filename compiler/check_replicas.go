@@ -42,7 +42,7 @@ func (c *checker) checkReplicas(e *entity, f *endpointFields) {
 	}
 	c.fail(e, diag.Diagnostic{
 		Message: fmt.Sprintf("the replicas of %s follow requests in flight, which %s keeps from being counted", e, field),
-		Hint:    fmt.Sprintf("add %s: {}, a port for metrics that asks nobody who they are", k.Management),
+		Hint:    fmt.Sprintf("add %s: port: 9090, a port for metrics that asks nobody who they are", k.Management),
 		Spans:   []diag.Span{c.sys.Label("", e.path(f.Replicas)...), c.sys.Label(needs, e.pathOf(field)...)},
 	})
 }
