@@ -21,7 +21,7 @@ const askedEvery = 100 * time.Millisecond
 func (l *leader) runAwake(argv []string, grace time.Duration, asked <-chan os.Signal, livesFile string) (int, error) {
 	for {
 		code, err := l.run(argv, grace, asked)
-		if err != nil || code != 0 || l.last || !l.socket.listens() || l.socket.taken() {
+		if err != nil || code != 0 || l.last || !l.socket.listens() || len(asked) > 0 && l.socket.taken() {
 			return code, err
 		}
 		if !l.sleep(asked, filepath.Join(filepath.Dir(livesFile), filepath.Base(lives.Asleep))) {
@@ -43,7 +43,7 @@ func (l *leader) sleep(asked <-chan os.Signal, note string) bool {
 		}
 	}
 	if len(asked) > 0 && l.socket.taken() {
-		return false // the next version answers
+		return false // another version answers
 	}
 	l.last, l.woken = len(asked) > 0, true
 	return true

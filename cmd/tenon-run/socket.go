@@ -37,7 +37,7 @@ func (h *held) listens() bool { return h.file != nil && sharedport.Listens(int(h
 // await waits until a connection is in the socket, and reports whether one is.
 func (h *held) await(most time.Duration) bool { return sharedport.Await(int(h.file.Fd()), most) }
 
-// taken reports whether the next version has the socket too.
+// taken reports whether the next version, or the one before, has the socket too.
 func (h *held) taken() bool { return h.hander != nil && h.hander.Taken() }
 
 // open makes the socket, unless there is one that listens: if the program was about to end by itself,
@@ -47,9 +47,9 @@ func (h *held) open() {
 	if !h.at.IsValid() || h.listens() {
 		return
 	}
-	fd, ok := -1, false
+	fd, giver, ok := -1, -1, false
 	for i := 0; i < len(h.former) && !ok; i++ {
-		fd, ok = sharedport.Take(h.former[i], h.at)
+		fd, giver, ok = sharedport.Take(h.former[i], h.at)
 	}
 	if h.former = nil; !ok {
 		var err error
@@ -61,7 +61,7 @@ func (h *held) open() {
 		h.hander, _ = sharedport.Hand(h.name) // without it, the next version has a socket of its own
 	}
 	if h.hander != nil {
-		h.hander.Set(fd)
+		h.hander.Set(fd, giver)
 	}
 	if h.file != nil {
 		_ = h.file.Close()

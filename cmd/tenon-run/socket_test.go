@@ -233,6 +233,33 @@ func TestTheNextVersionTakesTheSocket(t *testing.T) {
 	}
 }
 
+// If the next version has to end while the version before goes on, that one keeps its socket.
+func TestTheNextVersionEndsFirst(t *testing.T) {
+	for name, local := range places {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			at := freeAddress(t)
+			s, first := startService(t, local, at, "-hand", at+" 0"), ""
+			eventually(t, "it answers", func() bool { got, err := s.say("who"); first = got; return err == nil })
+			next := startService(t, local, at, "-hand", at+" 1", "-take", at+" 0")
+			eventually(t, "the next version does not take the socket", func() bool { return sharedport.Taken(at + " 0") })
+			eventually(t, "the next version does not hand it out", func() bool { return sharedport.Taken(at + " 1") })
+			if local { // in containers, both have the same pid
+				eventually(t, "the next version does not answer", func() bool { got, err := s.say("who"); return err == nil && got != "" && got != first })
+			}
+			next.end(local)
+			for range 20 {
+				if got, err := s.say("who"); err != nil || got != first {
+					t.Fatalf("it answers %q: %v\n%s", got, err, read(t, s.log))
+				}
+			}
+			if log := read(t, s.log); strings.Contains(log, "starting it again") {
+				t.Errorf("the version before was started again:\n%s", log)
+			}
+		})
+	}
+}
+
 // A service that sleeps is started by the next connection. That is not the end of a life. If it is
 // asked to end while a connection waits, it answers that first.
 func TestAServiceThatSleeps(t *testing.T) {

@@ -31,6 +31,7 @@ type Hander struct {
 
 	mu     sync.Mutex
 	socket int
+	giver  int // the connection to whoever this process has the socket from, -1 if nobody
 	takers []int
 }
 
@@ -49,21 +50,26 @@ func Hand(name string) (*Hander, error) {
 		_ = unix.Close(fd)
 		return nil, err
 	}
-	h := &Hander{listener: fd, socket: -1}
+	h := &Hander{listener: fd, socket: -1, giver: -1}
 	go h.serve()
 	return h, nil
 }
 
 func abstract(name string) string { return "@tenon-socket/" + name }
 
-// Set replaces the socket.
-func (h *Hander) Set(fd int) {
+// Set replaces the socket. giver is the connection that [Take] has returned, -1 if the socket was not
+// taken.
+func (h *Hander) Set(fd, giver int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.socket = fd
+	if h.giver >= 0 {
+		_ = unix.Close(h.giver)
+	}
+	h.socket, h.giver = fd, giver
 }
 
-// Taken reports whether a process that has taken the socket is still there.
+// Taken reports whether another process that has the socket is still there: one that has taken it
+// here, or the one that this process has it from.
 func (h *Hander) Taken() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -118,23 +124,29 @@ func (h *Hander) answer(c int) (took bool) {
 func (h *Hander) taken() bool {
 	var there []int
 	for _, c := range h.takers {
-		var b [1]byte
-		if n, _, err := unix.Recvfrom(c, b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT); n == 0 && err == nil {
+		if ended(c) {
 			_ = unix.Close(c)
 			continue
 		}
 		there = append(there, c)
 	}
 	h.takers = there
-	return len(there) > 0
+	return len(there) > 0 || h.giver >= 0 && !ended(h.giver)
 }
 
-// Take returns the socket that a process hands out at a name, if it is bound to an address. Until
-// this process ends, that one knows that the socket is in use.
-func Take(name string, at netip.AddrPort) (fd int, ok bool) {
+// ended reports whether the process at the other side of a connection has ended.
+func ended(c int) bool {
+	var b [1]byte
+	n, _, err := unix.Recvfrom(c, b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	return n == 0 && err == nil
+}
+
+// Take returns the socket that a process hands out at a name, if it is bound to an address, and the
+// connection to that process. While the connection is open, each knows whether the other is there.
+func Take(name string, at netip.AddrPort) (fd, giver int, ok bool) {
 	c, ok := ask(name, askSocket)
 	if !ok {
-		return -1, false
+		return -1, -1, false
 	}
 	answer, rights := make([]byte, 1), make([]byte, unix.CmsgSpace(4))
 	n, n2, _, _, err := unix.Recvmsg(c, answer, rights, unix.MSG_CMSG_CLOEXEC)
@@ -143,13 +155,13 @@ func Take(name string, at netip.AddrPort) (fd int, ok bool) {
 		fd = received(rights[:n2])
 	}
 	if fd >= 0 && isAt(fd, at) {
-		return fd, true // the connection stays
+		return fd, c, true
 	}
 	if fd >= 0 {
 		_ = unix.Close(fd)
 	}
 	_ = unix.Close(c)
-	return -1, false
+	return -1, -1, false
 }
 
 func received(rights []byte) int {
@@ -164,8 +176,8 @@ func received(rights []byte) int {
 	return fds[0]
 }
 
-// Taken reports whether another process has taken the socket that is handed out at a name, so that
-// this socket has to go on listening when the program that was given it stops.
+// Taken reports whether another process has the socket that is handed out at a name, so that this
+// socket has to go on listening when the program that was given it stops.
 func Taken(name string) bool {
 	c, ok := ask(name, askTaken)
 	if !ok {

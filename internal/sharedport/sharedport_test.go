@@ -93,7 +93,7 @@ func TestASocketIsHandedToTheNextVersion(t *testing.T) {
 	a, at := bindFree(t, "127.0.0.1")
 	defer unix.Close(a)
 	name := t.Name() + at.String()
-	if _, ok := Take(name, at); ok || Taken(name) {
+	if _, _, ok := Take(name, at); ok || Taken(name) {
 		t.Fatal("nobody hands it out")
 	}
 	h, err := Hand(name)
@@ -101,11 +101,11 @@ func TestASocketIsHandedToTheNextVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Shutdown(h.listener, unix.SHUT_RDWR)
-	if _, ok := Take(name, at); ok || Taken(name) {
+	if _, _, ok := Take(name, at); ok || Taken(name) {
 		t.Error("there is none yet")
 	}
-	h.Set(a)
-	if _, ok := Take(name, netip.AddrPortFrom(at.Addr(), at.Port()^1)); ok {
+	h.Set(a, -1)
+	if _, _, ok := Take(name, netip.AddrPortFrom(at.Addr(), at.Port()^1)); ok {
 		t.Error("it is taken for another port")
 	}
 	until(t, "a socket that was not wanted counts as taken", func() bool { return !Taken(name) })
@@ -116,7 +116,7 @@ func TestASocketIsHandedToTheNextVersion(t *testing.T) {
 	until(t, "it is not taken", func() bool { return Taken(name) })
 	unix.Close(c) // as at the end of the process
 	until(t, "it is taken by a process that has ended", func() bool { return !Taken(name) })
-	b, ok := Take(name, at)
+	b, giver, ok := Take(name, at)
 	if !ok || !Taken(name) {
 		t.Fatal("it is not taken")
 	}
@@ -124,6 +124,18 @@ func TestASocketIsHandedToTheNextVersion(t *testing.T) {
 	if err := unix.Listen(b, 1); err != nil || !Listens(a) {
 		t.Errorf("%v; they are two sockets", err)
 	}
+	h2, err := Hand(name + " next")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Shutdown(h2.listener, unix.SHUT_RDWR)
+	if h2.Set(b, giver); !Taken(name + " next") {
+		t.Error("the next version does not know that the version before has the socket")
+	}
+	if h2.Set(b, -1); Taken(name + " next") {
+		t.Error("it goes on knowing that of another socket")
+	}
+	until(t, "the version before does not know that its socket was replaced", func() bool { return !Taken(name) })
 }
 
 func until(t *testing.T, not string, is func() bool) {

@@ -71,7 +71,7 @@ func TestNoRequestFailsBesideThoseOfAKilledProcess(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		hander.Set(fd)
+		hander.Set(fd, -1)
 		x := s.step("v2")
 		x.Instance, x.Endpoint = fmt.Sprint("i", started), &ir.Endpoint{Port: s.port, Replicas: 2}
 		x.Beside, x.Route, x.Observed = map[string]*step.Step{"v1": s.step("v1")}, filepath.Join(s.dir, "route"), filepath.Join(s.dir, "observed")
@@ -147,7 +147,7 @@ func TestNoRequestFailsBesideThoseOfAKilledProcess(t *testing.T) {
 		time.Sleep(time.Duration(50+random.IntN(100)) * time.Millisecond)
 		if n%16 == 11 {
 			next := start()
-			if _, ok := sharedport.Take(name(started-1), port); !ok {
+			if _, _, ok := sharedport.Take(name(started-1), port); !ok {
 				t.Fatal("the socket is not handed out")
 			}
 			until(t, "the next process does not answer", answersNow)
