@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -93,6 +94,31 @@ func TestAServiceSleepsUntilARequestComes(t *testing.T) {
 	if starts < 3 {
 		t.Errorf("it was started %d times, and never slept", starts)
 	}
+}
+
+// A program that is started only to answer what waits is asked to end while it loads, too.
+func TestTheLastStartOutlivesASignal(t *testing.T) {
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	f, err := l.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	t.Setenv(sharedport.Variable, sharedport.Value(int(f.Fd()), ""))
+	t.Setenv(sharedport.Last, "1")
+	ctx, stop := serving(t.Context())
+	defer stop()
+	if ctx.Err() == nil {
+		t.Error("it goes on answering")
+	}
+	if err := unix.Kill(unix.Getpid(), unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(50 * time.Millisecond) // the signal would end this program
 }
 
 // How many requests are in flight is a metric, without those about health and metrics themselves.

@@ -59,7 +59,9 @@ func serving(ctx context.Context) (context.Context, context.CancelFunc) {
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	if os.Getenv(sharedport.Last) != "" {
-		stop()
+		var end context.CancelFunc
+		ctx, end = context.WithCancel(ctx)
+		end() // and a signal while it loads does not end it either
 	}
 	return ctx, stop
 }

@@ -10,6 +10,10 @@ import (
 // serveVersions answers for all versions that are in the route.
 func (l *loader) serveVersions(ctx context.Context, given params) error {
 	s := l.step
+	ctx, hopeless := context.WithCancelCause(ctx)
+	defer hopeless(nil)
+	serving, stop := serving(ctx)
+	defer stop()
 	first, err := release.Read(s.Route)
 	if err != nil {
 		return err
@@ -19,8 +23,6 @@ func (l *loader) serveVersions(ctx context.Context, given params) error {
 		return err
 	}
 	defer l.edge.Close()
-	ctx, hopeless := context.WithCancelCause(ctx)
-	defer hopeless(nil)
 	all := map[string]*version{}
 	wanted := names(first)
 	for _, name := range l.known() {
@@ -39,7 +41,7 @@ func (l *loader) serveVersions(ctx context.Context, given params) error {
 	go l.follow.run(ctx)
 	go v.follow(ctx, s.Route)
 	l.models, l.pools = nil, nil // so that a version that is removed frees its own
-	if err := sock.answer(ctx, given, v.front(), "versions"); err != nil {
+	if err := sock.answer(serving, given, v.front(), "versions"); err != nil {
 		return err
 	}
 	if err := context.Cause(ctx); err != nil && err != context.Canceled {
