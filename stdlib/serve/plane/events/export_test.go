@@ -50,3 +50,18 @@ func Untidy(path string) error {
 	last, failed := fileHead{Sealed: true}.frame()
 	return errors.Join(err, failed, os.WriteFile(filepath.Join(filepath.Dir(path), rawName(all[i].from)), append(b, last...), 0o600))
 }
+
+// ToParquet makes Parquet of a file of frames.
+func ToParquet(ctx context.Context, path string) error {
+	all, err := partsOf(filepath.Dir(path))
+	i := slices.IndexFunc(all, func(p part) bool { return p.path == path })
+	if err != nil || i < 0 {
+		return fmt.Errorf("%s is no part of a log: %w", path, err)
+	}
+	l, err := openLog(filepath.Dir(path), nil, nil)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	return l.toParquet(ctx, all[i])
+}

@@ -156,7 +156,7 @@ func (l *log) cut(size int64) error {
 			continue
 		}
 		if _, _, ok, err := l.file.at(end+int64(i), size); ok || err != nil {
-			return fmt.Errorf("the log of events %s is damaged at byte %d: its checksum is wrong, and there are events behind it. Restore the file, or remove the log, events.*, if all its events are in the table of the history", l.file.f.Name(), end)
+			return fmt.Errorf("the log of events %s is damaged at byte %d: its checksum is wrong, and there are events behind it. Restore the file, or remove the log, events*, if all its events are in the table of the history", l.file.f.Name(), end)
 		}
 	}
 	if err := l.file.f.Truncate(end); err != nil {

@@ -189,7 +189,9 @@ func (l *log) tidy(ctx context.Context) error {
 			return err
 		}
 		if !p.parquet {
-			err = l.toParquet(ctx, p)
+			if err = l.toParquet(ctx, p); errors.Is(err, fs.ErrNotExist) {
+				err = nil // another version of the service has done it
+			}
 		}
 	}
 	return err
@@ -227,22 +229,28 @@ func (l *log) toParquet(ctx context.Context, p part) error {
 			return fmt.Errorf("write %s: %w", to.path, err)
 		}
 	}
-	if n, found, err := to.sum(ctx, nil); err != nil || n != rows || found != sum {
-		return errors.Join(fmt.Errorf("%s does not have the events of %s, which is kept", to.path, p.path), err, os.Remove(to.path))
+	n, found, err := to.sum(ctx, nil)
+	if ctx.Err() != nil {
+		return ctx.Err() // the next start looks at it again
 	}
 	// Whoever reads the log now may be about to open it.
 	if err := l.lock(); err != nil {
 		return err
 	}
 	defer l.unlock()
-	before, err := os.Stat(p.path)
-	if err == nil {
-		err = os.Remove(p.path)
+	before, failed := os.Stat(p.path)
+	switch {
+	case errors.Is(failed, fs.ErrNotExist):
+		return nil // another version of the service has compared them, and has removed the frames
+	case err != nil || n != rows || found != sum:
+		return errors.Join(fmt.Errorf("%s does not have the events of %s, which is kept", to.path, p.path), err, os.Remove(to.path))
+	case failed == nil:
+		failed = os.Remove(p.path)
 	}
-	if after, failed := os.Stat(to.path); err == nil && failed == nil {
+	if after, err := os.Stat(to.path); err == nil && failed == nil {
 		l.others.Add(after.Size() - before.Size())
 	}
-	return err
+	return failed
 }
 
 // sum returns how many events a part has, and a checksum of them. columns become theirs.

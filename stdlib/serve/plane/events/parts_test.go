@@ -3,6 +3,7 @@ package events_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -197,6 +198,54 @@ func TestFramesCountUntilParquetIsEqual(t *testing.T) {
 			s.Close()
 		}
 		tidied(t, dir)
+	}
+}
+
+// calledOff is a context that ends when it is asked the next time after some times.
+type calledOff struct {
+	context.Context
+	after int64
+	end   func()
+}
+
+func (c *calledOff) Err() error {
+	if c.after--; c.after >= 0 {
+		return nil
+	}
+	if c.end != nil {
+		c.end()
+		c.end = nil
+	}
+	return context.Canceled
+}
+
+// Two versions of a service make Parquet of the same frames. One ends while it compares them, just
+// after the other one has removed the frames.
+func TestParquetStaysOnceTheFramesAreGone(t *testing.T) {
+	dir := shop(t)
+	s := started(t, dir)
+	s.SmallFiles(300)
+	s.fill(t, 100, 130)
+	parquet := tidied(t, dir)
+	s.Close()
+	if err := events.Untidy(parquet[1]); err != nil {
+		t.Fatal(err)
+	}
+	raw := files(t, dir, ".log")[0]
+	var from, to int64
+	if _, err := fmt.Sscanf(filepath.Base(parquet[1]), "events-%d-%d.parquet", &from, &to); err != nil {
+		t.Fatal(err)
+	}
+	err := events.ToParquet(&calledOff{t.Context(), to - from, func() {
+		if err := os.Remove(raw); err != nil {
+			t.Error(err)
+		}
+	}}, raw)
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("it was not called off: %v", err)
+	}
+	if got, want := started(t, dir).total(t, 1000), int64(129*130/2); got != want {
+		t.Errorf("spent %d, wanted %d", got, want)
 	}
 }
 
