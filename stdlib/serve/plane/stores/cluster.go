@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -304,9 +305,21 @@ func (x *cluster) know(answer any, asked string) error {
 		return errors.New("none of its servers has slots")
 	}
 	x.mu.Lock()
+	defer x.mu.Unlock()
 	x.slots = found
-	x.mu.Unlock()
+	x.forget(found[:])
 	return nil
+}
+
+// forget forgets servers that have no slots any more: they may have other addresses now, and to
+// ask each of the former ones would take a timeout.
+func (x *cluster) forget(found []string) {
+	for address, n := range x.nodes {
+		if !slices.Contains(found, address) && !slices.Contains(x.seeds, address) {
+			n.close()
+			delete(x.nodes, address)
+		}
+	}
 }
 
 // announced is the address that a server says of another one. Without a host, it is its own.

@@ -3,6 +3,8 @@ package stores
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -88,6 +90,27 @@ func TestASlotMoves(t *testing.T) {
 	write(t, store, "b", true, entry{"k12345678", "v"})
 	if got := get(t, store, "b", nearest("k", "k9", 9, true)); got[0].row != "v" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// Servers that are started again may have other addresses. The former ones are not asked any more.
+func TestServersOfAClusterHaveOtherAddresses(t *testing.T) {
+	x, err := openCluster(common{spec: Spec{URL: "redis://seed"}, timeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.close()
+	for n := range 3 {
+		host := fmt.Sprintf("10.0.0.%d", n)
+		servers := []any{[]any{int64(0), int64(slots - 1), []any{[]byte(host), int64(6379), []byte("an id")}}}
+		if err := x.know(servers, "seed:6379"); err != nil {
+			t.Fatal(err)
+		}
+		x.node("seed:6379")
+		x.node(x.at(0))
+	}
+	if got := slices.Sorted(maps.Keys(x.nodes)); !slices.Equal(got, []string{"10.0.0.2:6379", "seed:6379"}) {
+		t.Errorf("it asks %v", got)
 	}
 }
 
