@@ -131,6 +131,9 @@ func (p *Plane) logged(w *metricText) {
 	}
 	w.counter("tenon_request_log_dropped_rows", "Rows that the request log has lost", dropped, nil)
 	w.counter("tenon_request_log_deleted_files", "Files that were deleted because of the size of the request log", one(float64(c.Deleted)), nil)
+	if w.named["tenon_request_log_bytes"] != nil {
+		return // another version has said what follows of the same folder
+	}
 	if p.shipped != "" {
 		var done step.Shipped
 		if b, err := os.ReadFile(p.shipped); err == nil { // there is none before the first file
@@ -139,9 +142,6 @@ func (p *Plane) logged(w *metricText) {
 		w.counter("tenon_request_log_stored_files", "Files of the request log in the store", one(float64(done.Files)), nil)
 		w.counter("tenon_request_log_store_failures", "Tries to store files of the request log that failed", one(float64(done.Failed)), nil)
 		w.counter("tenon_request_log_removed_files", "Files that this replica has removed from the store because of the size of all", one(float64(done.Removed)), nil)
-	}
-	if w.named["tenon_request_log_bytes"] != nil {
-		return // another version has said it of the same folder
 	}
 	w.metric("tenon_request_log_bytes", "gauge", "Size of all files of the request log", sample{"", nil, float64(c.Size)})
 }
