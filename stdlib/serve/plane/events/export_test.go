@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
@@ -14,6 +15,16 @@ import (
 
 // SmallFiles makes the log go on in another file after some bytes.
 func (f *Feed) SmallFiles(bytes int64) { f.log.most = bytes }
+
+// FullDisk makes the disk take no other file of the log, or take them again.
+func (f *Feed) FullDisk(full bool) {
+	f.log.sync = func(file *os.File) error {
+		if full && filepath.Base(file.Name()) != File {
+			return syscall.ENOSPC
+		}
+		return file.Sync()
+	}
+}
 
 // HalfRotate does what a process does that is killed while it makes the log go on in another file:
 // before the last frame of the file so far, or behind it.

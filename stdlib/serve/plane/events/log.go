@@ -226,12 +226,13 @@ func (l *log) write(b []byte) (broken bool, err error) {
 	return false, nil
 }
 
-// rotate makes the log go on in another file with a head. The file so far gets a second name
-// first, then a last frame, by which other processes notice, and then the new one takes its name.
-// A process that is killed in between leaves a log that goes on in the file so far, or that the
-// next one rotates again.
+// rotate makes the log go on in another file with a head. That is on the disk first, since nothing
+// can be appended to the file so far once it has ended. Then the file so far gets a second name and a
+// last frame, by which other processes notice, and the new one takes its name. A process that is
+// killed in between leaves a log that goes on in the file so far, or that the next one rotates again.
 func (l *log) rotate(head fileHead) (broken bool, err error) {
-	if err := l.keepName(); err != nil {
+	head.From = l.n
+	if err := errors.Join(l.prepare(head), l.keepName()); err != nil {
 		return false, err
 	}
 	b, err := fileHead{Sealed: true}.frame()
@@ -242,8 +243,7 @@ func (l *log) rotate(head fileHead) (broken bool, err error) {
 		return broken, err
 	}
 	l.file.head.Sealed = true
-	head.From = l.n
-	if err := l.replace(head); err != nil {
+	if err := l.replace(); err != nil {
 		return true, err
 	}
 	if err := l.open(); err != nil {
@@ -275,12 +275,22 @@ func (l *log) keepName() error {
 	return nil
 }
 
-// replace puts an empty file with a head in the place of the one that is sealed.
-func (l *log) replace(head fileHead) error {
+// prepared is the path of a file that takes the place of the one that is appended to.
+func (l *log) prepared() string { return filepath.Join(l.dir, files.HalfWritten+File) }
+
+// prepare writes an empty file with a head. The log is locked, so nobody else writes it.
+func (l *log) prepare(head fileHead) error {
 	head.Begun, head.Sealed = time.Now().UTC(), false
 	b, err := head.frame()
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(l.prepared(), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err == nil {
-		err = files.WriteSynced(l.path(), b, 0o600)
+		if _, err = f.Write(b); err == nil {
+			err = l.sync(f)
+		}
+		err = errors.Join(err, f.Close())
 	}
 	if err != nil {
 		return fmt.Errorf("make the log of events go on in another file: %w", err)
@@ -288,11 +298,29 @@ func (l *log) replace(head fileHead) error {
 	return nil
 }
 
+// replace puts the prepared file in the place of the one that is sealed.
+func (l *log) replace() error {
+	if err := os.Rename(l.prepared(), l.path()); err != nil {
+		return fmt.Errorf("make the log of events go on in another file: %w", err)
+	}
+	l.syncFolder()
+	return nil
+}
+
+// syncFolder waits until the disk has the names of files. Some file systems cannot do that.
+func (l *log) syncFolder() {
+	if dir, err := os.Open(l.dir); err == nil {
+		_ = dir.Sync()
+		_ = dir.Close()
+	}
+}
+
 // open opens the file that events are appended to. Its first event has to be the next one.
 func (l *log) open() error {
 	f, err := os.OpenFile(l.path(), os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) && l.n == 0 {
 		f, err = os.OpenFile(l.path(), os.O_RDWR|os.O_CREATE, 0o600)
+		l.syncFolder()
 	}
 	if err != nil {
 		return fmt.Errorf("open the log of events: %w", err)

@@ -139,7 +139,10 @@ func (l *log) follow(each func(columns ir.Schema, row []rowsql.Value) error) err
 		if os.SameFile(here, sealed) {
 			head := l.file.head
 			head.From = l.n
-			if err := errors.Join(l.keepName(), l.replace(head)); err != nil {
+			if err := errors.Join(l.keepName(), l.prepare(head)); err != nil {
+				return err
+			}
+			if err := l.replace(); err != nil {
 				return err
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -149,6 +150,23 @@ func TestALogThatWasKilledInBetween(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// While the disk is full, events are refused. Once it is not, they are taken without a restart.
+func TestTheLogGoesOnAfterAFullDisk(t *testing.T) {
+	s := started(t, shop(t))
+	s.mustPost(t, 1, payment(100, 100))
+	s.SmallFiles(1)
+	s.FullDisk(true)
+	if _, err := s.post(payment(101, 101)); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("the disk is full: %v", err)
+	}
+	s.FullDisk(false)
+	s.mustPost(t, 1, payment(101, 101))
+	s.mustPost(t, 1, payment(102, 102))
+	if got, want := s.total(t, 1000), int64(102*103/2); got != want {
+		t.Errorf("spent %d, wanted %d", got, want)
 	}
 }
 
