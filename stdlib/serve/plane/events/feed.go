@@ -201,17 +201,27 @@ func (f *Feed) tidyUp(ctx context.Context) {
 	}
 	defer log.close()
 	for {
-		if err := log.tidy(ctx); err != nil && ctx.Err() == nil {
+		left, err := log.tidy(ctx)
+		if err != nil && ctx.Err() == nil {
 			f.log.warn("note: " + err.Error())
 		}
 		f.log.others.Add(log.others.Swap(0))
+		var again <-chan time.Time
+		if left {
+			again = time.After(tidyAgain)
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-f.tidy:
+		case <-again:
+			requestlog.Sweep(log.dir) // of whoever was killed meanwhile
 		}
 	}
 }
+
+// tidyAgain is when a process looks whether another one has made Parquet.
+const tidyAgain = 2 * time.Second
 
 // waiting returns a post, and those that wait behind it.
 func (f *Feed) waiting(p *post) []*post {

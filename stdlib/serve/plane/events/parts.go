@@ -183,21 +183,29 @@ func (l *log) follow(each func(columns ir.Schema, row []rowsql.Value) error) err
 	return l.open()
 }
 
+// errElsewhere says that another version of the service makes Parquet of a part.
+var errElsewhere = errors.New("another process makes Parquet of it")
+
 // tidy makes Parquet of parts that are frames, which is smaller, and which others read as well. The
-// log is not locked: nothing is appended to them.
-func (l *log) tidy(ctx context.Context) error {
+// log is not locked: nothing is appended to them. It reports whether parts are left, because others
+// make Parquet of them, who may be stopped.
+func (l *log) tidy(ctx context.Context) (left bool, err error) {
 	all, err := partsOf(l.dir)
 	for _, p := range all {
 		if err != nil || ctx.Err() != nil {
-			return err
+			return left, err
 		}
-		if !p.parquet {
-			if err = l.toParquet(ctx, p); errors.Is(err, fs.ErrNotExist) {
-				err = nil // another version of the service has done it
-			}
+		if p.parquet {
+			continue
+		}
+		switch err = l.toParquet(ctx, p); {
+		case errors.Is(err, fs.ErrNotExist): // another version of the service has done it
+			err = nil
+		case errors.Is(err, errElsewhere):
+			left, err = true, nil
 		}
 	}
-	return err
+	return left, err
 }
 
 // toParquet writes a part as Parquet, and removes its frames once they are equal.
@@ -215,7 +223,7 @@ func (l *log) toParquet(ctx context.Context, p part) error {
 	if _, err := os.Stat(to.path); err != nil {
 		w, err := requestlog.CreateTable(to.path, columns, parquet.KeyValueMetadata(columnsKey, string(b)))
 		if errors.Is(err, fs.ErrExist) {
-			return nil // another version of the service is at it
+			return errElsewhere
 		}
 		if err != nil {
 			return fmt.Errorf("write %s: %w", to.path, err)
