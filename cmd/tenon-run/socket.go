@@ -5,6 +5,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tenon-ml/tenon/internal/sharedport"
 )
 
@@ -47,11 +49,8 @@ func (h *held) open() {
 	if !h.at.IsValid() || h.listens() {
 		return
 	}
-	fd, giver, ok := -1, -1, false
-	for i := 0; i < len(h.former) && !ok; i++ {
-		fd, giver, ok = sharedport.Take(h.former[i], h.at)
-	}
-	if h.former = nil; !ok {
+	fd, givers := h.take()
+	if h.former = nil; fd < 0 {
 		var err error
 		if fd, err = sharedport.Bind(h.at); err != nil {
 			fd = -1
@@ -61,7 +60,7 @@ func (h *held) open() {
 		h.hander, _ = sharedport.Hand(h.name) // without it, the next version has a socket of its own
 	}
 	if h.hander != nil {
-		h.hander.Set(fd, giver)
+		h.hander.Set(fd, givers...)
 	}
 	if h.file != nil {
 		_ = h.file.Close()
@@ -70,4 +69,26 @@ func (h *held) open() {
 	if fd >= 0 {
 		h.file = os.NewFile(uintptr(fd), "socket")
 	}
+}
+
+// take takes the socket of a version before, and lets all that have this very socket know: any of
+// them may be the last but this one.
+func (h *held) take() (fd int, givers []int) {
+	fd = -1
+	for _, name := range h.former {
+		next, giver, ok := sharedport.Take(name, h.at)
+		switch {
+		case !ok:
+			continue
+		case fd < 0:
+			fd = next
+		case sharedport.Same(fd, next):
+			_ = unix.Close(next)
+		default:
+			_, _ = unix.Close(next), unix.Close(giver)
+			continue
+		}
+		givers = append(givers, giver)
+	}
+	return fd, givers
 }

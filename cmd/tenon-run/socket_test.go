@@ -260,6 +260,32 @@ func TestTheNextVersionEndsFirst(t *testing.T) {
 	}
 }
 
+// All versions that have a socket know of one another, whichever of them the next one has it from.
+func TestOfThreeVersionsTheLastStays(t *testing.T) {
+	for name, local := range places {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			at := freeAddress(t)
+			a := startService(t, local, at, "-hand", at+" a")
+			eventually(t, "it answers", func() bool { _, err := a.say("who"); return err == nil })
+			b := startService(t, local, at, "-hand", at+" b", "-take", at+" a")
+			eventually(t, "the second version does not take the socket", func() bool { return sharedport.Taken(at + " b") })
+			c := startService(t, local, at, "-hand", at+" c", "-take", at+" b", "-take", at+" a")
+			eventually(t, "the third version does not take the socket", func() bool { return sharedport.Taken(at + " c") })
+			b.end(local)
+			a.end(local)
+			for range 20 {
+				if got, err := c.say("who"); err != nil || got == "" {
+					t.Fatalf("it answers %q: %v\n%s", got, err, read(t, c.log))
+				}
+			}
+			if log := read(t, c.log); strings.Contains(log, "starting it again") {
+				t.Errorf("the third version was started again:\n%s", log)
+			}
+		})
+	}
+}
+
 // A service that sleeps is started by the next connection. That is not the end of a life. If it is
 // asked to end while a connection waits, it answers that first.
 func TestAServiceThatSleeps(t *testing.T) {

@@ -31,7 +31,7 @@ type Hander struct {
 
 	mu     sync.Mutex
 	socket int
-	giver  int // the connection to whoever this process has the socket from, -1 if nobody
+	givers []int // connections to those who had the socket before this process
 	takers []int
 }
 
@@ -50,26 +50,25 @@ func Hand(name string) (*Hander, error) {
 		_ = unix.Close(fd)
 		return nil, err
 	}
-	h := &Hander{listener: fd, socket: -1, giver: -1}
+	h := &Hander{listener: fd, socket: -1}
 	go h.serve()
 	return h, nil
 }
 
 func abstract(name string) string { return "@tenon-socket/" + name }
 
-// Set replaces the socket. giver is the connection that [Take] has returned, -1 if the socket was not
-// taken.
-func (h *Hander) Set(fd, giver int) {
+// Set replaces the socket. givers are the connections that [Take] has returned with it.
+func (h *Hander) Set(fd int, givers ...int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.giver >= 0 {
-		_ = unix.Close(h.giver)
+	for _, c := range h.givers {
+		_ = unix.Close(c)
 	}
-	h.socket, h.giver = fd, giver
+	h.socket, h.givers = fd, givers
 }
 
 // Taken reports whether another process that has the socket is still there: one that has taken it
-// here, or the one that this process has it from.
+// here, or one that had it before.
 func (h *Hander) Taken() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -122,23 +121,21 @@ func (h *Hander) answer(c int) (took bool) {
 
 // taken is [Hander.Taken] for whoever has the lock.
 func (h *Hander) taken() bool {
-	var there []int
-	for _, c := range h.takers {
-		if ended(c) {
+	h.takers, h.givers = present(h.takers), present(h.givers)
+	return len(h.takers)+len(h.givers) > 0
+}
+
+// present returns those of some connections whose other side is still there, and closes the others.
+func present(all []int) (there []int) {
+	for _, c := range all {
+		var b [1]byte
+		if n, _, err := unix.Recvfrom(c, b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT); n == 0 && err == nil {
 			_ = unix.Close(c)
 			continue
 		}
 		there = append(there, c)
 	}
-	h.takers = there
-	return len(there) > 0 || h.giver >= 0 && !ended(h.giver)
-}
-
-// ended reports whether the process at the other side of a connection has ended.
-func ended(c int) bool {
-	var b [1]byte
-	n, _, err := unix.Recvfrom(c, b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-	return n == 0 && err == nil
+	return there
 }
 
 // Take returns the socket that a process hands out at a name, if it is bound to an address, and the
@@ -162,6 +159,13 @@ func Take(name string, at netip.AddrPort) (fd, giver int, ok bool) {
 	}
 	_ = unix.Close(c)
 	return -1, -1, false
+}
+
+// Same reports whether two descriptors are those of one socket.
+func Same(a, b int) bool {
+	x, err := unix.GetsockoptUint64(a, unix.SOL_SOCKET, unix.SO_COOKIE)
+	y, err2 := unix.GetsockoptUint64(b, unix.SOL_SOCKET, unix.SO_COOKIE)
+	return err == nil && err2 == nil && x == y
 }
 
 func received(rights []byte) int {

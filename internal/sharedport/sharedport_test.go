@@ -104,7 +104,7 @@ func TestASocketIsHandedToTheNextVersion(t *testing.T) {
 	if _, _, ok := Take(name, at); ok || Taken(name) {
 		t.Error("there is none yet")
 	}
-	h.Set(a, -1)
+	h.Set(a)
 	if _, _, ok := Take(name, netip.AddrPortFrom(at.Addr(), at.Port()^1)); ok {
 		t.Error("it is taken for another port")
 	}
@@ -121,7 +121,7 @@ func TestASocketIsHandedToTheNextVersion(t *testing.T) {
 		t.Fatal("it is not taken")
 	}
 	defer unix.Close(b)
-	if err := unix.Listen(b, 1); err != nil || !Listens(a) {
+	if err := unix.Listen(b, 1); err != nil || !Listens(a) || !Same(a, b) || Same(a, h.listener) {
 		t.Errorf("%v; they are two sockets", err)
 	}
 	h2, err := Hand(name + " next")
@@ -132,7 +132,7 @@ func TestASocketIsHandedToTheNextVersion(t *testing.T) {
 	if h2.Set(b, giver); !Taken(name + " next") {
 		t.Error("the next version does not know that the version before has the socket")
 	}
-	if h2.Set(b, -1); Taken(name + " next") {
+	if h2.Set(b); Taken(name + " next") {
 		t.Error("it goes on knowing that of another socket")
 	}
 	until(t, "the version before does not know that its socket was replaced", func() bool { return !Taken(name) })

@@ -71,7 +71,7 @@ func TestNoRequestFailsBesideThoseOfAKilledProcess(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		hander.Set(fd, -1)
+		hander.Set(fd)
 		x := s.step("v2")
 		x.Instance, x.Endpoint = fmt.Sprint("i", started), &ir.Endpoint{Port: s.port, Replicas: 2}
 		x.Beside, x.Route, x.Observed = map[string]*step.Step{"v1": s.step("v1")}, filepath.Join(s.dir, "route"), filepath.Join(s.dir, "observed")
