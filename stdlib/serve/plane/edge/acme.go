@@ -98,7 +98,7 @@ func (x *issued) load() {
 			continue
 		}
 		if pair, err := tls.X509KeyPair(text, text); err == nil && time.Now().Before(pair.Leaf.NotAfter) {
-			x.look(domain)
+			x.look(context.Background(), domain)
 		}
 	}
 }
@@ -119,11 +119,22 @@ func (x *issued) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 }
 
 // look takes the certificate of a domain from the manager, which asks for one if it has none.
-func (x *issued) look(domain string) {
+func (x *issued) look(ctx context.Context, domain string) {
 	// As a client that can take a key of ECDSA, or the manager would ask for two.
 	x.heard.take()
 	hello := &tls.ClientHelloInfo{ServerName: domain, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}}
-	cert, err := x.manager.GetCertificate(hello)
+	var cert *tls.Certificate
+	var err error
+	done := make(chan struct{})
+	go func() { // for minutes, if the authority does not answer
+		defer close(done)
+		cert, err = x.manager.GetCertificate(hello)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		return
+	}
 	if err != nil {
 		x.fail(fmt.Sprintf("no certificate of %s: %s", domain, cmp.Or(x.heard.take(), err.Error())))
 		return
@@ -182,7 +193,7 @@ func (x *issued) follow(ctx context.Context) {
 	for {
 		before := x.failed.Load()
 		for _, domain := range x.domains {
-			x.look(domain)
+			x.look(ctx, domain)
 		}
 		wait := issuedEvery
 		if x.failed.Load() == before {

@@ -9,6 +9,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -218,4 +219,31 @@ func TestACMEOfADomainThatLeadsElsewhere(t *testing.T) {
 	until(t, "nothing is said of a failure", func() bool {
 		return strings.Contains(e.Unready(), "refuse") && strings.Contains(e.Unready(), "connect")
 	})
+}
+
+// A service ends although an authority does not answer.
+func TestACMEOfAnAuthorityThatDoesNotAnswer(t *testing.T) {
+	asked := make(chan struct{}, 1)
+	authority := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		<-r.Context().Done()
+	}))
+	defer authority.Close()
+	e, err := Open(t.Context(), Declared{TLS: &TLS{ACME: &ACME{Domains: []string{"api.example.com"}, Directory: authority.URL}}}, Options{Kept: t.TempDir(), Log: func(string) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Listening()
+	<-asked
+	closed := make(chan struct{})
+	go func() {
+		e.Close()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(10 * time.Second):
+		t.Error("it does not end")
+	}
+	authority.CloseClientConnections()
 }
