@@ -181,7 +181,8 @@ func received(rights []byte) int {
 }
 
 // Taken reports whether another process has the socket that is handed out at a name, so that this
-// socket has to go on listening when the program that was given it stops.
+// socket has to go on listening when the program that was given it stops. So it has if that cannot
+// be found out in time: then a few connections may wait in vain, and otherwise nobody could connect.
 func Taken(name string) bool {
 	c, ok := ask(name, askTaken)
 	if !ok {
@@ -190,7 +191,7 @@ func Taken(name string) bool {
 	defer unix.Close(c)
 	var answer [1]byte
 	n, err := unix.Read(c, answer[:])
-	return err == nil && n == 1 && answer[0] == yes
+	return err == unix.EAGAIN || err == nil && n == 1 && answer[0] == yes
 }
 
 // ask returns a connection on which something was asked.

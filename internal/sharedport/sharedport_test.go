@@ -138,6 +138,28 @@ func TestASocketIsHandedToTheNextVersion(t *testing.T) {
 	until(t, "the version before does not know that its socket was replaced", func() bool { return !Taken(name) })
 }
 
+// A program does not stop listening at a socket that the next version may have.
+func TestWhoeverHandsASocketOutIsSlow(t *testing.T) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	name := t.Name() + strconv.Itoa(os.Getpid())
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: abstract(name)}); err != nil {
+		t.Fatal(err)
+	}
+	if Taken(name) {
+		t.Error("nobody hands it out")
+	}
+	if err := unix.Listen(fd, 1); err != nil {
+		t.Fatal(err)
+	}
+	if !Taken(name) {
+		t.Error("a socket of which nothing is known counts as free")
+	}
+}
+
 func until(t *testing.T, not string, is func() bool) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(time.Millisecond) {
