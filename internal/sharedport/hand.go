@@ -98,7 +98,7 @@ func (h *Hander) answer(c int) (took bool) {
 	if !sameUser(c) || !wait(c) {
 		return false
 	}
-	if n, err := unix.Read(c, asked[:]); n != 1 || err != nil {
+	if n, err := read(c, asked[:]); n != 1 || err != nil {
 		return false
 	}
 	h.mu.Lock()
@@ -147,6 +147,9 @@ func Take(name string, at netip.AddrPort) (fd, giver int, ok bool) {
 	}
 	answer, rights := make([]byte, 1), make([]byte, unix.CmsgSpace(4))
 	n, n2, _, _, err := unix.Recvmsg(c, answer, rights, unix.MSG_CMSG_CLOEXEC)
+	for err == unix.EINTR {
+		n, n2, _, _, err = unix.Recvmsg(c, answer, rights, unix.MSG_CMSG_CLOEXEC)
+	}
 	fd = -1
 	if err == nil && n == 1 && answer[0] == yes {
 		fd = received(rights[:n2])
@@ -190,7 +193,7 @@ func Taken(name string) bool {
 	}
 	defer unix.Close(c)
 	var answer [1]byte
-	n, err := unix.Read(c, answer[:])
+	n, err := read(c, answer[:])
 	return err == unix.EAGAIN || err == nil && n == 1 && answer[0] == yes
 }
 
@@ -219,4 +222,13 @@ func sameUser(c int) bool {
 // wait bounds how long a connection is waited for.
 func wait(c int) bool {
 	return unix.SetsockoptTimeval(c, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: patience}) == nil
+}
+
+// read reads from a connection. Signals, of which there may be some just then, interrupt such a call.
+func read(c int, b []byte) (n int, err error) {
+	for {
+		if n, err = unix.Read(c, b); err != unix.EINTR {
+			return n, err
+		}
+	}
 }
