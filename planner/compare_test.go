@@ -368,9 +368,7 @@ func TestCompare(t *testing.T) {
 			"renamed features/spent from features/spend",
 			"renamed models/goer from models/leaver",
 			"renamed steps/letter from steps/report",
-			"roll out? deployments/api",
 			"write models/goer",
-			"write? slos/api",
 		}},
 		"moved and changed": {with(renames("steps/report", "steps/letter"), says("steps/letter", "seed", "3"), edit("steps/letter", func(u *ir.Unit) { u.Seed = 3 }), func(s *ir.System) {
 			s.Moved = []ir.Move{{From: "steps/report", To: "steps/note"}, {From: "steps/note", To: "steps/letter"}}

@@ -349,7 +349,9 @@ func (m *maker) dead(l *look) []Reason {
 // settle records what the units that read from this one may rely on.
 func (m *maker) settle(item Item, l *look) {
 	var known map[string]artifact.Artifact
-	if !item.Action.Changes() && l.run != nil {
+	// What a record puts out depends on its key alone, wherever and whenever it is written.
+	written := l.u.Kind == ir.Record && len(l.unknown) == 0 && len(l.fault) == 0
+	if l.run != nil && (written || !item.Action.Changes()) {
 		known = l.run.Outputs
 	}
 	if endpoint := func(o ir.Output) bool { return o.Kind == ir.EndpointOf }; slices.ContainsFunc(l.u.Outputs, endpoint) {

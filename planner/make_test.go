@@ -30,6 +30,24 @@ func chain(opts ...func(*ir.Unit)) []ir.Unit {
 	return us
 }
 
+// What a record puts out follows from its key. So another environment, where it is not written yet,
+// takes the results of those who read it.
+func TestARecordOfAnotherEnvironment(t *testing.T) {
+	w := world1(t)
+	s := sys(
+		job("models/m/train"),
+		record("models/m/register", reads("model", "models/m/train.table"), puts("version")),
+		job("deployments/api/parity", reads("model", "models/m/register.version"), params(`{"of":"api"}`)),
+	)
+	w.apply(w.plan(s))
+	other := *w
+	other.store = w.store.In("prod")
+	want := []string{"reuse models/m/train: new", "create models/m/register: new", "reuse deployments/api/parity: new"}
+	if d := cmp.Diff(want, lines(other.plan(s))); d != "" {
+		t.Error(d)
+	}
+}
+
 // on restricts options to a single unit.
 func on(id string, opts ...func(*ir.Unit)) func(*ir.Unit) {
 	return func(u *ir.Unit) {

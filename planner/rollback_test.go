@@ -75,6 +75,28 @@ func TestPlanRollback(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a service that reads from a record is as it was declared", func(t *testing.T) {
+		w := world1(t)
+		registered := func(depth string) *ir.System {
+			return sys(
+				job("models/m/train", params(`{"depth":`+depth+`}`)),
+				record("models/m/register", reads("model", "models/m/train.table"), puts("version")),
+				service("deployments/api", reads("model", "models/m/register.version")),
+			)
+		}
+		w.apply(w.plan(registered("1")))
+		past := w.past(registered("1"))
+		w.apply(w.plan(registered("2")))
+		p, err := w.rollback(past)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range p.Items {
+			if i.Pinned != nil {
+				t.Errorf("%s is pinned, as if its version had been rejected", i.Unit)
+			}
+		}
+	})
 	t.Run("to the deployed revision there is nothing to do", func(t *testing.T) {
 		w, _ := applied(t)
 		p, err := w.rollback(w.past(second))

@@ -66,6 +66,11 @@ func record(id string, opts ...func(*ir.Unit)) ir.Unit {
 	}}, opts...)...)
 }
 
+// puts makes a unit have one output, a table.
+func puts(port string) func(*ir.Unit) {
+	return func(u *ir.Unit) { u.Outputs = []ir.Output{{Port: port, Kind: ir.Table}} }
+}
+
 // reads adds an input; from is "unit.port".
 func reads(port, from string) func(*ir.Unit) {
 	unit, p, _ := strings.Cut(from, ".")
