@@ -275,6 +275,9 @@ func (c *call) beside(ctx context.Context, host *Task, v *state.RouteVersion) (T
 		}
 		t.Kept, host.Kept = kept, kept
 	}
+	if host.Unit.Ships == nil {
+		host.Unit.Ships = u.Ships
+	}
 	run, err := c.o.Store.Run(ctx, v.Run)
 	if err != nil {
 		return t, c.unresolved(err)

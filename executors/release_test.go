@@ -133,13 +133,17 @@ func TestANewVersionIsReleasedBesideTheChampion(t *testing.T) {
 func TestAChampionKeepsItsFilesBesideAVersionWithoutAny(t *testing.T) {
 	b := newBench(t)
 	first := released("1")
-	first[slices.IndexFunc(first, func(u ir.Unit) bool { return u.ID == late })].Keeps = "log"
+	ships := &ir.Shipment{Folder: "requests", Most: 1 << 20}
+	with(first, late, func(u *ir.Unit) { u.Keeps, u.Ships = "log", ships })
 	b.mustApply(first...)
 	folder := b.fake.last[late].Kept
 	b.mustApply(released("2")...)
 	task := b.fake.last[late]
 	if folder == "" || task.Kept != folder || task.Beside["late v1"].Kept != folder {
 		t.Errorf("the folders are %q, then %q and %q", folder, task.Kept, task.Beside["late v1"].Kept)
+	}
+	if d := cmp.Diff(ships, task.Unit.Ships); d != "" {
+		t.Errorf("where there is no such folder, its files are not stored: %s", d)
 	}
 }
 
