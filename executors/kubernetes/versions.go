@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -26,7 +27,8 @@ func (e *Executor) SetRoute(ctx context.Context, h state.Handle, r step.Route) e
 	return nil
 }
 
-// Observe adds up what all pods of the service have stored, also those that are gone.
+// Observe adds up what all pods of the service have stored, also those that are gone. A service that
+// has no pods because nobody asks it observes that: the next pod begins with the route.
 func (e *Executor) Observe(ctx context.Context, h state.Handle) (seen *step.Observed, err error) {
 	err = e.routed(ctx, h, func(s *remote.Store, l *link, ts taskState) error {
 		reports, err := ts.reports(ctx, s)
@@ -34,10 +36,15 @@ func (e *Executor) Observe(ctx context.Context, h state.Handle) (seen *step.Obse
 			return err
 		}
 		pods, err := l.podsOf(ctx, ts.Name)
-		if err == nil {
-			seen = sum(reports, pods)
+		if err != nil {
+			return err
 		}
-		return err
+		if r := ts.Replicas; r != nil && r.Min == 0 && len(pods) == 0 {
+			seen, err = ts.asleep(ctx, s, reports, time.Now())
+			return err
+		}
+		seen = sum(reports, pods)
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read what %s observes: %w", h.ID, err)
@@ -70,6 +77,22 @@ func (ts taskState) putRoute(ctx context.Context, s *remote.Store, r step.Route)
 		return err
 	}
 	return s.PutNote(ctx, pod.RouteNote(ts.note()), b)
+}
+
+// asleep adds up what pods observed of the present route until the last of them ended.
+func (ts taskState) asleep(ctx context.Context, s *remote.Store, reports map[types.UID]step.Observed, now time.Time) (*step.Observed, error) {
+	b, err := s.Note(ctx, pod.RouteNote(ts.note()))
+	if err != nil {
+		return nil, err
+	}
+	var r step.Route
+	if err := json.Unmarshal(b, &r); err != nil {
+		return nil, fmt.Errorf("the route in the store: %w", err)
+	}
+	maps.DeleteFunc(reports, func(_ types.UID, o step.Observed) bool { return o.Serial != r.Serial })
+	seen := sum(reports, nil)
+	seen.Serial, seen.At = r.Serial, now
+	return seen, nil
 }
 
 // reports returns what each pod of the service has stored, by UID.

@@ -73,3 +73,40 @@ func TestPodsObserveTogether(t *testing.T) {
 		}
 	}
 }
+
+// A service without pods has the route that its next pod begins with, and observes that nobody asks
+// it, so that a release goes on.
+func TestAServiceWithoutPodsObservesItsRoute(t *testing.T) {
+	url := "file://" + t.TempDir()
+	e := New(Options{})
+	s, err := e.store(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ts := taskState{Place: Place{Store: url}, Name: "deployments-api-1", UID: "u"}
+	if err := ts.putRoute(t.Context(), s, step.Route{Serial: 3}); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+	requests := func(serial, n int64) step.Observed {
+		return step.Observed{Serial: serial, At: now.Add(-time.Hour), Versions: map[string]step.Observation{"v2": {Requests: n}}}
+	}
+	for name, c := range map[string]struct {
+		reports map[types.UID]step.Observed
+		want    int64
+	}{
+		"pods had the route before":  {map[types.UID]step.Observed{"a": requests(2, 5)}, 0},
+		"pods have had the same one": {map[types.UID]step.Observed{"a": requests(2, 5), "b": requests(3, 7)}, 7},
+	} {
+		seen, err := ts.asleep(t.Context(), s, c.reports, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seen.Serial != 3 || !seen.At.Equal(now) || seen.Versions["v2"].Requests != c.want {
+			t.Errorf("%s: observed %+v", name, seen)
+		}
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+}
