@@ -84,7 +84,8 @@ func (w *Workspace) uses(ctx context.Context, now time.Time) ([]planner.Use, err
 		return nil, err
 	}
 	var all []planner.Use
-	standing := map[string]planner.Use{} // services, by unit
+	standing := map[string]planner.Use{}     // services, by unit
+	past := map[int]map[string]planner.Use{} // the same, by revision
 	for i, r := range slices.Backward(revisions) {
 		p, err := w.recordedPlan(ctx, &r)
 		if errors.Is(err, artifact.ErrMissing) {
@@ -113,6 +114,9 @@ func (w *Workspace) uses(ctx context.Context, now time.Time) ([]planner.Use, err
 		if r.Outcome != state.Done {
 			continue // what it deployed is recorded by the revision that completes it
 		}
+		if r.Act == state.Release {
+			services = released(p, standing, past[r.BackTo], names)
+		}
 		until := now
 		if next := slices.IndexFunc(revisions[:i], func(r state.Revision) bool { return r.Outcome == state.Done }); next >= 0 {
 			until = nextDone(revisions[:i]).Finished
@@ -125,9 +129,31 @@ func (w *Workspace) uses(ctx context.Context, now time.Time) ([]planner.Use, err
 			all = append(all, u)
 			services[unit] = u
 		}
-		standing = services
+		standing, past[r.Number] = services, services
 	}
 	return all, nil
+}
+
+// released returns what services cost after a step of a release, whose plan has nothing but the
+// service that is released: what they did before, or, for a champion that runs alone again, what
+// it did in the revision that deployed it.
+func released(p *planner.Plan, standing, champions map[string]planner.Use, names map[string]string) map[string]planner.Use {
+	services := maps.Clone(standing)
+	for _, it := range p.Items {
+		name := nameNow(it.Unit, names)
+		if u, ok := champions[name]; ok && it.Pinned != nil {
+			services[name] = u
+		}
+	}
+	return services
+}
+
+// nameNow returns the present name of a unit.
+func nameNow(unit string, names map[string]string) string {
+	if renamed, ok := names[unit]; ok {
+		return renamed
+	}
+	return unit
 }
 
 // nextDone returns the oldest of some revisions, newest first, that is done.
@@ -152,10 +178,7 @@ func usesIn(p *planner.Plan, r state.Revision, names map[string]string) (jobs, s
 		if u == nil || it.Action == planner.Delete {
 			continue
 		}
-		name := it.Unit
-		if renamed, ok := names[name]; ok {
-			name = renamed
-		}
+		name := nameNow(it.Unit, names)
 		use := planner.Use{Unit: name, Stage: stage(u), Team: u.Team, Pool: u.Pool, Revision: r.Number, Rate: it.Rate}
 		use.Entity, _ = ir.SplitID(name)
 		if p.Pricing != nil {
