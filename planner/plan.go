@@ -181,6 +181,9 @@ type Item struct {
 	Pinned *state.Pinned `json:"pinned,omitempty"`
 	// Rejected says why the declared version of a service is not deployed.
 	Rejected string `json:"rejected,omitempty"`
+	// Releasing says which versions of a service answer, if the declared one is being released and
+	// the plan leaves that as it is.
+	Releasing string `json:"releasing,omitempty"`
 }
 
 // A Reason says why, with the values before and after.

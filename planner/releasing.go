@@ -51,6 +51,10 @@ func (m *maker) releasing(item *Item, l *look) (bool, error) {
 		d := &differ{}
 		d.tree("release", releaseFields(old.Release), releaseFields(l.u.Release))
 		if len(d.out) == 0 {
+			item.Releasing = weightOf(champion) + ", " + weightOf(challenger)
+			if r.Paused {
+				item.Releasing += ", paused"
+			}
 			return false, nil
 		}
 		item.Action, item.Reasons = Release, d.out

@@ -69,6 +69,11 @@ func (a *app) printPlan(p *planner.Plan, all bool) error {
 	if line := preparing(p); line != "" {
 		b.WriteString(line + "\n")
 	}
+	for _, i := range p.Items {
+		if i.Releasing != "" {
+			fmt.Fprintf(&b, "Release in progress: %s: %s; see %s.\n", i.Unit, i.Releasing, a.again("tenon release status"))
+		}
+	}
 	a.writeCosts(&b, p)
 	_, err := fmt.Fprint(a.stdout, b.String())
 	return err
