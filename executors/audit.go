@@ -50,7 +50,12 @@ func (w *walk) audited(a Audit) {
 func (w *walk) audit(ctx context.Context, n *work) report {
 	recorded := w.resultOf(n.unit.ID)
 	c, err := w.open(ctx, n)
-	if err != nil {
+	var lent *state.LentError
+	switch {
+	case errors.As(err, &lent):
+		n.tries--
+		return report{work: n, verdict: outrun}
+	case err != nil:
 		w.stop(err)
 		return report{work: n, verdict: canceled}
 	}

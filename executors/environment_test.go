@@ -13,6 +13,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/internal/files"
+	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -265,7 +266,13 @@ func (b *bench) gpus(units ...ir.Unit) func() (*executors.Result, error) {
 	for i := range units {
 		units[i].Pool = "gpus"
 	}
-	plan, o := b.plan(units), b.options()
+	return b.withGPU(b.plan(units))
+}
+
+// withGPU lends gpu=0 to the units of a plan.
+func (b *bench) withGPU(plan *planner.Plan) func() (*executors.Result, error) {
+	b.Helper()
+	o := b.options()
 	plan.System.Pools = []ir.Pool{{Name: "gpus", Resources: ir.Resources{MilliCPU: 64000, Memory: 1 << 40, GPU: 1}}}
 	o.Devices = func(context.Context, []ir.Pool) (map[string][]executors.GPU, error) {
 		return map[string][]executors.GPU{"gpus": {{Device: executors.Device{Name: "gpu=0", ID: "UUID-0"}}}}, nil
@@ -313,6 +320,38 @@ func TestTwoEnvironmentsTakeTurnsOnAGPU(t *testing.T) {
 	}
 	if len(said) == 0 {
 		t.Error("no unit says that it waits")
+	}
+}
+
+// An audit waits for a GPU as well, if another environment was faster to take it.
+func TestAnAuditWaitsForAGPUOfAnotherEnvironment(t *testing.T) {
+	b := newBench(t)
+	dev, prod := b.in("dev"), b.in("prod")
+	first := table("sources/a", `{}`)
+	units := []ir.Unit{first, on(1, table("features/f", `{}`, "sources/a"))}
+	if _, err := prod.gpus(units...)(); err != nil {
+		t.Fatal(err)
+	}
+	plan := prod.plan(units)
+	plan.Audit(1, func() float64 { return 0 })
+	u := on(1, table("features/other", `{}`))
+	b.ok(u.Define())
+	r := state.Run{Key: ir.RunKey(u.Digest, nil), Unit: u.ID, Definition: u.Digest, Revision: 1, Attempt: 1, Devices: []string{"gpu=0"}}
+	prod.watch = func(e executors.Event) {
+		var err error
+		switch {
+		case e.Type == executors.EventStarted && e.Unit == first.ID: // so that the GPU was free when the apply began
+			r.ID, err = dev.lease.Begin(t.Context(), r)
+		case e.Waits != "":
+			r.Outcome = state.Failure
+			err = dev.lease.Finish(t.Context(), r, nil, nil)
+		}
+		b.ok(err)
+	}
+	res, err := prod.withGPU(plan)()
+	b.ok(err)
+	if len(res.Audits) != 2 || r.Outcome != state.Failure {
+		t.Errorf("audits %+v, the other run %s", res.Audits, r.Outcome)
 	}
 }
 
