@@ -44,9 +44,10 @@ Who you are is the user of the operating system, or the CI job.`,
 			}
 			var p *project.Project
 			var plan *planner.Plan
+			var seen string
 			var err error
 			if destroy {
-				p, err = a.showDestroy(c.Context(), folder(args), asJSON)
+				p, seen, err = a.showDestroy(c.Context(), folder(args), asJSON)
 			} else {
 				p, plan, err = a.showPlan(args[0], asJSON)
 			}
@@ -62,7 +63,7 @@ Who you are is the user of the operating system, or the CI job.`,
 					return err
 				}
 			}
-			done, err := p.Approve(c.Context(), plan)
+			done, err := p.Approve(c.Context(), plan, seen)
 			if err != nil {
 				return err
 			}
@@ -107,21 +108,22 @@ func (a *app) showPlan(path string, asJSON bool) (*project.Project, *planner.Pla
 	return p, plan, nil
 }
 
-// showDestroy prints what a destroy to approve removes.
-func (a *app) showDestroy(ctx context.Context, dir string, asJSON bool) (*project.Project, error) {
+// showDestroy prints what a destroy to approve removes, and returns its digest.
+func (a *app) showDestroy(ctx context.Context, dir string, asJSON bool) (_ *project.Project, seen string, err error) {
 	p, err := a.project(dir)
 	if err != nil || asJSON {
-		return p, err
+		return p, "", err
 	}
-	return p, p.WithApplied(ctx, func(w *project.Workspace) error {
-		units, err := w.Deployed(ctx)
+	err = p.WithApplied(ctx, func(w *project.Workspace) error {
+		units, digest, err := w.ToDestroy(ctx)
 		if err != nil {
 			return err
 		}
-		if len(units) == 0 {
+		if seen = digest; len(units) == 0 {
 			fmt.Fprintln(a.stdout, nothingDeployed(w.Env()))
 		}
 		a.printDeletes(units)
 		return nil
 	})
+	return p, seen, err
 }

@@ -152,6 +152,16 @@ func destroyDigest(m state.Meta) string {
 	return ir.Sum(fmt.Appendf(nil, "destroy %s %s at %d", m.Lineage, m.Env, m.Serial))
 }
 
+// ToDestroy returns what a destroy removes now, and a digest of that for [Project.Approve].
+func (w *Workspace) ToDestroy(ctx context.Context) (units []string, digest string, err error) {
+	meta, err := w.store.Meta(ctx) // first, so that the digest is never newer than the units
+	if err != nil {
+		return nil, "", err
+	}
+	units, err = w.Deployed(ctx)
+	return units, destroyDigest(meta), err
+}
+
 func (w *Workspace) howToApprove(p *planner.Plan) string {
 	env := w.set.Env
 	save := "tenon plan -e " + env
@@ -237,8 +247,9 @@ type Approved struct {
 
 // Approve records that this user or CI job approves a saved plan. The state must be the one that
 // the plan was made with, and must not have changed since. Without a plan, it approves to destroy
-// what is deployed in the environment now.
-func (p *Project) Approve(ctx context.Context, plan *planner.Plan) (_ *Approved, err error) {
+// what is deployed in the environment: what a person saw, by the digest of [Workspace.ToDestroy],
+// or with "" what is there now.
+func (p *Project) Approve(ctx context.Context, plan *planner.Plan, seen string) (_ *Approved, err error) {
 	if p.set.Env == "" {
 		return nil, &RequestError{errors.New("the environment without a name cannot be protected: nothing in it needs an approval")}
 	}
@@ -264,6 +275,8 @@ func (p *Project) Approve(ctx context.Context, plan *planner.Plan) (_ *Approved,
 	switch {
 	case err != nil:
 		return nil, err
+	case plan == nil && seen != "" && seen != destroyDigest(meta):
+		return nil, fmt.Errorf("the environment %s has changed since it was shown: run tenon approve --destroy again", p.set.Env)
 	case plan == nil:
 	case meta.Lineage != plan.State.Lineage:
 		return nil, fmt.Errorf("the plan was made with another state than %s: name that one with --state", s.Where())

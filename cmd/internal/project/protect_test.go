@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -167,5 +168,27 @@ func TestASavedPlanIsJudgedByTheSources(t *testing.T) {
 	var refused *ProtectedError
 	if err := s.CheckProtection(t.Context(), saved); !errors.As(err, &refused) {
 		t.Errorf("the sources let only ann change it: %v", err)
+	}
+}
+
+// An approval of a destroy is for what was shown, and nothing that was deployed meanwhile.
+func TestADestroyIsApprovedAsItWasShown(t *testing.T) {
+	s := protected(t, &protect.Rules{Approvals: 1})
+	ctx := t.Context()
+	_, seen, err := s.ToDestroy(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Project.Approve(ctx, nil, seen); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.lease.BeginRevision(ctx, state.Revision{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Project.Approve(ctx, nil, seen); err == nil || !strings.Contains(err.Error(), "prod has changed since it was shown") {
+		t.Errorf("error %v", err)
+	}
+	if _, err := s.Project.Approve(ctx, nil, ""); err != nil {
+		t.Error(err)
 	}
 }
