@@ -21,7 +21,6 @@ func TestVersionsThatCannotShareAContainer(t *testing.T) {
 		{ir.Code{Lock: "sha256:b", Python: "3.11"}, "late v3, which has another Python environment", ""},
 		{ir.Code{Lock: "sha256:a", Python: "3.12"}, "late v3, which has another version of Python", "late v3, which has another version of Python"},
 		{ir.Code{Lock: "sha256:a", Python: "3.11", Environments: []string{"sha256:x"}}, "late v3, which has features in Python", ""},
-		{ir.Code{Lock: "sha256:a", Python: "3.11", DuckDB: "parity"}, "late v3, which has parity", "late v3, which has parity"},
 		{ir.Code{}, "late v3, which has another Python environment", ""},
 	} {
 		task := executors.Task{Unit: ir.Unit{Code: own}, Beside: map[string]executors.Task{"late v3": {Unit: ir.Unit{Code: c.other}}}}

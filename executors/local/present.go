@@ -51,8 +51,6 @@ func Apart(t executors.Task, further bool) error {
 			has = "another Python environment: a pod has one"
 		case !further && !slices.Equal(other.Environments, own.Environments):
 			has = "features in Python with packages of their own: a pod has those of the new version"
-		case other.DuckDB != "" && own.DuckDB == "":
-			has = other.DuckDB + ", which needs a DuckDB that the image of the new version lacks"
 		default:
 			continue
 		}
