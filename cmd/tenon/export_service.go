@@ -23,7 +23,7 @@ func servedFlags(c *cobra.Command, b *project.BundleOptions) {
 	c.Flags().StringVar(&b.Program, "program", "", "deployment: `FILE` of tenon-serve for it (default: OS_ARCH/tenon-serve beside it)")
 	c.Flags().StringVar(&b.Sign, "sign", "", "deployment: sign with the private `KEY` in a file, or a variable: env:NAME")
 	c.Flags().BoolVar(&b.Private, "private", false, "deployment: values of private columns may leave this machine")
-	c.Flags().IntVar(&b.Rows, "rows", 256, "deployment: how many `ROWS` of training its selftest has at most; onnx: with how many it is compared (default: 100000)")
+	c.Flags().IntVar(&b.Rows, "rows", 256, "deployment: at most `ROWS` of training in its selftest; onnx: 100000")
 	c.Flags().StringVar(&b.Push, "push", "", "image: push it under this `NAME` as well")
 }
 
