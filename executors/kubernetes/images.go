@@ -21,10 +21,10 @@ const repository = "/tenon"
 // contain the unit's files: they go through the store, so that editing them does not
 // create another image.
 func (e *Executor) image(ctx context.Context, t executors.Task) (string, error) {
-	if name := e.opts.Images[imageKey(t.Unit)]; name != "" {
+	if name := e.opts.Images[imageKey(t.Unit, t.Image)]; name != "" {
 		return name, nil
 	} else if len(e.opts.Images) > 0 {
-		return "", errors.New("no image was made for it together with the version beside it, which needs another program: apply without --detach")
+		return "", errors.New("no image was made for this version of it, or for it together with the version beside it: apply without --detach")
 	}
 	lock, environments, err := local.Locks(t)
 	if err != nil {
@@ -37,9 +37,10 @@ func (e *Executor) image(ctx context.Context, t executors.Task) (string, error) 
 	return e.publish(ctx, recipe)
 }
 
-// imageKey returns the key of a unit's image among those that are published already. A unit
-// that runs beside another version may need another program than alone.
-func imageKey(u ir.Unit) string { return u.ID + " " + string(u.Code.Runtime) }
+// imageKey returns the key of a unit's image, on a pinned base, among those that are published
+// already. A unit that runs beside another version may need another program than alone, and a
+// champion that is deployed again another environment than the declared version.
+func imageKey(u ir.Unit, on string) string { return u.ID + " " + image.Name(u, on, false) }
 
 // publishAll pushes the images of a plan that the registry lacks, and returns the names
 // of all of them, by [imageKey].
@@ -58,7 +59,7 @@ func (e *Executor) publishAll(ctx context.Context, p *planner.Plan) (map[string]
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", u.ID, err)
 		}
-		names[imageKey(*u)] = name
+		names[imageKey(*u, p.Image(u))] = name
 	}
 	return names, nil
 }

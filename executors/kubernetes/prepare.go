@@ -13,7 +13,7 @@ import (
 // Prepares returns the name of the image that a unit may need to have made, or "" if
 // the registry is known to have it.
 func (e *Executor) Prepares(u ir.Unit, on string) string {
-	if e.opts.Images[imageKey(u)] != "" {
+	if e.opts.Images[imageKey(u, on)] != "" {
 		return ""
 	}
 	return image.Name(u, on, false)
