@@ -23,7 +23,7 @@ const (
 	routeEvery = time.Second
 	// reportEvery is how often it stores what the program observes.
 	reportEvery = 2 * time.Second
-	// endedEvery and lastReports are for a route of one version, after which comes none: how often
+	// endedEvery and lastReports are for a route of one version, which is the last one: how often
 	// the pod looks at it nevertheless, and how often it still stores what the program observes.
 	endedEvery  = 10 * time.Second
 	lastReports = 3

@@ -107,7 +107,7 @@ func (ts *TaskState) replicas(asleep bool) string {
 	if n, ok := lives.ReadCount(filepath.Join(ts.Dir, lives.Count)); ok {
 		return fmt.Sprintf("%d replicas of %d to %d", n, e.Replicas, e.Scale.Max)
 	}
-	return fmt.Sprintf("up to %d requests at once in one process", e.Scale.Max) // the model is none in Python
+	return fmt.Sprintf("up to %d requests at once in one process", e.Scale.Max) // the model needs no Python
 }
 
 // settled reports whether a program has stayed up long enough at a point in time. A clock
