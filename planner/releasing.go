@@ -95,8 +95,11 @@ func (m *maker) steps(l *look) ([]Reason, error) {
 	}
 	var out []Reason
 	champion := (*ir.Unit)(nil)
-	if r := l.current.Route; r.Releasing() {
+	r := l.current.Route
+	if r.Releasing() {
 		out = append(out, Reason{What: fmt.Sprintf("%s ends, %s stays the champion", r.Challenger().Name, r.Champion().Name)})
+	}
+	if r.Releasing() || r.Ending() { // the applied unit is the challenger's
 		champion = r.Champion().Unit
 	}
 	out = append(out, Reason{What: "released in steps", After: describeRelease(*l.u.Release)})
