@@ -93,9 +93,10 @@ func (w *Workspace) follow(ctx context.Context, r Release, o FollowOptions) (*Re
 		return now, err
 	}
 	route := now.current.Route
+	now.repeated = r.repeated
 	due := now.unsettled() || now.Next != nil && now.Next.Act != planner.ReleaseWait && now.Next.Act != planner.ReleaseHold
 	stale := now.seen == nil || now.seen.Serial < route.Serial
-	if !due && (!stale || time.Since(route.Since) < patience) {
+	if !due && (!stale || min(time.Since(route.Since), time.Since(now.repeated)) < patience) {
 		return now, nil
 	}
 	if stale {
@@ -119,7 +120,10 @@ func (w *Workspace) follow(ctx context.Context, r Release, o FollowOptions) (*Re
 	if change.Revision > 0 {
 		o.Changed(*change)
 	}
-	return w.releaseNow(ctx, r.Unit)
+	if now, err = w.releaseNow(ctx, r.Unit); err == nil {
+		now.repeated = time.Now()
+	}
+	return now, err
 }
 
 // dead returns an error if the service of a release has failed: only an apply replaces it.

@@ -33,6 +33,8 @@ type Release struct {
 	current state.Current
 	unit    *ir.Unit
 	seen    *step.Observed
+	// repeated is when its route was last made effective again, because the service was silent.
+	repeated time.Time
 }
 
 // A ReleaseVersion is a version in a release.
