@@ -35,7 +35,7 @@ func (k *madeCheck) checkInputs(all []instance, fields object) {
 			at := append(o.columnsAt[:len(o.columnsAt):len(o.columnsAt)], strconv.Itoa(n))
 			if col == nil && !some {
 				k.fault(diag.Diagnostic{
-					Message: fmt.Sprintf("%s names a column %q that is no input of the model", k.e, name),
+					Message: fmt.Sprintf("%s names a column %q that is not an input of the model", k.e, name),
 					Hint:    diag.DidYouMean(name, inputs),
 				}, at)
 			} else if col != nil && !changed[name] {

@@ -62,8 +62,8 @@ models: m: train.#SKLearn & {in: table: sources.gaps.out, label: "late", test: s
 		"no transform":                    {step("sklearn.manifold.TSNE", ""), "sklearn.manifold.TSNE has no method transform"},
 		"a transformer of text":           {step(words, `columns: ["note"]`), ""},
 		"without its column":              {step(words, ""), words + " takes one column of text"},
-		"a misspelt column":               {step(words, `columns: ["notes"]`), `models.m names a column "notes" that is no input of the model`},
-		"the label as a column":           {step("sklearn.preprocessing.StandardScaler", `columns: ["late"]`), `models.m names a column "late" that is no input of the model`},
+		"a misspelt column":               {step(words, `columns: ["notes"]`), `models.m names a column "notes" that is not an input of the model`},
+		"the label as a column":           {step("sklearn.preprocessing.StandardScaler", `columns: ["late"]`), `models.m names a column "late" that is not an input of the model`},
 		"a column that a step makes":      {class(logistic, `pipeline: [{transformer: "sklearn.preprocessing.OneHotEncoder", columns: ["kind"]}, {transformer: "sklearn.preprocessing.StandardScaler", columns: ["kind_a"]}]`), ""},
 
 		// Parameters.

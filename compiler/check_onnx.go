@@ -103,7 +103,7 @@ func (k *graphCheck) inputs() bool {
 	read := map[string]bool{}
 	for _, in := range k.graph.Inputs {
 		if !fields.has(in.Name) && !slices.Contains(all, in.Name) {
-			return k.fault(fmt.Sprintf("%s has an input %q, which is no column of the model", k.file, in.Name),
+			return k.fault(fmt.Sprintf("%s has an input %q, which is not a column of the model", k.file, in.Name),
 				"name its columns, in order: "+listOf(fmt.Sprintf("%s: %q", k.Inputs, in.Name), all), k.File)
 		}
 		columns := k.columns(in)
@@ -113,7 +113,7 @@ func (k *graphCheck) inputs() bool {
 		for _, name := range columns {
 			c := k.o.Input.Column(name)
 			if c == nil {
-				return k.fault(fmt.Sprintf("%s names a column %q that is no input of the model", k.e, name), diag.DidYouMean(name, all), k.Inputs, in.Name)
+				return k.fault(fmt.Sprintf("%s names a column %q that is not an input of the model", k.e, name), diag.DidYouMean(name, all), k.Inputs, in.Name)
 			}
 			if !k.reads(in, c) {
 				return false
@@ -218,7 +218,7 @@ func (k *graphCheck) nulls() bool {
 	for _, name := range missing.names() {
 		c := k.o.Input.Column(name)
 		if c == nil {
-			return k.fault(fmt.Sprintf("%s names a column %q that is no input of the model", k.e, name), diag.DidYouMean(name, all), k.Missing, name)
+			return k.fault(fmt.Sprintf("%s names a column %q that is not an input of the model", k.e, name), diag.DidYouMean(name, all), k.Missing, name)
 		}
 		value := missing.get(name)
 		for _, in := range k.graph.Inputs {

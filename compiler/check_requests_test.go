@@ -153,7 +153,7 @@ func TestRequests(t *testing.T) {
 		"an input is decided by what is excluded":      {[]edit{{selected, "CASE WHEN f.taxi > 1 THEN 1.5::DOUBLE ELSE 2 END AS half, p.year"}}, needsTaxi},
 		"an input is found by what is excluded":        {[]edit{{`exclude: ["delay", "taxi"]`, `exclude: ["delay", "plane"]`}}, "models.m needs plane, which a request of deployments.api does not have"},
 		"two inputs, one cause":                        {[]edit{{selected, "f.taxi AS half, CAST(f.taxi AS BIGINT) AS year"}, {rows, "FROM f\n"}, {", p: sources.planes.out", ""}, {"lookup: p: {}", ""}}, needsTaxi},
-		"what is excluded is no input of the model":    {[]edit{{selected, "f.taxi AS half, p.year"}, {"label:", "exclude: [\"half\"]\n\tlabel:"}}, ""},
+		"what is excluded is not an input of the model":    {[]edit{{selected, "f.taxi AS half, p.year"}, {"label:", "exclude: [\"half\"]\n\tlabel:"}}, ""},
 		"nothing is excluded":                          {[]edit{{`f: exclude: ["delay", "taxi"]`, `f: {}`}, {selected, "f.taxi AS half, p.year"}}, ""},
 		"a column is excluded that nothing reads":      {[]edit{{`exclude: ["delay", "taxi"]`, `exclude: ["delay", "t"]`}}, ""},
 		"a column in a CTE":                            {[]edit{{selected, "f.x AS half, p.year"}, {"SELECT f.id", "WITH f2 AS (SELECT *, f.taxi / 2 AS x FROM f) SELECT f.id"}, {"FROM f LEFT", "FROM f2 f LEFT"}}, needsTaxi},

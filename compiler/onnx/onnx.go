@@ -113,7 +113,7 @@ func Read(b []byte) (*Model, error) {
 	case err != nil:
 		return nil, err
 	case graphs != 1 || version == 0 || len(m.Outputs) == 0:
-		return nil, errors.New("it is no ONNX model")
+		return nil, errors.New("it is not an ONNX model")
 	}
 	for o := range r.operators {
 		switch {
@@ -371,7 +371,7 @@ type field struct {
 	bytes  []byte
 }
 
-var errMessage = errors.New("it is no ONNX model: the file is damaged, or in another format")
+var errMessage = errors.New("it is not an ONNX model: the file is damaged, or in another format")
 
 // fields calls f for each field of a message.
 func fields(b []byte, f func(field) error) error {

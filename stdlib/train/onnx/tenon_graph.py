@@ -31,7 +31,7 @@ class Graph:
             self.model = onnx.load_model_from_string(self.bytes)
             onnx.checker.check_model(self.model)
         except Exception as e:
-            raise StepError(f"{self.file} is no valid ONNX model: {first_line(e)}") from e
+            raise StepError(f"{self.file} is not a valid ONNX model: {first_line(e)}") from e
         graph = self.model.graph
         weights = {w.name for w in graph.initializer}
         self.inputs = [v for v in graph.input if v.name not in weights]

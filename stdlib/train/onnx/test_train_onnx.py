@@ -173,7 +173,7 @@ def test_a_graph_that_mixes_rows_gets_one_at_a_time(made, capfd):
 @pytest.mark.parametrize(
     ("model", "params", "says"),
     [
-        (b"\x08\x09", {}, "m.onnx is no valid ONNX model"),
+        (b"\x08\x09", {}, "m.onnx is not a valid ONNX model"),
         (identity(), {"inputs": {"x": ["count", "size"]}, "output": "z"}, "0 outputs of floats"),
         (
             identity(),

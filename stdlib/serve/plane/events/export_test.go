@@ -48,7 +48,7 @@ func Untidy(path string) error {
 	all, err := partsOf(filepath.Dir(path))
 	i := slices.IndexFunc(all, func(p part) bool { return p.path == path })
 	if err != nil || i < 0 {
-		return fmt.Errorf("%s is no part of a log: %w", path, err)
+		return fmt.Errorf("%s is not part of a log: %w", path, err)
 	}
 	var b []byte
 	_, err = all[i].each(context.Background(), func(columns ir.Schema, row []rowsql.Value) error {
@@ -67,7 +67,7 @@ func ToParquet(ctx context.Context, path string) error {
 	all, err := partsOf(filepath.Dir(path))
 	i := slices.IndexFunc(all, func(p part) bool { return p.path == path })
 	if err != nil || i < 0 {
-		return fmt.Errorf("%s is no part of a log: %w", path, err)
+		return fmt.Errorf("%s is not part of a log: %w", path, err)
 	}
 	l, err := openLog(filepath.Dir(path), nil, nil)
 	if err != nil {
