@@ -146,10 +146,11 @@ func (s *suite) versions(t *testing.T) {
 	}
 	other := task
 	other.Name = strings.Replace(task.Name, "0011223344556677", "8899aabbccddeeff", 1)
-	champion.Unit.Code.Lock = "sha256:00"
+	champion.Unit.Code.Lock, champion.Unit.Code.Python = "sha256:00", "3.12"
+	other.Unit.Code.Lock, other.Unit.Code.Python = "sha256:00", "3.11"
 	other.Beside = map[string]executors.Task{"v1": champion}
-	if _, err := s.New(t).Apply(t.Context(), other, nil); err == nil || !strings.Contains(err.Error(), "it cannot run beside v1, which has another Python environment") {
-		t.Errorf("beside a version with another environment: %v", err)
+	if _, err := s.New(t).Apply(t.Context(), other, nil); err == nil || !strings.Contains(err.Error(), "it cannot run beside v1, which has another version of Python") {
+		t.Errorf("beside a version with another version of Python: %v", err)
 	}
 }
 
