@@ -134,7 +134,7 @@ func (f front) serve(ctx context.Context, l *listener, drain time.Duration) erro
 		return err
 	case <-f.rested(ctx, l.rest):
 		f.log("asleep: the next connection starts it again")
-		leave = l.leave
+		leave, drain = l.leave, 0 // the next one who asks waits in the socket meanwhile
 	case <-ctx.Done():
 	}
 	f.Drain()
