@@ -118,8 +118,8 @@ func (w *Workspace) uses(ctx context.Context, now time.Time) ([]planner.Use, err
 			services = released(p, standing, past[r.BackTo], names)
 		}
 		until := now
-		if next := slices.IndexFunc(revisions[:i], func(r state.Revision) bool { return r.Outcome == state.Done }); next >= 0 {
-			until = nextDone(revisions[:i]).Finished
+		if next := nextDone(revisions[:i]); next != nil {
+			until = next.Finished
 		}
 		for unit, u := range services {
 			if before, ok := standing[unit]; ok && before.Rate == u.Rate && before.Currency == u.Currency {
@@ -156,14 +156,14 @@ func nameNow(unit string, names map[string]string) string {
 	return unit
 }
 
-// nextDone returns the oldest of some revisions, newest first, that is done.
-func nextDone(newer []state.Revision) state.Revision {
-	for _, r := range slices.Backward(newer) {
-		if r.Outcome == state.Done {
-			return r
+// nextDone returns the oldest of some revisions, newest first, that is done, or nil.
+func nextDone(newer []state.Revision) *state.Revision {
+	for i := range slices.Backward(newer) {
+		if newer[i].Outcome == state.Done {
+			return &newer[i]
 		}
 	}
-	return state.Revision{}
+	return nil
 }
 
 // usesIn returns what the units of a revision cost, by their present names.
