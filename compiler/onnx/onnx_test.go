@@ -56,10 +56,10 @@ func TestReadRefuses(t *testing.T) {
 		file []byte
 		want string
 	}{
-		"nothing":     {nil, "no ONNX model"},
-		"text":        {[]byte("a,b\n1,2\n"), "no ONNX model"},
-		"a part":      {sound.Bytes()[:60], "no ONNX model"},
-		"no output":   {onnxtest.File{Inputs: sound.Inputs}.Bytes(), "no ONNX model"},
+		"nothing":     {nil, "not an ONNX model"},
+		"text":        {[]byte("a,b\n1,2\n"), "not an ONNX model"},
+		"a part":      {sound.Bytes()[:60], "not an ONNX model"},
+		"no output":   {onnxtest.File{Inputs: sound.Inputs}.Bytes(), "not an ONNX model"},
 		"many inputs": {many(11, 100_001), "more than 100000 inputs"},
 		"many shapes": {onnxtest.File{Inputs: []onnxtest.Value{{Name: "x", Type: onnxtest.Float, Shape: make([]int64, 100_001)}}}.Bytes(), "more than 100000 inputs"},
 		"deep graphs": {deep.Bytes(), "graphs are nested more than 32 times"},
