@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -132,6 +133,8 @@ func browse(path string) error {
 		return errors.New("there is no desktop here") // xdg-open could start one that takes over the terminal
 	}
 	c := exec.Command(program, path)
+	// In a session of its own, the program survives a terminal that closes as soon as this command ends.
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := c.Start(); err != nil {
 		return err
 	}
