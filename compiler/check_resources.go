@@ -11,6 +11,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/internal/diag"
+	"github.com/tenon-ml/tenon/lang"
 )
 
 // setNeeds reads what an entity requests, in whole thousandths and bytes.
@@ -371,11 +372,23 @@ func (c *checker) checkExecutor(units []ir.Unit, t ir.Target) {
 				c.warn(of, fmt.Sprintf("%s of %s: %s", f.Field, of, f.Message), f.Hint, strings.Split(f.Field, ".")...)
 				continue
 			}
-			c.fault(diag.Diagnostic{
-				Message: fmt.Sprintf("the executor %q does not support %s of %s: %s", t.Executor, f.Field, of, f.Message),
-				Spans:   []diag.Span{c.sys.Label("", of.path(strings.Split(f.Field, ".")...)...)},
-				Hint:    f.Hint,
-			})
+			c.fault(unsupported(c.sys, t, of, f))
 		}
+	}
+}
+
+// unsupported reports what an executor cannot honour: a field of an entity, or all of it.
+func unsupported(sys *lang.System, t ir.Target, of *entity, f ir.Fault) diag.Diagnostic {
+	if f.Field == "" {
+		return diag.Diagnostic{
+			Message: fmt.Sprintf("the executor %q of %s runs no units: %s", t.Executor, of, f.Message),
+			Spans:   []diag.Span{sys.Label("", of.path()...)},
+			Hint:    f.Hint,
+		}
+	}
+	return diag.Diagnostic{
+		Message: fmt.Sprintf("the executor %q does not support %s of %s: %s", t.Executor, f.Field, of, f.Message),
+		Spans:   []diag.Span{sys.Label("", of.path(strings.Split(f.Field, ".")...)...)},
+		Hint:    f.Hint,
 	}
 }

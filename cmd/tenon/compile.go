@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -16,7 +18,7 @@ import (
 
 func compileCommand(a *app) *cobra.Command {
 	var asJSON bool
-	var format string
+	var format, out string
 	c := &cobra.Command{
 		Use: "compile [DIR]", Short: "Check a system and print its units", Args: atMost(1, "one folder"),
 		Long: `Checks the system and prints its units. With --json or --format=ir, it prints the
@@ -26,8 +28,15 @@ With --format=manifests, it prints the objects for a target in a cluster, as YAM
 They are for reading: the annotation tenon.dev/settled-by-apply lists names,
 images and digests that only an apply determines.
 
-It runs nothing, contacts no cluster, and does not read the state.`,
-		Example: "  tenon compile\n  tenon compile -t env=prod --json > prod.ir.json\n  tenon compile -t target=cluster --format=manifests",
+With --format=terraform, it writes the infrastructure for a target in AWS: files for
+OpenTofu or Terraform, into the folder of --out. It replaces and removes only files that
+it has written before. Without --out, it prints them.
+
+It runs nothing, contacts no cluster and no cloud, and does not read the state.`,
+		Example: `  tenon compile
+  tenon compile -t env=prod --json > prod.ir.json
+  tenon compile -t target=cluster --format=manifests
+  tenon compile -t target=aws --format=terraform --out infrastructure`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if asJSON && format != formats[0] {
 				return &usageError{errors.New("--json and --format cannot be used together")}
@@ -37,6 +46,12 @@ It runs nothing, contacts no cluster, and does not read the state.`,
 			}
 			if !slices.Contains(formats, format) {
 				return &usageError{fmt.Errorf("--format must be one of %s, not %q", strings.Join(formats, ", "), format)}
+			}
+			if format == terraformFormat {
+				return a.infrastructure(c.Context(), folder(args), out)
+			}
+			if out != "" {
+				return &usageError{fmt.Errorf("--out needs --format=%s", terraformFormat)}
 			}
 			r, err := a.compile(c.Context(), folder(args))
 			if err != nil {
@@ -63,11 +78,7 @@ It runs nothing, contacts no cluster, and does not read the state.`,
 			if len(r.System.Units) > 0 {
 				fmt.Fprintln(a.stdout)
 			}
-			var warnings strings.Builder
-			for _, e := range r.System.Entities {
-				a.writeWarnings(&warnings, e.Warnings)
-			}
-			fmt.Fprint(a.stderr, warnings.String())
+			a.warnOf(r.System)
 			_, err = fmt.Fprintf(a.stdout, "%s on %s (%s): %s\n", a.named(r.System.Name, r.System.Env), r.System.Target.Name, r.System.Target.Executor, plural(int64(len(r.System.Units)), "unit"))
 			return err
 		},
@@ -75,12 +86,62 @@ It runs nothing, contacts no cluster, and does not read the state.`,
 	a.tagFlag(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print the intermediate representation as JSON")
 	c.Flags().StringVar(&format, "format", formats[0], "`FORMAT`: "+strings.Join(formats, ", "))
+	c.Flags().StringVar(&out, "out", "", "write the files of --format=terraform into `DIR`")
+	_ = c.MarkFlagDirname("out")
 	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
 	return c
 }
 
 // formats lists the output formats for a compiled system.
-var formats = []string{"table", "ir", "manifests"}
+var formats = []string{"table", "ir", "manifests", terraformFormat}
+
+const terraformFormat = "terraform"
+
+// warnOf prints the warnings of a compiled system.
+func (a *app) warnOf(sys *ir.System) {
+	var warnings strings.Builder
+	for _, e := range sys.Entities {
+		a.writeWarnings(&warnings, e.Warnings)
+	}
+	fmt.Fprint(a.stderr, warnings.String())
+}
+
+// infrastructure writes the infrastructure of the system in dir into a folder, or prints it.
+func (a *app) infrastructure(ctx context.Context, dir, out string) error {
+	p, err := a.project(dir)
+	if err != nil {
+		return err
+	}
+	r, err := p.CompileInfrastructure(ctx)
+	if err != nil {
+		return err
+	}
+	docs, err := project.Infrastructure(r)
+	if err != nil {
+		return err
+	}
+	a.warnOf(r.System)
+	if out == "" {
+		for _, d := range docs {
+			if strings.HasSuffix(d.Name, ".tf") {
+				if _, err := fmt.Fprintf(a.stdout, "# %s\n%s\n", d.Name, d.Content); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	removed, err := project.WriteInfrastructure(out, docs)
+	if err != nil {
+		return err
+	}
+	for _, name := range removed {
+		fmt.Fprintf(a.stdout, "removed %s, which the system does not need any more\n", filepath.Join(out, name))
+	}
+	_, err = fmt.Fprintf(a.stdout, "%s on %s (%s): %s in %s; its README.md says how to apply them\n",
+		a.named(r.System.Name, r.System.Env), r.System.Target.Name, r.System.Target.Executor, plural(int64(len(docs)), "file"), out)
+	return err
+}
 
 func (a *app) printManifests(sys *ir.System, units []ir.Unit) error {
 	all, err := project.Manifests(sys, units)

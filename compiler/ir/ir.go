@@ -36,7 +36,7 @@ type Move struct {
 
 // A Fault is a field of a unit that an executor cannot honour.
 type Fault struct {
-	Field   string // as the user wrote it: "needs.gpu"
+	Field   string // as the user wrote it: "needs.gpu"; "" is all of the unit or the target
 	Message string
 	Hint    string
 	Target  bool // the field is one of the target

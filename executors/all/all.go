@@ -6,10 +6,12 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/aws"
 	"github.com/tenon-ml/tenon/executors/containerd"
 	"github.com/tenon-ml/tenon/executors/image"
 	"github.com/tenon-ml/tenon/executors/kubernetes"
 	"github.com/tenon-ml/tenon/executors/process"
+	"github.com/tenon-ml/tenon/executors/terraform"
 )
 
 // list has every executor, in the order in which they are asked for what was started.
@@ -20,6 +22,16 @@ var list = []struct {
 	{process.Name, newProcess},
 	{containerd.Name, newContainerd},
 	{kubernetes.Name, newKubernetes},
+}
+
+// platforms have no executor yet. Their infrastructure can be written for others to apply.
+var platforms = []struct {
+	name  string
+	title string
+	check func(ir.Target, ir.Unit) []ir.Fault
+	write func(*ir.System) ([]terraform.Document, error)
+}{
+	{aws.Name, "AWS", aws.Check, aws.Infrastructure},
 }
 
 // Default is the executor of systems that name no target. It needs nothing but the machine.
@@ -63,6 +75,15 @@ func Names() []string {
 	return names
 }
 
+// Targets are the names that targets may have: those of executors, and of platforms without one.
+func Targets() []string {
+	names := Names()
+	for _, p := range platforms {
+		names = append(names, p.name)
+	}
+	return names
+}
+
 // New makes the executor of a target. It connects to nothing yet.
 func New(t ir.Target, s Setup) (executors.Executor, error) {
 	for _, x := range list {
@@ -74,8 +95,16 @@ func New(t ir.Target, s Setup) (executors.Executor, error) {
 }
 
 // Check returns one fault for each field of a unit or its target that the executor cannot
-// honour.
+// honour. A platform without an executor honours nothing.
 func Check(t ir.Target, u ir.Unit) []ir.Fault {
+	for _, p := range platforms {
+		if p.name == t.Executor {
+			return []ir.Fault{{
+				Message: fmt.Sprintf("jobs on %s are not supported yet", p.title), Target: true,
+				Hint: "tenon compile --format=terraform writes its infrastructure; choose another target for everything else",
+			}}
+		}
+	}
 	x, err := New(t, Setup{})
 	if err != nil {
 		return []ir.Fault{{Field: "executor", Message: err.Error(), Target: true}}
@@ -84,6 +113,28 @@ func Check(t ir.Target, u ir.Unit) []ir.Fault {
 		return c.Check(u)
 	}
 	return nil
+}
+
+// CheckInfrastructure is [Check] for a system of which only the infrastructure is written.
+func CheckInfrastructure(t ir.Target, u ir.Unit) []ir.Fault {
+	for _, p := range platforms {
+		if p.name == t.Executor {
+			return p.check(t, u)
+		}
+	}
+	return Check(t, u)
+}
+
+// Infrastructure returns the files with the infrastructure of a system's target, or false if its
+// target has none.
+func Infrastructure(sys *ir.System) (docs []terraform.Document, ok bool, err error) {
+	for _, p := range platforms {
+		if p.name == sys.Target.Executor {
+			docs, err = p.write(sys)
+			return docs, true, err
+		}
+	}
+	return nil, false, nil
 }
 
 // Find returns the first executor that has a capability, with the settings of no target.

@@ -30,11 +30,18 @@ import (
 // state. It writes tenon.lock if the system's Python packages or modules are not locked
 // yet. If the user has to fix something, it returns a [SourceError].
 func (p *Project) Compile(ctx context.Context) (*compiler.Result, error) {
-	entry, err := p.cached()
+	return p.compileFor(ctx, "", all.Check)
+}
+
+// compileFor compiles the system with what targets have to honour for a purpose. Results for
+// different purposes are cached apart.
+func (p *Project) compileFor(ctx context.Context, purpose string, check func(ir.Target, ir.Unit) []ir.Fault) (*compiler.Result, error) {
+	entry, err := p.cached(purpose)
 	if err != nil {
 		return nil, err
 	}
 	c := p.compilation(p.set.Tags, p.resolve)
+	c.executors = checks(check)
 	c.heads = c.sql.Heads
 	if entry != nil {
 		if r := entry.Get(); r != nil {
@@ -127,7 +134,7 @@ type compilation struct {
 }
 
 func (p *Project) compilation(tags []string, resolve lockfile.Resolver) *compilation {
-	return &compilation{dir: p.set.Dir, tags: tags, env: p.set.Env, environ: p.set.Environ, resolve: resolve, executors: checks(), sql: p.set.SQL}
+	return &compilation{dir: p.set.Dir, tags: tags, env: p.set.Env, environ: p.set.Environ, resolve: resolve, executors: checks(all.Check), sql: p.set.SQL}
 }
 
 // resolve locks Python packages.
@@ -136,11 +143,11 @@ func (p *Project) resolve(ctx context.Context, requirements []string) ([]byte, e
 	return p.environments().Lock(ctx, requirements)
 }
 
-// checks returns a check for each executor, which reports what it cannot honour.
-func checks() map[string]func(ir.Target, ir.Unit) []ir.Fault {
+// checks returns a check for each target, which reports what it cannot honour.
+func checks(check func(ir.Target, ir.Unit) []ir.Fault) map[string]func(ir.Target, ir.Unit) []ir.Fault {
 	out := map[string]func(ir.Target, ir.Unit) []ir.Fault{}
-	for _, name := range all.Names() {
-		out[name] = all.Check
+	for _, name := range all.Targets() {
+		out[name] = check
 	}
 	return out
 }
@@ -279,9 +286,9 @@ func withSource(err error, source func(string) []byte) error {
 }
 
 // cached returns the cache entry of the compiled system: beside its state, if there is
-// one. The key covers the program, the folder, the tags, the environment, and the environment variables
+// one. The key covers what it is for, the program, the folder, the tags, the environment, and the environment variables
 // that CUE reads.
-func (p *Project) cached() (*cache.Entry, error) {
+func (p *Project) cached(purpose string) (*cache.Entry, error) {
 	stateDir, err := p.stateDir()
 	if err != nil {
 		return nil, err
@@ -303,7 +310,7 @@ func (p *Project) cached() (*cache.Entry, error) {
 		}
 	}
 	slices.Sort(env)
-	executors := all.Names()
+	executors := all.Targets()
 	slices.Sort(executors)
 	var programs []string
 	for _, path := range []string{p.set.Tenon, p.set.SQL.Path()} {
@@ -319,6 +326,7 @@ func (p *Project) cached() (*cache.Entry, error) {
 		Tags           []string
 		Environment    string
 		Env, Executors []string
-	}{programs, abs, p.set.Tags, p.set.Env, env, executors}
+		Purpose        string
+	}{programs, abs, p.set.Tags, p.set.Env, env, executors, purpose}
 	return cache.Open(filepath.Join(stateDir, "cache", "compiled"), key, p.set.warn)
 }

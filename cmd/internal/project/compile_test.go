@@ -331,7 +331,7 @@ func TestResultsThatDependOnMoreThanFilesAreNotCached(t *testing.T) {
 		if _, err := p.Compile(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		e, err := p.cached()
+		e, err := p.cached("")
 		if err != nil {
 			t.Fatal(err)
 		}

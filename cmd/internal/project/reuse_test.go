@@ -296,7 +296,7 @@ func TestOnlyWhatAnEditReachesIsEvaluated(t *testing.T) {
 				t.Fatal(err)
 			}
 			writeFile(t, filepath.Join(dir, tt.file), strings.Replace(string(b), tt.old, tt.new, 1))
-			entry, err := p.cached()
+			entry, err := p.cached("")
 			if err != nil {
 				t.Fatal(err)
 			}

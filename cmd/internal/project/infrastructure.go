@@ -1,0 +1,85 @@
+package project
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler"
+	"github.com/tenon-ml/tenon/executors/all"
+	"github.com/tenon-ml/tenon/executors/terraform"
+	"github.com/tenon-ml/tenon/internal/files"
+)
+
+// CompileInfrastructure is [Project.Compile] for targets whose infrastructure is written. They need
+// no executor.
+func (p *Project) CompileInfrastructure(ctx context.Context) (*compiler.Result, error) {
+	return p.compileFor(ctx, "infrastructure", all.CheckInfrastructure)
+}
+
+// Infrastructure returns the files with the infrastructure of a compiled system, sorted by name.
+func Infrastructure(r *compiler.Result) ([]terraform.Document, error) {
+	sys := r.System
+	docs, ok, err := all.Infrastructure(sys)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("the infrastructure of %s: %w", sys.Name, err)
+	case !ok:
+		return nil, fmt.Errorf("%s runs on %s (%s): only tenon.#AWS targets have infrastructure", sys.Name, sys.Target.Name, sys.Target.Executor)
+	}
+	return docs, nil
+}
+
+// WriteInfrastructure writes the files into a folder, which it makes. It replaces and removes only
+// what it has written before, and nothing if a file of the same name is somebody else's. It
+// returns the names of files that it has removed, because the system does not need them any more.
+func WriteInfrastructure(dir string, docs []terraform.Document) (removed []string, err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	written := map[string]bool{}
+	for _, d := range docs {
+		written[d.Name] = true
+		old, err := os.ReadFile(filepath.Join(dir, d.Name))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return nil, err
+		case !terraform.Written(old):
+			return nil, fmt.Errorf("%s was not written by tenon: move it, or choose another folder", filepath.Join(dir, d.Name))
+		}
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if written[e.Name()] || !e.Type().IsRegular() || !strings.HasSuffix(e.Name(), ".tf") {
+			continue
+		}
+		path := filepath.Join(dir, e.Name())
+		old, err := os.ReadFile(path)
+		if err == nil && terraform.Written(old) {
+			err = os.Remove(path)
+			removed = append(removed, e.Name())
+		}
+		if err != nil {
+			return removed, err
+		}
+	}
+	for _, d := range docs {
+		path := filepath.Join(dir, d.Name)
+		if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, d.Content) {
+			continue // keeps its time
+		}
+		if err := files.Write(path, d.Content, 0o644); err != nil {
+			return removed, err
+		}
+	}
+	return removed, nil
+}

@@ -1,0 +1,182 @@
+package aws
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/terraform"
+	"github.com/tenon-ml/tenon/internal/duration"
+)
+
+// burnRates are the long windows of the alerts on error budgets that the Prometheus rules have,
+// as far as an alarm may look back: the Site Reliability Workbook, chapter 5, table 5-8. The
+// budget is the share of the error budget that is gone in the window.
+var burnRates = []struct {
+	window time.Duration
+	budget float64
+}{{time.Hour, 0.02}, {6 * time.Hour, 0.05}, {24 * time.Hour, 0.10}}
+
+// metrics are those of CloudWatch for what answers.
+type metrics struct {
+	namespace                string
+	requests, errors, waited string
+	unit                     time.Duration // of waited
+	dimensions               []terraform.Field
+}
+
+func (w *writer) metrics(u *ir.Unit) metrics {
+	if w.place(u) == onLambda { // those of its URL
+		return metrics{"AWS/Lambda", "UrlRequestCount", "Url5xxCount", "UrlRequestLatency", time.Millisecond,
+			[]terraform.Field{{Key: "FunctionName", Value: terraform.Text(w.function(u))}}}
+	}
+	return metrics{"AWS/SageMaker", "Invocations", "Invocation5XXErrors", "ModelLatency", time.Microsecond,
+		[]terraform.Field{{Key: "EndpointName", Value: terraform.Text(w.endpoint(u))}, {Key: "VariantName", Value: terraform.Text(variant)}}}
+}
+
+// alarms writes alarms for the objectives of deployments.
+func (w *writer) alarms() {
+	f := w.file("alarms.tf")
+	units := slices.SortedFunc(slices.Values(w.sys.Units), func(a, b ir.Unit) int { return strings.Compare(a.ID, b.ID) })
+	for i := range units {
+		o, ok := objectivesOf(&units[i])
+		if !ok {
+			continue
+		}
+		for _, in := range units[i].Inputs {
+			if on := w.sys.Unit(in.Unit); on != nil && on.Kind == ir.Service {
+				w.objectives(f, &units[i], on, o)
+			}
+		}
+	}
+	if !f.Empty() || w.sys.Budget.Month != nil {
+		w.topic(w.file("alarms.tf"))
+	}
+}
+
+func (w *writer) objectives(f *terraform.File, slo, on *ir.Unit, o objectives) {
+	m := w.metrics(on)
+	alarm := func(name, description string) *terraform.Body {
+		b := f.Resource("aws_cloudwatch_metric_alarm", label(slo.ID)+"-"+name)
+		b.Set("alarm_name", terraform.Text(fit(w.prefix+"-"+label(slo.ID)+"-"+name, mostAlarm)))
+		b.Set("alarm_description", terraform.Text(description))
+		b.Set("comparison_operator", terraform.Text("GreaterThanThreshold"))
+		b.Set("treat_missing_data", terraform.Text("notBreaching"))
+		b.Set("alarm_actions", terraform.List(w.topicARN()))
+		b.Set("ok_actions", terraform.List(w.topicARN()))
+		tagged(b, slo)
+		return b
+	}
+	if goal, err := o.Availability.Float64(); err == nil {
+		for _, r := range burnRates {
+			rate := r.budget * duration.Parse(o.Window).Hours() / r.window.Hours()
+			if rate*(1-goal) >= 1 {
+				continue // more than every request would have to fail
+			}
+			b := alarm("availability-"+strconv.Itoa(int(r.window.Hours()))+"h",
+				fmt.Sprintf("%s%% of the error budget of %s for %s is used up in %gh", number(r.budget*100), on.ID, o.Window, r.window.Hours()))
+			b.Set("threshold", terraform.Number(number(rate*(1-goal))))
+			b.Set("evaluation_periods", terraform.Int(1))
+			for _, q := range []struct{ id, metric string }{{"requests", m.requests}, {"errors", m.errors}} {
+				query := b.Block("metric_query")
+				query.Set("id", terraform.Text(q.id))
+				x := query.Block("metric")
+				x.Set("namespace", terraform.Text(m.namespace))
+				x.Set("metric_name", terraform.Text(q.metric))
+				x.Set("period", terraform.Int(int64(r.window.Seconds())))
+				x.Set("stat", terraform.Text("Sum"))
+				x.Set("dimensions", terraform.Object(m.dimensions...))
+			}
+			query := b.Block("metric_query")
+			query.Set("id", terraform.Text("ratio"))
+			query.Set("label", terraform.Text("share of requests that fail"))
+			query.Set("expression", terraform.Text("IF(requests > 0, errors / requests, 0)"))
+			query.Set("return_data", terraform.Bool(true))
+		}
+	}
+	for _, q := range slices.Sorted(maps.Keys(o.Latency)) {
+		limit := duration.Parse(o.Latency[q])
+		b := alarm("latency-"+q, fmt.Sprintf("%s of the time that %s takes is above %s for 15 minutes", q, on.ID, o.Latency[q]))
+		b.Set("namespace", terraform.Text(m.namespace))
+		b.Set("metric_name", terraform.Text(m.waited))
+		b.Set("dimensions", terraform.Object(m.dimensions...))
+		b.Set("extended_statistic", terraform.Text(q))
+		b.Set("period", terraform.Int(300))
+		b.Set("evaluation_periods", terraform.Int(3))
+		b.Set("threshold", terraform.Number(number(float64(limit)/float64(m.unit))))
+	}
+}
+
+// number writes a number with at most 12 digits, which hides what binary fractions add.
+func number(x float64) string {
+	rounded, err := strconv.ParseFloat(strconv.FormatFloat(x, 'g', 12, 64), 64)
+	if err != nil {
+		rounded = x
+	}
+	return strconv.FormatFloat(rounded, 'f', -1, 64)
+}
+
+// topicARN returns where alarms and the budget go.
+func (w *writer) topicARN() terraform.Expr {
+	if w.Existing.Topic != "" {
+		return terraform.Text(w.Existing.Topic)
+	}
+	return reference("aws_sns_topic", "alarms", "arn")
+}
+
+// topic writes the topic, and lets only alarms and the budget of this account publish.
+func (w *writer) topic(f *terraform.File) {
+	if w.Existing.Topic == "" {
+		f.Resource("aws_sns_topic", "alarms").Set("name", terraform.Text(w.prefix+"-alarms"))
+		b := f.Resource("aws_sns_topic_policy", "alarms")
+		b.Set("arn", w.topicARN())
+		publish := func(id, service string) statement {
+			return statement{id: id, principal: &principal{service: service}, actions: []string{"sns:Publish"}, resources: []terraform.Expr{w.topicARN()},
+				conditions: []condition{{"StringEquals", "aws:SourceAccount", []terraform.Expr{terraform.Code("local.account")}}}}
+		}
+		b.Set("policy", policy(publish("Alarms", "cloudwatch.amazonaws.com"), publish("Budget", "budgets.amazonaws.com")))
+	}
+	for _, email := range w.Emails {
+		b := f.Resource("aws_sns_topic_subscription", "email-"+short(email))
+		b.Set("topic_arn", w.topicARN())
+		b.Set("protocol", terraform.Text("email"))
+		b.Set("endpoint", terraform.Text(email))
+	}
+}
+
+// budget writes the budget of a month, for all that has the tag of the environment.
+func (w *writer) budget() error {
+	month := w.sys.Budget.Month
+	if month == nil {
+		return nil
+	}
+	if w.sys.Budget.Currency != "USD" {
+		return fmt.Errorf("budget.month is in %s: AWS Budgets compares with USD, so write it in USD", w.sys.Budget.Currency)
+	}
+	b := w.file("budget.tf").Resource("aws_budgets_budget", "month")
+	b.Set("name", terraform.Text(w.prefix))
+	b.Set("budget_type", terraform.Text("COST"))
+	amount, _, _ := strings.Cut(month.Format("USD"), " ")
+	b.Set("limit_amount", terraform.Text(amount))
+	b.Set("limit_unit", terraform.Text("USD"))
+	b.Set("time_unit", terraform.Text("MONTHLY"))
+	filter := b.Block("cost_filter")
+	filter.Set("name", terraform.Text("TagKeyValue"))
+	filter.Set("values", terraform.Texts("user:tenon:environment$"+w.environment()))
+	for _, n := range []struct {
+		kind    string
+		percent int64
+	}{{"ACTUAL", 80}, {"ACTUAL", 100}, {"FORECASTED", 100}} {
+		x := b.Block("notification")
+		x.Set("comparison_operator", terraform.Text("GREATER_THAN"))
+		x.Set("notification_type", terraform.Text(n.kind))
+		x.Set("threshold", terraform.Int(n.percent))
+		x.Set("threshold_type", terraform.Text("PERCENTAGE"))
+		x.Set("subscriber_sns_topic_arns", terraform.List(w.topicARN()))
+	}
+	return nil
+}

@@ -1,0 +1,235 @@
+package aws
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/terraform"
+)
+
+// The provider that the files are for, and the versions that they need.
+const (
+	provider        = "hashicorp/aws"
+	providerVersion = "~> 6.62"
+	// terraformVersion is the first that has what the files use, and the oldest that is maintained.
+	terraformVersion = ">= 1.9.0"
+)
+
+// Infrastructure returns the files for what the units of a system need, sorted by name. Equal
+// systems give equal files.
+func Infrastructure(sys *ir.System) ([]terraform.Document, error) {
+	s, err := SettingsOf(sys.Target)
+	if err != nil {
+		return nil, err
+	}
+	w := newWriter(sys, s)
+	if err := w.unambiguous(); err != nil {
+		return nil, err
+	}
+	w.versions()
+	w.variables()
+	w.storage()
+	w.images()
+	w.logs()
+	w.secrets()
+	if err := w.roles(); err != nil {
+		return nil, err
+	}
+	if w.any(onBatch) {
+		w.network()
+		w.batch()
+	}
+	w.endpoints()
+	w.alarms()
+	if err := w.budget(); err != nil {
+		return nil, err
+	}
+	w.outputs()
+	docs := []terraform.Document{{Name: "README.md", Content: w.readme()}}
+	for name, f := range w.files {
+		if !f.Empty() {
+			docs = append(docs, terraform.Document{Name: name, Content: f.Bytes()})
+		}
+	}
+	slices.SortFunc(docs, func(a, b terraform.Document) int { return cmp.Compare(a.Name, b.Name) })
+	return docs, nil
+}
+
+// A writer writes the files of one system.
+type writer struct {
+	Settings
+	sys    *ir.System
+	prefix string     // of names
+	root   string     // folder of the system in the bucket
+	units  []*ir.Unit // jobs and services, by id
+	files  map[string]*terraform.File
+}
+
+func newWriter(sys *ir.System, s Settings) *writer {
+	name := "tenon-" + sys.Name
+	if sys.Env != "" {
+		name += "-" + sys.Env
+	}
+	w := &writer{
+		Settings: s, sys: sys, prefix: cmp.Or(s.Prefix, name), root: s.Folder + "/" + sys.Name + "/" + cmp.Or(sys.Env, "_"),
+		files: map[string]*terraform.File{},
+	}
+	for i := range sys.Units {
+		if u := &sys.Units[i]; s.place(u) != onTenon {
+			w.units = append(w.units, u)
+		}
+	}
+	slices.SortFunc(w.units, func(a, b *ir.Unit) int { return cmp.Compare(a.ID, b.ID) })
+	return w
+}
+
+// file returns the file of a name.
+func (w *writer) file(name string) *terraform.File {
+	if w.files[name] == nil {
+		w.files[name] = terraform.New()
+	}
+	return w.files[name]
+}
+
+// at returns the units of a place.
+func (w *writer) at(p place) (units []*ir.Unit) {
+	for _, u := range w.units {
+		if w.place(u) == p {
+			units = append(units, u)
+		}
+	}
+	return units
+}
+
+func (w *writer) any(p place) bool { return len(w.at(p)) > 0 }
+
+// name returns the name of what a unit has.
+func (w *writer) name(u *ir.Unit) string { return w.prefix + "-" + label(u.ID) }
+
+// unambiguous makes sure that no two units, also records, have the same label, so that no
+// unit gets the rights of another.
+func (w *writer) unambiguous() error {
+	of := map[string]string{}
+	for _, u := range w.sys.Units {
+		l := strings.ToLower(label(u.ID)) // some names of AWS ignore case
+		if other, ok := of[l]; ok {
+			return fmt.Errorf("%s and %s have the same name in AWS, %s: rename one of them", other, u.ID, l)
+		}
+		of[l] = u.ID
+	}
+	return nil
+}
+
+// environment returns the value of the tag that the resources of this environment, and no others,
+// have.
+func (w *writer) environment() string {
+	if w.sys.Env == "" {
+		return w.sys.Name
+	}
+	return w.sys.Name + "/" + w.sys.Env
+}
+
+// tagged adds the tag with the unit to a resource. The other tags are those of the provider.
+func tagged(b *terraform.Body, u *ir.Unit) {
+	b.Set("tags", terraform.Object(terraform.Field{Key: "tenon:unit", Value: terraform.Text(u.ID)}))
+}
+
+// entityName returns the name of a unit's entity, without its section.
+func entityName(u *ir.Unit) string {
+	_, name, _ := strings.Cut(u.Entity, "/")
+	return name
+}
+
+// reference returns an attribute of a resource.
+func reference(kind, name, attribute string) terraform.Expr {
+	return terraform.Code(kind + "." + name + "." + attribute)
+}
+
+// arn returns the ARN of something in the region and the account.
+func arn(service, resource string) terraform.Expr {
+	return terraform.Join("arn:", terraform.Code("local.partition"), ":"+service+":", terraform.Code("var.region"), ":", terraform.Code("local.account"), ":"+resource)
+}
+
+// key returns the element of a variable for a unit.
+func key(variable string, u *ir.Unit) terraform.Expr {
+	return terraform.Code(fmt.Sprintf("var.%s[%q]", variable, u.ID))
+}
+
+// once makes a resource exist only if the variable has an element for the unit.
+func once(b *terraform.Body, variable string, u *ir.Unit) {
+	b.Set("count", terraform.Code(fmt.Sprintf("contains(keys(var.%s), %q) ? 1 : 0", variable, u.ID)))
+}
+
+func (w *writer) versions() {
+	f := w.file("versions.tf")
+	b := f.Block("terraform")
+	b.Set("required_version", terraform.Text(terraformVersion))
+	b.Block("required_providers").Set("aws", terraform.Object(
+		terraform.Field{Key: "source", Value: terraform.Text(provider)},
+		terraform.Field{Key: "version", Value: terraform.Text(providerVersion)},
+	))
+	p := f.Block("provider", "aws")
+	p.Set("region", terraform.Code("var.region"))
+	if w.Account != "" {
+		p.Set("allowed_account_ids", terraform.Texts(w.Account))
+	}
+	p.Block("default_tags").Set("tags", terraform.Code("local.tags"))
+}
+
+func (w *writer) variables() {
+	f := w.file("variables.tf")
+	variable := func(name, description, kind string, value terraform.Expr) *terraform.Body {
+		b := f.Block("variable", name)
+		b.Set("description", terraform.Text(description))
+		b.Set("type", terraform.Code(kind))
+		b.Set("default", value)
+		return b
+	}
+	variable("region", "Region of all resources.", "string", terraform.Text(w.Region))
+	variable("log_retention_days", "Days after which log events are removed.", "number", terraform.Int(w.Retention))
+	var images, archives []string
+	for _, u := range w.units {
+		switch w.place(u) {
+		case onLambda:
+			archives = append(archives, u.ID)
+		case onBatch, onSageMaker:
+			images = append(images, u.ID)
+		case onTenon, onTraining:
+		}
+	}
+	if len(images) > 0 {
+		b := variable("images", "Images by unit, each with its digest. What runs a unit is made once its image is named.", "map(string)", terraform.Object())
+		validation(b, `alltrue([for image in values(var.images) : can(regex("@sha256:[0-9a-f]{64}$", image))])`, "An image has the form REPOSITORY@sha256:DIGEST.")
+		known(b, "images", images)
+	}
+	if len(archives) > 0 {
+		b := variable("archives", "Archives by deployment, as `tenon export --format lambda` writes them: paths of zip files. A function is made once its archive is named.", "map(string)", terraform.Object())
+		known(b, "archives", archives)
+	}
+	l := f.Block("locals")
+	tags := []terraform.Field{{Key: "tenon:system", Value: terraform.Text(w.sys.Name)}, {Key: "tenon:environment", Value: terraform.Text(w.environment())}}
+	for _, k := range sortedKeys(w.Tags) {
+		tags = append(tags, terraform.Field{Key: k, Value: terraform.Text(w.Tags[k])})
+	}
+	l.Set("tags", terraform.Object(tags...))
+	l.Set("account", terraform.Code("data.aws_caller_identity.current.account_id"))
+	l.Set("partition", terraform.Code("data.aws_partition.current.partition"))
+	f.Block("data", "aws_caller_identity", "current")
+	f.Block("data", "aws_partition", "current")
+}
+
+// known refuses keys of a variable that are not units.
+func known(b *terraform.Body, variable string, units []string) {
+	v := b.Block("validation")
+	v.Set("condition", terraform.Call("length", terraform.Call("setsubtract", terraform.Code("keys(var."+variable+")"), terraform.Texts(units...))).Equals(terraform.Int(0)))
+	v.Set("error_message", terraform.Text("A key is the name of a unit that has one, such as \""+units[0]+"\"."))
+}
+
+func validation(b *terraform.Body, condition, message string) {
+	v := b.Block("validation")
+	v.Set("condition", terraform.Code(condition))
+	v.Set("error_message", terraform.Text(message))
+}

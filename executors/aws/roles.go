@@ -1,0 +1,132 @@
+package aws
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/terraform"
+)
+
+// principals are the services that assume the role of a unit.
+var principals = map[place]string{
+	onBatch:     "ecs-tasks.amazonaws.com",
+	onTraining:  "sagemaker.amazonaws.com",
+	onSageMaker: "sagemaker.amazonaws.com",
+	onLambda:    "lambda.amazonaws.com",
+}
+
+// mostPolicy is the number of characters that AWS allows in the policies within a role.
+const mostPolicy = 10_240
+
+// roles writes a role for each unit, with the rights of [accessOf] and no others.
+func (w *writer) roles() error {
+	f := w.file("roles.tf")
+	for _, u := range w.units {
+		trust := statement{id: "Assume", principal: &principal{service: principals[w.place(u)]}, actions: []string{"sts:AssumeRole"}}
+		if w.place(u) != onLambda { // whose requests to assume a role have no source
+			trust.conditions = []condition{{"StringEquals", "aws:SourceAccount", []terraform.Expr{terraform.Code("local.account")}}}
+		}
+		b := f.Resource("aws_iam_role", label(u.ID))
+		b.Set("name", terraform.Text(fit(w.name(u), mostRole)))
+		b.Set("description", terraform.Text("What "+u.ID+" of "+w.sys.Name+" may do."))
+		b.Set("assume_role_policy", policy(trust))
+		tagged(b, u)
+		statements := w.statements(u)
+		if n := characters(statements); n > mostPolicy {
+			return fmt.Errorf("the policy of %s would have %d characters, and AWS allows %d: it has %d inputs and outputs; put a step in between that joins some of them", u.ID, n, mostPolicy, len(u.Inputs)+len(u.Outputs))
+		}
+		b = f.Resource("aws_iam_role_policy", label(u.ID))
+		b.Set("name", terraform.Text("unit"))
+		b.Set("role", reference("aws_iam_role", label(u.ID), "id"))
+		b.Set("policy", policy(statements...))
+	}
+	return nil
+}
+
+// statements returns what the role of a unit allows.
+func (w *writer) statements(u *ir.Unit) (all []statement) {
+	a := accessOf(u)
+	add := func(id string, resources []terraform.Expr, actions ...string) {
+		if len(resources) > 0 {
+			all = append(all, statement{id: id, actions: actions, resources: resources})
+		}
+	}
+	add("Read", under("local.root_arn", a.reads), "s3:GetObject")
+	if len(a.reads) > 0 {
+		all = append(all, statement{id: "List", actions: []string{"s3:ListBucket"}, resources: []terraform.Expr{terraform.Code("local.bucket_arn")},
+			conditions: []condition{{"StringLike", "s3:prefix", under("local.root", a.reads)}}})
+	}
+	add("Write", under("local.root_arn", a.writes), "s3:PutObject", "s3:AbortMultipartUpload")
+	var kept, parameters []terraform.Expr
+	for _, variable := range a.secrets {
+		if strings.Contains(w.Existing.Secrets[variable], ":ssm:") {
+			parameters = append(parameters, w.secret(variable))
+		} else {
+			kept = append(kept, w.secret(variable))
+		}
+	}
+	add("Secrets", kept, "secretsmanager:GetSecretValue")
+	add("Parameters", parameters, "ssm:GetParameters")
+	var functions, endpoints []terraform.Expr
+	for _, id := range a.asks {
+		asked := w.sys.Unit(id)
+		if asked == nil {
+			continue
+		}
+		if w.place(asked) == onLambda {
+			functions = append(functions, arn("lambda", "function:"+w.function(asked)))
+		} else {
+			endpoints = append(endpoints, arn("sagemaker", "endpoint/"+w.endpoint(asked)))
+		}
+	}
+	add("AskFunctions", functions, "lambda:InvokeFunctionUrl", "lambda:InvokeFunction")
+	add("AskEndpoints", endpoints, "sagemaker:InvokeEndpoint")
+	if w.place(u) == onTraining {
+		const group = "log-group:/aws/sagemaker/TrainingJobs"
+		add("LogGroup", []terraform.Expr{arn("logs", group)}, "logs:CreateLogGroup", "logs:DescribeLogStreams")
+		add("Log", []terraform.Expr{arn("logs", group+":log-stream:"+w.training(u)+"*")}, "logs:CreateLogStream", "logs:PutLogEvents")
+	} else {
+		add("Log", []terraform.Expr{terraform.Join(reference("aws_cloudwatch_log_group", label(u.ID), "arn"), ":*")}, "logs:CreateLogStream", "logs:PutLogEvents")
+	}
+	if w.place(u) != onLambda {
+		add("Image", []terraform.Expr{terraform.Code("local.repository_arn")}, "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
+		all = append(all, statement{id: "Registry", actions: []string{"ecr:GetAuthorizationToken"}, resources: []terraform.Expr{terraform.Text("*")},
+			comment: "AWS has no resource for this action. The token alone opens no repository."})
+	}
+	return all
+}
+
+// under returns all that begins with prefixes below a local value.
+func under(root string, prefixes []string) []terraform.Expr {
+	all := make([]terraform.Expr, len(prefixes))
+	for i, p := range prefixes {
+		all[i] = terraform.Join(terraform.Code(root), "/"+p+"*")
+	}
+	return all
+}
+
+// characters returns at most how many characters a policy has, without white space. What
+// replaces a reference has fewer than longest.
+func characters(all []statement) (n int) {
+	const longest, syntax = 160, 120
+	for _, s := range all {
+		n += syntax + len(s.id)
+		for _, a := range s.actions {
+			n += len(a) + 3
+		}
+		for _, x := range s.resources {
+			n += x.Len(longest) + 3
+		}
+		for _, c := range s.conditions {
+			for _, x := range c.values {
+				n += x.Len(longest) + 3
+			}
+		}
+	}
+	return n
+}
+
+// training returns how the names of a unit's training jobs begin. It has a fixed length, so
+// that the streams of one unit never begin as those of another.
+func (w *writer) training(u *ir.Unit) string { return "t" + short(w.prefix+" "+u.ID) + "-" }

@@ -1,0 +1,97 @@
+package aws
+
+import (
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+)
+
+// Name is the name of the executor in targets.
+const Name = "aws"
+
+// Settings are the settings of a target, as defined by tenon.#AWS.
+type Settings struct {
+	Region       string              `json:"region"`
+	Account      string              `json:"account"` // 12 digits, or "" for that of the credentials
+	Prefix       string              `json:"prefix"`  // of names; "" follows from the system
+	Folder       string              `json:"folder"`  // of the bucket
+	Existing     Existing            `json:"existing"`
+	CIDR         string              `json:"cidr"` // of a network that is made, a /16
+	Jobs         Jobs                `json:"jobs"`
+	Endpoints    map[string]Endpoint `json:"endpoints"` // by deployment
+	Architecture string              `json:"architecture"`
+	Retention    int64               `json:"retention"` // days
+	Emails       []string            `json:"emails"`
+	Tags         map[string]string   `json:"tags"`
+}
+
+// Existing are resources that are used instead of new ones.
+type Existing struct {
+	Bucket     string            `json:"bucket"`
+	Repository string            `json:"repository"`
+	Network    *Network          `json:"network"`
+	Topic      string            `json:"topic"`   // ARN
+	Secrets    map[string]string `json:"secrets"` // ARNs, by variable
+}
+
+// A Network is a VPC with its subnets, by id.
+type Network struct {
+	VPC         string   `json:"vpc"`
+	Subnets     []string `json:"subnets"`
+	OpenSubnets []string `json:"open_subnets"`
+}
+
+// Jobs are the limits of AWS Batch.
+type Jobs struct {
+	CPU  int64 `json:"cpu"` // cores
+	Spot bool  `json:"spot"`
+}
+
+// An Endpoint is what answers for a deployment.
+type Endpoint struct {
+	On       string `json:"on"`
+	Instance string `json:"instance"`
+}
+
+// SettingsOf decodes the settings of a target.
+func SettingsOf(t ir.Target) (s Settings, err error) {
+	return s, executors.DecodeSettings(t, &s)
+}
+
+// A place is what runs a unit.
+type place string
+
+const (
+	onTenon     place = ""          // tenon itself writes records
+	onBatch     place = "batch"     // jobs without GPU, on Fargate
+	onTraining  place = "training"  // jobs with GPUs, as training jobs of SageMaker
+	onLambda    place = "lambda"    // services
+	onSageMaker place = "sagemaker" // services
+)
+
+// place returns what runs a unit.
+func (s Settings) place(u *ir.Unit) place {
+	switch {
+	case u.Kind == ir.Record:
+		return onTenon
+	case u.Kind == ir.Job && u.Needs.GPU > 0:
+		return onTraining
+	case u.Kind == ir.Job:
+		return onBatch
+	}
+	if s.endpoint(u).On == string(onSageMaker) {
+		return onSageMaker
+	}
+	return onLambda
+}
+
+// endpoint returns what the target says about a service.
+func (s Settings) endpoint(u *ir.Unit) Endpoint {
+	_, name, _ := strings.Cut(u.Entity, "/")
+	return s.Endpoints[name]
+}
+
+// open reports whether a job has to reach more than AWS: because it may use the network, or
+// because it asks an endpoint.
+func open(u *ir.Unit) bool { return u.Network == ir.NetworkOpen || len(asks(u)) > 0 }

@@ -1,0 +1,104 @@
+"""Reduce the schema of a Terraform provider, as a wheel of CDK bindings has it, to the types that a folder uses.
+
+usage: reduce.py WHEEL VERSION TYPE... > schema.json
+
+The wheel has a jsii assembly: a class for each type, with its computed attributes, and an interface for what can be
+set. A type is "aws_vpc", or "data.aws_ecr_repository". VERSION is that of the provider, which the wheel only has in
+its documentation.
+"""
+
+import gzip
+import io
+import json
+import re
+import sys
+import tarfile
+import zipfile
+
+# What Terraform itself defines for each resource.
+META = {"connection", "count", "depends_on", "for_each", "lifecycle", "provider", "provisioner", "provisioners"}
+# What the classes of the CDK have beside the attributes.
+CDK = {"cdktf_stack", "friendly_unique_id", "fqn", "node", "terraform_generator_metadata", "terraform_meta_arguments", "terraform_resource_type"}
+
+
+def assembly(wheel: str) -> dict:
+    """Return the types of the assembly in a wheel."""
+    with zipfile.ZipFile(wheel) as z:
+        packed = z.read(next(n for n in z.namelist() if n.endswith(".jsii.tgz")))
+    with tarfile.open(fileobj=io.BytesIO(packed)) as t:
+        text = t.extractfile("package/.jsii").read()
+        found = json.loads(gzip.decompress(text) if text[:2] == b"\x1f\x8b" else text)
+        if found.get("schema") == "jsii/file-redirect":
+            found = json.loads(gzip.decompress(t.extractfile("package/" + found["filename"]).read()))
+    return found["types"]
+
+
+def snake(name: str) -> str:
+    return re.sub(r"(?<!^)([A-Z])", lambda m: "_" + m[1].lower(), name)
+
+
+def attribute(prop: dict) -> str:
+    """Return the name of an attribute: the anchor of its documentation, or what the name of the property stands for."""
+    found = re.search(r"#([a-z0-9_]+) ", json.dumps(prop.get("docs", {})))
+    return found[1] if found else snake(prop["name"])
+
+
+def struct(types: dict, kind: dict) -> dict | None:
+    """Return the interface of a block, which may be in a list or a union, or None."""
+    if "collection" in kind:
+        return struct(types, kind["collection"]["elementtype"])
+    for part in kind.get("union", {}).get("types", []):
+        if found := struct(types, part):
+            return found
+    found = types.get(kind.get("fqn", ""))
+    return found if found and found["kind"] == "interface" and found["name"] != "IResolvable" else None
+
+
+def properties(types: dict, interface: dict, seen: tuple = ()) -> dict:
+    """Return the attributes and blocks of an interface: {"r": required, "b": the content of a block}."""
+    out = {}
+    for prop in interface.get("properties", []):
+        name = attribute(prop)
+        if name in META or snake(prop["name"]) in META:
+            continue
+        entry = {}
+        if not prop.get("optional"):
+            entry["r"] = True
+        if prop.get("docs", {}).get("summary", "").endswith(" block."):
+            inner = struct(types, prop["type"])
+            entry["b"] = properties(types, inner, (*seen, inner["fqn"])) if inner and inner["fqn"] not in seen else {}
+        out[name] = entry
+    return out
+
+
+def reduced(types: dict, wanted: list[str]) -> dict:
+    out = {}
+    for t in types.values():
+        base = t.get("base", "").rsplit(".", 1)[-1]
+        if t["kind"] != "class" or base not in ("TerraformResource", "TerraformDataSource"):
+            continue
+        found = re.search(r"\b(?:resources|data-sources)/[a-z0-9_]+ ([a-z0-9_]+)", json.dumps(t.get("docs", {})))
+        name = ("data." if base == "TerraformDataSource" else "") + (found[1] if found else snake(t["name"]))
+        if name not in wanted:
+            continue
+        config = next((p["type"]["fqn"] for p in t["initializer"]["parameters"] if p["name"] == "config"), None)
+        entries = properties(types, types[config]) if config in types else {}
+        for prop in t.get("properties", []):
+            n = snake(prop["name"])
+            if not prop.get("static") and n not in entries and n not in META | CDK and not n.endswith("_input") and prop.get("immutable"):
+                entries[n] = {"c": True}
+        out[name] = dict(sorted(entries.items()))
+    return dict(sorted(out.items()))
+
+
+def main() -> None:
+    wheel, version, *wanted = sys.argv[1:]
+    found = reduced(assembly(wheel), wanted)
+    if missing := set(wanted) - set(found):
+        sys.exit(f"the provider has no {', '.join(sorted(missing))}")
+    json.dump({"version": version, "types": found}, sys.stdout, indent="\t")
+    print()
+
+
+if __name__ == "__main__":
+    main()
