@@ -94,7 +94,7 @@ func (w *writer) objectives(f *terraform.File, slo, on *ir.Unit, o objectives) {
 			query := b.Block("metric_query")
 			query.Set("id", terraform.Text("ratio"))
 			query.Set("label", terraform.Text("share of requests that fail"))
-			query.Set("expression", terraform.Text("IF(requests > 0, errors / requests, 0)"))
+			query.Set("expression", terraform.Text("IF(requests > 0, FILL(errors, 0) / requests, 0)"))
 			query.Set("return_data", terraform.Bool(true))
 		}
 	}

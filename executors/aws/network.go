@@ -32,7 +32,12 @@ func (w *writer) network() {
 		b.Set("enable_dns_hostnames", terraform.Bool(true))
 		b.Set("enable_dns_support", terraform.Bool(true))
 		named(b, w.prefix)
-		f.Block("data", "aws_availability_zones", "available").Set("state", terraform.Text("available"))
+		b = f.Block("data", "aws_availability_zones", "available")
+		b.Set("state", terraform.Text("available"))
+		regular := b.Block("filter")
+		regular.Comment("Zones that an account has to opt in to have no Fargate.")
+		regular.Set("name", terraform.Text("opt-in-status"))
+		regular.Set("values", terraform.Texts("opt-in-not-required"))
 	}
 	for _, l := range w.lanes() {
 		b := f.Resource("aws_security_group", l.name)
@@ -44,7 +49,7 @@ func (w *writer) network() {
 		e.Set("from_port", terraform.Int(0))
 		e.Set("to_port", terraform.Int(0))
 		switch {
-		case l.open || !made:
+		case l.open || !made: // the subnets decide
 			e.Set("cidr_blocks", terraform.Texts("0.0.0.0/0"))
 		default:
 			e.Set("cidr_blocks", terraform.List(reference("aws_vpc", "main", "cidr_block")))

@@ -111,7 +111,10 @@ type Field struct {
 
 // Object is an object, with a line for each field.
 func Object(fields ...Field) Expr {
-	ts := hclwrite.Tokens{{Type: hclsyntax.TokenOBrace, Bytes: []byte("{")}, newline()}
+	ts := hclwrite.Tokens{{Type: hclsyntax.TokenOBrace, Bytes: []byte("{")}}
+	if len(fields) > 0 {
+		ts = append(ts, newline())
+	}
 	for _, f := range fields {
 		if f.Comment != "" {
 			ts = append(ts, comment(f.Comment))

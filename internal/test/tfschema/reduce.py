@@ -1,15 +1,17 @@
-"""Reduce the schema of a Terraform provider, as a wheel of CDK bindings has it, to the types that a folder uses.
+"""Reduce the schema of a Terraform provider, as a wheel of CDK bindings has it, to the types that are used.
 
-usage: reduce.py WHEEL VERSION TYPE... > schema.json
+usage: reduce.py WHEEL SCHEMA [TYPE...]
 
-The wheel has a jsii assembly: a class for each type, with its computed attributes, and an interface for what can be
-set. A type is "aws_vpc", or "data.aws_ecr_repository". VERSION is that of the provider, which the wheel only has in
-its documentation.
+Writes the types that the file SCHEMA has already, and others, with the version of the provider. A type is "aws_vpc", or
+"data.aws_ecr_repository". The wheel has a jsii assembly: a class for each type, with its computed attributes, and an
+interface for what can be set. An attribute that has to be set has "r", a computed one "c", a block "b" with its
+content, and an attribute of objects, some of which may be written as blocks, "a" with theirs.
 """
 
 import gzip
 import io
 import json
+import pathlib
 import re
 import sys
 import tarfile
@@ -55,7 +57,7 @@ def struct(types: dict, kind: dict) -> dict | None:
 
 
 def properties(types: dict, interface: dict, seen: tuple = ()) -> dict:
-    """Return the attributes and blocks of an interface: {"r": required, "b": the content of a block}."""
+    """Return the attributes and blocks of an interface: by name."""
     out = {}
     for prop in interface.get("properties", []):
         name = attribute(prop)
@@ -64,14 +66,16 @@ def properties(types: dict, interface: dict, seen: tuple = ()) -> dict:
         entry = {}
         if not prop.get("optional"):
             entry["r"] = True
+        inner = struct(types, prop["type"])
         if prop.get("docs", {}).get("summary", "").endswith(" block."):
-            inner = struct(types, prop["type"])
             entry["b"] = properties(types, inner, (*seen, inner["fqn"])) if inner and inner["fqn"] not in seen else {}
+        elif inner:
+            entry["a"] = properties(types, inner, (*seen, inner["fqn"])) if inner["fqn"] not in seen else {}
         out[name] = entry
     return out
 
 
-def reduced(types: dict, wanted: list[str]) -> dict:
+def reduced(types: dict, wanted: set[str]) -> dict:
     out = {}
     for t in types.values():
         base = t.get("base", "").rsplit(".", 1)[-1]
@@ -92,12 +96,15 @@ def reduced(types: dict, wanted: list[str]) -> dict:
 
 
 def main() -> None:
-    wheel, version, *wanted = sys.argv[1:]
-    found = reduced(assembly(wheel), wanted)
-    if missing := set(wanted) - set(found):
+    wheel, path, *more = sys.argv[1:]
+    schema = pathlib.Path(path)
+    wanted = {*more, *(json.loads(schema.read_text())["types"] if schema.exists() else ())}
+    types = assembly(wheel)
+    found = reduced(types, wanted)
+    if missing := wanted - set(found):
         sys.exit(f"the provider has no {', '.join(sorted(missing))}")
-    json.dump({"version": version, "types": found}, sys.stdout, indent="\t")
-    print()
+    version = re.search(r"providers/[a-z]+/[a-z]+/([0-9.]+)/docs", json.dumps(next(iter(types.values())))[:2000])[1]
+    schema.write_text(json.dumps({"version": version, "types": found}, indent="\t") + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,307 @@
+package aws
+
+import (
+	"encoding/json"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/function"
+	"github.com/zclconf/go-cty/cty/function/stdlib"
+	"pgregory.net/rapid"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+)
+
+// A document is a policy as AWS reads it.
+type document struct{ Statement []permission }
+
+type permission struct {
+	Sid, Effect      string
+	Action, Resource []string
+	Condition        map[string]map[string][]string
+}
+
+// policiesOf evaluates the policies of roles in a file, by the label of the resource.
+func policiesOf(t interface{ Fatal(...any) }, text []byte) map[string]document {
+	f, diags := hclsyntax.ParseConfig(text, "roles.tf", hcl.InitialPos)
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	out := map[string]document{}
+	for _, b := range f.Body.(*hclsyntax.Body).Blocks { //nolint:forcetypeassert // of ParseConfig
+		if b.Labels[0] != "aws_iam_role_policy" {
+			continue
+		}
+		x := b.Body.Attributes["policy"].Expr
+		v, diags := x.Value(context(x))
+		if diags.HasErrors() {
+			t.Fatal(diags)
+		}
+		var d document
+		if err := json.Unmarshal([]byte(v.AsString()), &d); err != nil {
+			t.Fatal(err)
+		}
+		out[b.Labels[1]] = d
+	}
+	return out
+}
+
+// context gives a value to each name in an expression: that of the bucket, and ARNs that have the name of
+// their resource.
+func context(x hclsyntax.Expression) *hcl.EvalContext {
+	values := map[string]map[string]cty.Value{"local": {
+		"bucket_arn": cty.StringVal("arn:aws:s3:::b"), "root_arn": cty.StringVal("arn:aws:s3:::b/root"), "root": cty.StringVal("root"),
+		"repository_arn": cty.StringVal("repository"), "partition": cty.StringVal("aws"), "account": cty.StringVal("1"),
+	}, "var": {"region": cty.StringVal("r")}}
+	for _, t := range x.Variables() {
+		if root := t.RootName(); root != "local" && root != "var" {
+			if values[root] == nil {
+				values[root] = map[string]cty.Value{}
+			}
+			name := t[1].(hcl.TraverseAttr).Name //nolint:forcetypeassert // of a resource
+			values[root][name] = cty.ObjectVal(map[string]cty.Value{"arn": cty.StringVal(root + "/" + name)})
+		}
+	}
+	all := map[string]cty.Value{}
+	for root, v := range values {
+		all[root] = cty.ObjectVal(v)
+	}
+	return &hcl.EvalContext{Variables: all, Functions: map[string]function.Function{"jsonencode": stdlib.JSONEncodeFunc}}
+}
+
+// allows reports whether a policy allows an action on a resource, as IAM decides: a star is any text.
+func (d document) allows(action, resource string, keys map[string]string) bool {
+	return slices.ContainsFunc(d.Statement, func(s permission) bool {
+		for operator, c := range s.Condition {
+			for key, patterns := range c {
+				value := keys[key]
+				if operator != "StringLike" || !slices.ContainsFunc(patterns, func(p string) bool { return like(p, value) }) {
+					return false
+				}
+			}
+		}
+		return s.Effect == "Allow" && slices.Contains(s.Action, action) && slices.ContainsFunc(s.Resource, func(p string) bool { return like(p, resource) })
+	})
+}
+
+// like reports whether a text is one that a pattern with stars stands for.
+func like(pattern, text string) bool {
+	first, rest, ok := strings.Cut(pattern, "*")
+	if !ok {
+		return pattern == text
+	}
+	if !strings.HasPrefix(text, first) {
+		return false
+	}
+	for i := len(first); i <= len(text); i++ {
+		if like(rest, text[i:]) {
+			return true
+		}
+	}
+	return false
+}
+
+// names are close to each other, so that one may be taken for another.
+var (
+	entityNames = rapid.SampledFrom([]string{"a", "b", "A", "aa", "a.b", "a-b", "a_b", "a-out", "out", "code", "a.out", "a-x-" + short("steps/a.x"), "0", "ab"})
+	stageNames  = rapid.SampledFrom([]string{"train", "out", "b", "code", "notes", "split"})
+	portNames   = rapid.SampledFrom([]string{"out", "a", "model", "out.b", "o", "notes", "code"})
+)
+
+// anySystem is a system of random units that read from earlier ones.
+func anySystem(t *rapid.T) *ir.System {
+	sys := &ir.System{Name: "s", Env: rapid.SampledFrom([]string{"", "prod"}).Draw(t, "env"), Target: ir.Target{Executor: Name, Settings: settings(map[string]any{
+		"endpoints": map[string]any{"b": map[string]any{"on": "sagemaker", "instance": "ml.m5.large"}},
+	})}}
+	seen := map[string]bool{}
+	for range rapid.IntRange(1, 12).Draw(t, "units") {
+		entity := rapid.SampledFrom([]string{"steps/", "models/", "deployments/"}).Draw(t, "section") + entityNames.Draw(t, "entity")
+		id := entity
+		if rapid.Bool().Draw(t, "staged") {
+			id += "/" + stageNames.Draw(t, "stage")
+		}
+		if seen[strings.ToLower(label(id))] {
+			continue
+		}
+		seen[strings.ToLower(label(id))] = true
+		u := job(id, nil)
+		u.Outputs = nil
+		switch rapid.IntRange(0, 5).Draw(t, "kind") {
+		case 0:
+			u.Kind = ir.Record
+		case 1:
+			u.Needs.GPU = 1
+		case 2:
+			u.Kind, u.Endpoint, u.Outputs = ir.Service, &ir.Endpoint{Replicas: 1}, []ir.Output{{Port: "endpoint", Kind: ir.EndpointOf}}
+		}
+		if u.Endpoint == nil {
+			for _, p := range rapid.SliceOfNDistinct(portNames, 0, 3, rapid.ID[string]).Draw(t, "outputs") {
+				u.Outputs = append(u.Outputs, ir.Output{Port: p, Kind: ir.Table})
+			}
+		}
+		for _, from := range sys.Units {
+			for _, out := range from.Outputs {
+				if rapid.IntRange(0, 3).Draw(t, "reads") == 0 {
+					u.Inputs = append(u.Inputs, ir.Input{Port: fmt.Sprint("in", len(u.Inputs)), Unit: from.ID, From: out.Port, Kind: out.Kind, Checked: rapid.IntRange(0, 4).Draw(t, "checked") == 0})
+				}
+			}
+		}
+		if rapid.Bool().Draw(t, "files") {
+			u.Files = []string{"data/*.csv"}
+		}
+		if u.Kind == ir.Job && u.Needs.GPU == 0 && rapid.Bool().Draw(t, "secret") {
+			u.Secrets = []ir.Secret{{Name: "TOKEN", Env: rapid.SampledFrom([]string{"TOKEN", "KEY"}).Draw(t, "variable")}}
+		}
+		sys.Units = append(sys.Units, u)
+	}
+	return sys
+}
+
+// The role of each unit allows it to read and write what the unit reads and writes, and nothing else of any
+// unit: neither objects, nor lists of them, nor secrets, logs and endpoints.
+func TestRolesAllowExactlyWhatUnitsDo(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		sys := anySystem(t)
+		docs, err := Infrastructure(sys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var roles []byte
+		for _, d := range docs {
+			if d.Name == "roles.tf" {
+				roles = d.Content
+			}
+		}
+		policies := map[string]document{}
+		if roles != nil {
+			policies = policiesOf(t, roles)
+		}
+		for _, u := range sys.Units {
+			p, has := policies[label(u.ID)]
+			if has != (u.Kind != ir.Record) {
+				t.Fatalf("%s has a role: %v", u.ID, has)
+			}
+			for _, of := range sys.Units {
+				same := u.ID == of.ID
+				if got, want := p.allows("logs:PutLogEvents", "aws_cloudwatch_log_group/"+label(of.ID)+":*", nil), same && has && u.Needs.GPU == 0; got != want {
+					t.Fatalf("%s may write the log of %s: %v", u.ID, of.ID, got)
+				}
+				for _, folder := range folders(of) {
+					key := path.Join("root/units", label(of.ID), folder, "part-0")
+					reads, writes := expected(u, of, folder)
+					check(t, p, "s3:GetObject", key, u.ID, reads)
+					check(t, p, "s3:PutObject", key, u.ID, writes)
+					if p.allows("s3:DeleteObject", "arn:aws:s3:::b/"+key, nil) {
+						t.Fatalf("%s may remove %s", u.ID, key)
+					}
+					if got := p.allows("s3:ListBucket", "arn:aws:s3:::b", map[string]string{"s3:prefix": path.Dir(key) + "/"}); got != reads {
+						t.Fatalf("%s may list %s: %v", u.ID, path.Dir(key), got)
+					}
+				}
+				asks := u.Kind == ir.Job && slices.ContainsFunc(u.Inputs, func(in ir.Input) bool { return in.Unit == of.ID && in.Kind == ir.EndpointOf })
+				w := newWriter(sys, must(SettingsOf(sys.Target)))
+				lambda := p.allows("lambda:InvokeFunctionUrl", "arn:aws:lambda:r:1:function:"+w.function(&of), nil)
+				sagemaker := p.allows("sagemaker:InvokeEndpoint", "arn:aws:sagemaker:r:1:endpoint/"+w.endpoint(&of), nil)
+				if (lambda || sagemaker) != asks || lambda && sagemaker {
+					t.Fatalf("%s may ask %s: %v, %v", u.ID, of.ID, lambda, sagemaker)
+				}
+			}
+			for _, variable := range []string{"TOKEN", "KEY"} {
+				want := slices.ContainsFunc(u.Secrets, func(s ir.Secret) bool { return s.Env == variable })
+				if got := p.allows("secretsmanager:GetSecretValue", "aws_secretsmanager_secret/"+variable, nil); got != want {
+					t.Fatalf("%s may read the secret %s: %v", u.ID, variable, got)
+				}
+			}
+			for _, s := range p.Statement {
+				for _, a := range s.Action {
+					if strings.Contains(a, "*") || slices.Contains(s.Resource, "*") && a != "ecr:GetAuthorizationToken" {
+						t.Fatalf("%s may do %v to %v", u.ID, s.Action, s.Resource)
+					}
+				}
+			}
+		}
+	})
+}
+
+// folders are those that a unit has, and some that it could have.
+func folders(u ir.Unit) []string {
+	all := []string{"code", "files", "notes", "out/other", ""}
+	for _, o := range u.Outputs {
+		all = append(all, "out/"+o.Port)
+	}
+	return all
+}
+
+// expected says what a unit does with a folder of another one, or of its own.
+func expected(u, of ir.Unit, folder string) (reads, writes bool) {
+	if u.Kind != ir.Job {
+		return false, false
+	}
+	port, isOut := strings.CutPrefix(folder, "out/")
+	if u.ID == of.ID {
+		reads = folder == "code" || folder == "files" && len(u.Files) > 0
+		writes = folder == "notes" || isOut && slices.ContainsFunc(u.Outputs, func(o ir.Output) bool { return o.Port == port && o.Kind != ir.EndpointOf })
+		return reads, writes
+	}
+	return isOut && slices.ContainsFunc(u.Inputs, func(in ir.Input) bool {
+		return in.Unit == of.ID && in.From == port && in.Kind != ir.EndpointOf && !in.Checked
+	}), false
+}
+
+func check(t *rapid.T, p document, action, key, unit string, want bool) {
+	if got := p.allows(action, "arn:aws:s3:::b/"+key, nil); got != want {
+		t.Fatalf("%s: %s of %s is allowed: %v, want %v", unit, action, key, got, want)
+	}
+}
+
+func must[T any](x T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return x
+}
+
+func TestPatterns(t *testing.T) {
+	for _, c := range []struct {
+		pattern, text string
+		want          bool
+	}{{"a", "a", true}, {"a", "ab", false}, {"a*", "ab", true}, {"a*c", "abbc", true}, {"a*c", "abcd", false}, {"*", "", true}} {
+		if got := like(c.pattern, c.text); got != c.want {
+			t.Errorf("%s is like %s: %v", c.text, c.pattern, got)
+		}
+	}
+}
+
+func FuzzLabelsDiffer(f *testing.F) {
+	f.Add("steps/a", "steps/a/b")
+	f.Add("steps/a-b", "steps/a/b")
+	f.Add("steps/A", "steps/a")
+	f.Fuzz(func(t *testing.T, a, b string) {
+		if a != b && (label(a) == label(b) || strings.HasPrefix(below(a), below(b))) {
+			t.Errorf("%q and %q: %s, %s", a, b, label(a), label(b))
+		}
+	})
+}
+
+// A statement less is a right less: what the roles allow is not allowed twice.
+func TestEveryStatementIsNeeded(t *testing.T) {
+	sys := systems()["everything"]
+	w := newWriter(sys, must(SettingsOf(sys.Target)))
+	for _, u := range w.units {
+		seen := map[string]string{}
+		for _, s := range w.statements(u) {
+			for _, a := range s.actions {
+				if other := seen[a]; other != "" {
+					t.Errorf("%s: %s is allowed by %s and %s", u.ID, a, other, s.id)
+				}
+				seen[a] = s.id
+			}
+		}
+	}
+}

@@ -1,0 +1,272 @@
+package aws
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/terraform"
+	"github.com/tenon-ml/tenon/internal/money"
+	"github.com/tenon-ml/tenon/internal/test/tfschema"
+)
+
+func job(id string, change func(*ir.Unit)) ir.Unit {
+	entity, _ := ir.SplitID(id)
+	u := ir.Unit{ID: id, Entity: entity, Kind: ir.Job, Code: ir.Code{Runtime: ir.Command, Command: []string{"run"}}, Outputs: []ir.Output{{Port: "out", Kind: ir.Table}}}
+	if change != nil {
+		change(&u)
+	}
+	return u
+}
+
+func service(name string, change func(*ir.Unit)) ir.Unit {
+	return job("deployments/"+name, func(u *ir.Unit) {
+		u.Kind, u.Outputs, u.Endpoint = ir.Service, []ir.Output{{Port: "endpoint", Kind: ir.EndpointOf}}, &ir.Endpoint{Host: "0.0.0.0", Port: 8080, Ready: "/readyz", Replicas: 1}
+		u.Inputs = []ir.Input{{Port: "model", Unit: "models/late/register", From: "model", Kind: ir.Model}}
+		if change != nil {
+			change(u)
+		}
+	})
+}
+
+func slo(name, on, objectives string) ir.Unit {
+	return ir.Unit{ID: "slos/" + name, Entity: "slos/" + name, Kind: ir.Record, Code: ir.Code{Runtime: ir.Builtin}, Params: json.RawMessage(`{"objectives":` + objectives + `}`),
+		Inputs: []ir.Input{{Port: "on", Unit: on, From: "endpoint", Kind: ir.EndpointOf}}, Outputs: []ir.Output{{Port: "rules", Kind: ir.File}}}
+}
+
+// settings are those of a target with the defaults of tenon.#AWS.
+func settings(more map[string]any) map[string]any {
+	all := map[string]any{
+		"region": "eu-central-1", "folder": "tenon", "cidr": "10.40.0.0/16", "jobs": map[string]any{"cpu": 64, "spot": false}, "architecture": "x86_64", "retention": 30,
+	}
+	for k, v := range more {
+		all[k] = v
+	}
+	return all
+}
+
+// systems have everything that can be in the files.
+func systems() map[string]*ir.System {
+	month := 2000 * money.One
+	everything := &ir.System{
+		Name: "flights", Env: "prod", Budget: ir.Budget{Currency: "USD", Month: &month},
+		Target: ir.Target{Name: "prod", Executor: Name, Settings: settings(map[string]any{
+			"account": "123456789012", "emails": []string{"ml@acme.example"}, "tags": map[string]any{"team": "growth"}, "jobs": map[string]any{"cpu": 128, "spot": true},
+			"endpoints": map[string]any{"vision": map[string]any{"on": "sagemaker", "instance": "ml.g5.xlarge"}},
+		})},
+		Units: []ir.Unit{
+			job("sources/flights", func(u *ir.Unit) {
+				u.Network, u.Secrets = ir.NetworkOpen, []ir.Secret{{Name: "DSN", Env: "FLIGHTS_DSN"}}
+			}),
+			job("sources/weather", func(u *ir.Unit) { u.Files = []string{"weather/*.csv"} }),
+			job("features/late", func(u *ir.Unit) {
+				u.Needs = ir.Resources{MilliCPU: 3000, Memory: 9 << 30, Disk: 50 << 30}
+				u.Timeout = 90 * time.Minute
+				u.Inputs = []ir.Input{
+					{Port: "f", Unit: "sources/flights", From: "out", Kind: ir.Table}, {Port: "w", Unit: "sources/weather", From: "out", Kind: ir.Table},
+					{Port: "airports", Unit: "sources/airports", From: "out", Kind: ir.Table, Checked: true},
+				}
+			}),
+			job("sources/airports", nil),
+			job("models/late/train", func(u *ir.Unit) {
+				u.Needs = ir.Resources{GPU: 1}
+				u.Inputs, u.Outputs = []ir.Input{{Port: "train", Unit: "features/late", From: "out", Kind: ir.Table}}, []ir.Output{{Port: "model", Kind: ir.Model}}
+			}),
+			{ID: "models/late/register", Entity: "models/late", Kind: ir.Record, Code: ir.Code{Runtime: ir.Builtin}, Outputs: []ir.Output{{Port: "model", Kind: ir.Model}},
+				Inputs: []ir.Input{{Port: "model", Unit: "models/late/train", From: "model", Kind: ir.Model}}},
+			service("api", func(u *ir.Unit) { u.Needs = ir.Resources{Memory: 3 << 30, Disk: 1 << 30} }),
+			service("vision", func(u *ir.Unit) { u.Needs, u.Endpoint.Replicas = ir.Resources{GPU: 1}, 2 }),
+			job("steps/Report.2", func(u *ir.Unit) {
+				u.Secrets = []ir.Secret{{Name: "TOKEN", Env: "REPORT_TOKEN"}}
+				u.Inputs = []ir.Input{{Port: "api", Unit: "deployments/api", From: "endpoint", Kind: ir.EndpointOf}, {Port: "v", Unit: "deployments/vision", From: "endpoint", Kind: ir.EndpointOf}}
+			}),
+			slo("api", "deployments/api", `{"window":"30d","availability":0.999,"latency":{"p99":"50ms"}}`),
+			slo("vision", "deployments/vision", `{"window":"7d","availability":0.9,"latency":{"p50":"7ms"},"parity":0}`),
+		},
+	}
+	existing := &ir.System{
+		Name: "notify",
+		Target: ir.Target{Name: "prod", Executor: Name, Settings: settings(map[string]any{"prefix": "acme-ml", "architecture": "arm64", "existing": map[string]any{
+			"bucket": "acme-ml", "repository": "ml/images", "topic": "arn:aws:sns:eu-central-1:123456789012:alarms",
+			"network": map[string]any{"vpc": "vpc-0a", "subnets": []string{"subnet-0a", "subnet-0b"}, "open_subnets": []string{"subnet-0c"}},
+			"secrets": map[string]any{"TOKEN": "arn:aws:ssm:eu-central-1:123456789012:parameter/token"},
+		}})},
+		Units: []ir.Unit{
+			job("steps/post", func(u *ir.Unit) {
+				u.Network, u.Secrets = ir.NetworkOpen, []ir.Secret{{Name: "TOKEN", Env: "TOKEN"}, {Name: "KEY", Env: "KEY"}}
+			}),
+			job("steps/count", nil),
+			service("api", nil), slo("api", "deployments/api", `{"window":"30d","availability":0.99}`),
+		},
+	}
+	return map[string]*ir.System{"everything": everything, "existing": existing, "empty": {Name: "empty", Target: ir.Target{Executor: Name, Settings: settings(nil)}}}
+}
+
+func write(t testing.TB, sys *ir.System) map[string][]byte {
+	t.Helper()
+	docs, err := Infrastructure(sys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string][]byte{}
+	for _, d := range docs {
+		if !terraform.Written(d.Content) {
+			t.Errorf("%s does not say that tenon has written it", d.Name)
+		}
+		files[d.Name] = d.Content
+	}
+	return files
+}
+
+var update = flag.Bool("update", os.Getenv("TENON_UPDATE") != "", "write the files of testdata")
+
+func TestFiles(t *testing.T) {
+	for name, sys := range systems() {
+		t.Run(name, func(t *testing.T) {
+			for _, u := range sys.Units {
+				for _, f := range Check(sys.Target, u) {
+					if !f.Note {
+						t.Errorf("%s is refused: %+v", u.ID, f)
+					}
+				}
+			}
+			dir, files := filepath.Join("testdata", name), write(t, sys)
+			if *update {
+				if err := os.RemoveAll(dir); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.MkdirAll(dir, 0o755); err != nil {
+					t.Fatal(err)
+				}
+				for name, text := range files {
+					if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			want := map[string][]byte{}
+			entries, err := os.ReadDir(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range entries {
+				if want[e.Name()], err = os.ReadFile(filepath.Join(dir, e.Name())); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if diff := cmp.Diff(texts(want), texts(files)); diff != "" {
+				t.Errorf("TENON_UPDATE=1 accepts what is written now (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func texts(files map[string][]byte) map[string]string {
+	out := map[string]string{}
+	for name, b := range files {
+		out[name] = string(b)
+	}
+	return out
+}
+
+// The files are the same, whatever the order of units is.
+func TestFilesAreDeterministic(t *testing.T) {
+	sys := systems()["everything"]
+	want := texts(write(t, sys))
+	slices.Reverse(sys.Units)
+	if diff := cmp.Diff(want, texts(write(t, sys))); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func schema(t testing.TB) tfschema.Schema {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", "schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := tfschema.Read(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// What is written exists in the current provider, which is the one that the files request. Together, the systems
+// use all types of the schema, so that it has none in vain.
+func TestFilesFitTheSchemaOfTheProvider(t *testing.T) {
+	s, used := schema(t), map[string]bool{}
+	if major, _, _ := strings.Cut(strings.TrimPrefix(providerVersion, "~> "), "."); !strings.HasPrefix(s.Version, major+".") || !strings.HasPrefix(s.Version, strings.TrimPrefix(providerVersion, "~> ")) {
+		t.Errorf("the schema is of provider %s, and the files request %s", s.Version, providerVersion)
+	}
+	for name, sys := range systems() {
+		files := write(t, sys)
+		delete(files, "README.md")
+		for _, fault := range s.Check(files) {
+			t.Errorf("%s: %s", name, fault)
+		}
+		for kind := range s.Types {
+			block, plain, _ := strings.Cut(kind, "data.")
+			for _, text := range files {
+				if block == kind && bytes.Contains(text, []byte("resource \""+kind+"\"")) || block == "" && bytes.Contains(text, []byte("data \""+plain+"\"")) {
+					used[kind] = true
+				}
+			}
+		}
+	}
+	for kind := range s.Types {
+		if !used[kind] {
+			t.Errorf("nothing of the type %s is written", kind)
+		}
+	}
+}
+
+// A misspelled attribute, a missing one and an unknown type are found in the files that are written.
+func TestFaultsInFilesAreFound(t *testing.T) {
+	for _, c := range []struct{ file, old, new, want string }{
+		{"storage.tf", "block_public_acls", "block_public_acl", "aws_s3_bucket_public_access_block has no attribute block_public_acl"},
+		{"jobs.tf", "max_vcpus ", "max_cpus ", "aws_batch_compute_environment.compute_resources needs max_vcpus"},
+		{"roles.tf", `"aws_iam_role_policy"`, `"aws_iam_roles_policy"`, "the provider has no aws_iam_roles_policy"},
+		{"jobs.tf", "aws_batch_compute_environment.closed.arn", "aws_batch_compute_environment.closed.arm", "aws_batch_compute_environment has no attribute arm"},
+		{"jobs.tf", "aws_subnet.closed[*].id", "aws_subnet.shut[*].id", "aws_subnet.shut.id is not declared"},
+	} {
+		files := write(t, systems()["everything"])
+		delete(files, "README.md")
+		changed := bytes.Replace(files[c.file], []byte(c.old), []byte(c.new), 1)
+		if bytes.Equal(changed, files[c.file]) {
+			t.Fatalf("%s has no %s", c.file, c.old)
+		}
+		files[c.file] = changed
+		if got := strings.Join(schema(t).Check(files), "\n"); !strings.Contains(got, c.want) {
+			t.Errorf("with %s: got %q, want %q", c.new, got, c.want)
+		}
+	}
+}
+
+func TestWhatCannotBeWritten(t *testing.T) {
+	month := 10 * money.One
+	target := ir.Target{Executor: Name, Settings: settings(nil)}
+	wide := job("steps/wide", func(u *ir.Unit) {
+		for range 100 {
+			u.Inputs = append(u.Inputs, ir.Input{Port: "in", Unit: "features/" + strings.Repeat("x", len(u.Inputs)+1)[:len(u.Inputs)%99+1], From: "out", Kind: ir.Table})
+		}
+	})
+	for want, sys := range map[string]*ir.System{
+		"budget.month is in EUR":            {Target: target, Budget: ir.Budget{Currency: "EUR", Month: &month}},
+		"and AWS allows 10240":              {Target: target, Units: []ir.Unit{wide}},
+		"have the same name in AWS, steps-": {Target: target, Units: []ir.Unit{job("steps/a_b", nil), job("steps/a_b", nil)}},
+	} {
+		if _, err := Infrastructure(sys); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+}
