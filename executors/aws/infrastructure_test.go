@@ -87,7 +87,7 @@ func systems() map[string]*ir.System {
 			service("vision", func(u *ir.Unit) { u.Needs, u.Endpoint.Replicas = ir.Resources{GPU: 1}, 2 }),
 			job("steps/Report.2", func(u *ir.Unit) {
 				u.Secrets = []ir.Secret{{Name: "TOKEN", Env: "REPORT_TOKEN"}}
-				u.Inputs = []ir.Input{{Port: "api", Unit: "deployments/api", From: "endpoint", Kind: ir.EndpointOf}, {Port: "v", Unit: "deployments/vision", From: "endpoint", Kind: ir.EndpointOf}}
+				u.Inputs = []ir.Input{{Port: "late", Unit: "features/late", From: "out", Kind: ir.Table}, {Port: "api", Unit: "deployments/api", From: "endpoint", Kind: ir.EndpointOf}, {Port: "v", Unit: "deployments/vision", From: "endpoint", Kind: ir.EndpointOf}}
 			}),
 			slo("api", "deployments/api", `{"window":"30d","availability":0.999,"latency":{"p99":"50ms"}}`),
 			slo("vision", "deployments/vision", `{"window":"7d","availability":0.9,"latency":{"p50":"7ms"},"parity":0}`),
@@ -249,6 +249,22 @@ func TestFaultsInFilesAreFound(t *testing.T) {
 		if got := strings.Join(schema(t).Check(files), "\n"); !strings.Contains(got, c.want) {
 			t.Errorf("with %s: got %q, want %q", c.new, got, c.want)
 		}
+	}
+}
+
+// The page for users shows the role of a unit as it is written.
+func TestTheDocumentationShowsARole(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "aws.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(page), "```hcl\nresource \"aws_iam_role_policy\"")
+	shown, _, closed := strings.Cut(rest, "```")
+	if !found || !closed || !strings.Contains(string(write(t, systems()["everything"])["roles.tf"]), shown) {
+		t.Error("the policy in docs/aws.md is not one of testdata/everything/roles.tf")
+	}
+	if version := schema(t).Version; !strings.Contains(string(page), version) {
+		t.Errorf("docs/aws.md does not say that provider %s was compared", version)
 	}
 }
 

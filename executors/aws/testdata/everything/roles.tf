@@ -607,10 +607,13 @@ resource "aws_iam_role_policy" "steps-Report_2-d4032937" {
     Version = "2012-10-17"
     Statement = [
       {
-        Sid      = "Read"
-        Effect   = "Allow"
-        Action   = ["s3:GetObject"]
-        Resource = ["${local.root_arn}/units/steps-Report_2-d4032937/code/*"]
+        Sid    = "Read"
+        Effect = "Allow"
+        Action = ["s3:GetObject"]
+        Resource = [
+          "${local.root_arn}/units/features-late/out/out/*",
+          "${local.root_arn}/units/steps-Report_2-d4032937/code/*",
+        ]
       },
       {
         Sid      = "List"
@@ -619,7 +622,10 @@ resource "aws_iam_role_policy" "steps-Report_2-d4032937" {
         Resource = [local.bucket_arn]
         Condition = {
           StringLike = {
-            "s3:prefix" = ["${local.root}/units/steps-Report_2-d4032937/code/*"]
+            "s3:prefix" = [
+              "${local.root}/units/features-late/out/out/*",
+              "${local.root}/units/steps-Report_2-d4032937/code/*",
+            ]
           }
         }
       },

@@ -1,0 +1,97 @@
+package aws
+
+import (
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+)
+
+func TestWhatAWSCannotHonourIsRefused(t *testing.T) {
+	sagemaker := map[string]any{"endpoints": map[string]any{"api": map[string]any{"on": "sagemaker", "instance": "ml.m5.large"}}}
+	for _, c := range []struct {
+		name     string
+		settings map[string]any
+		unit     ir.Unit
+		want     []string // fields
+	}{
+		{"a job", nil, job("steps/a", nil), nil},
+		{"a job of the largest size", nil, job("steps/a", func(u *ir.Unit) {
+			u.Needs = ir.Resources{MilliCPU: 16_000, Memory: 120 << 30, Disk: 200 << 30}
+		}), nil},
+		{"too many cores", nil, job("steps/a", func(u *ir.Unit) { u.Needs.MilliCPU = 16_001 }), []string{"needs"}},
+		{"too much memory", nil, job("steps/a", func(u *ir.Unit) { u.Needs.Memory = 120<<30 + 1 }), []string{"needs"}},
+		{"too much disk", nil, job("steps/a", func(u *ir.Unit) { u.Needs.Disk = 200<<30 + 1 }), []string{"needs.disk"}},
+		{"processes, nodes, slices and pods", nil, job("steps/a", func(u *ir.Unit) {
+			u.Needs, u.Kubernetes = ir.Resources{GPU: 1, PIDs: 8, Nodes: 2, GPUSlice: "1g.10gb"}, &ir.Placement{}
+		}), []string{"kubernetes", "needs.gpu.slice", "needs.nodes", "needs.pids"}},
+		{"secrets from elsewhere", nil, job("steps/a", func(u *ir.Unit) {
+			u.Secrets = []ir.Secret{{Name: "A", File: "/run/a"}, {Name: "B", Kubernetes: &ir.SecretKey{}}, {Name: "C", Env: "C", As: ir.AsFile}, {Name: "D", Env: "D"}}
+		}), []string{"secrets.A", "secrets.B", "secrets.C.secret.as"}},
+		{"a secret of a training job", nil, job("steps/a", func(u *ir.Unit) {
+			u.Needs.GPU, u.Secrets = 1, []ir.Secret{{Name: "A", Env: "A"}}
+		}), []string{"secrets.A"}},
+		{"ports that are patterns", nil, job("steps/a", func(u *ir.Unit) {
+			u.Inputs, u.Outputs = []ir.Input{{Port: "a", Unit: "steps/b", From: "o*"}}, []ir.Output{{Port: "${x}", Kind: ir.File}}
+		}), []string{"in", "outputs"}},
+		{"the network without subnets for it", map[string]any{"existing": map[string]any{"network": map[string]any{"vpc": "vpc-0", "subnets": []string{"subnet-0"}}}},
+			job("steps/a", func(u *ir.Unit) { u.Network = ir.NetworkOpen }), []string{"network"}},
+		{"a network of another size", map[string]any{"cidr": "10.40.1.0/16"}, job("steps/a", nil), []string{"cidr"}},
+		{"a function", nil, service("api", func(u *ir.Unit) { u.Needs = ir.Resources{Memory: 10_240 << 20, Disk: 10_240 << 20} }), nil},
+		{"a function that scales", nil, service("api", func(u *ir.Unit) { u.Endpoint.Scale = &ir.Scale{Max: 3} }), nil},
+		{"a function with a GPU", nil, service("api", func(u *ir.Unit) { u.Needs.GPU = 1 }), []string{"needs.gpu"}},
+		{"too large a function", nil, service("api", func(u *ir.Unit) { u.Needs.Memory = 11 << 30 }), []string{"needs.memory"}},
+		{"too much scratch", nil, service("api", func(u *ir.Unit) { u.Needs.Disk = 11 << 30 }), []string{"needs.disk"}},
+		{"an endpoint", sagemaker, service("api", func(u *ir.Unit) { u.Needs = ir.Resources{Memory: 20 << 30, GPU: 1} }), nil},
+		{"an endpoint without an instance", map[string]any{"endpoints": map[string]any{"api": map[string]any{"on": "sagemaker"}}}, service("api", nil), []string{"needs"}},
+		{"an endpoint that scales", sagemaker, service("api", func(u *ir.Unit) { u.Endpoint.Scale = &ir.Scale{Max: 3} }), []string{"replicas"}},
+		{"what a service has elsewhere", nil, service("api", func(u *ir.Unit) {
+			u.Endpoint.TLS, u.Endpoint.Management, u.Release, u.Keeps = true, &ir.Listen{Port: 9090}, &ir.Release{}, "log"
+			u.Secrets, u.MachineFiles = []ir.Secret{{Name: "A", Env: "A"}}, []string{"tls.cert"}
+		}), []string{"log", "management", "release", "secrets.A", "tls", "tls.cert"}},
+		{"a worker", nil, service("api", func(u *ir.Unit) { u.Endpoint = nil }), []string{"command"}},
+		{"objectives without a metric", nil, slo("a", "deployments/api", `{"window":"30d","freshness":"7d","quality":{"auc":{"min":1}},"parity":0}`), []string{"freshness", "parity", "quality"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			target := ir.Target{Name: "aws", Executor: Name, Settings: settings(c.settings)}
+			got := map[string]bool{}
+			for _, f := range Check(target, c.unit) {
+				got[f.Field] = true
+				if f.Message == "" || f.Hint == "" {
+					t.Errorf("%s lacks a message or a hint: %+v", f.Field, f)
+				}
+			}
+			if fields := slices.Sorted(maps.Keys(got)); !slices.Equal(fields, c.want) {
+				t.Errorf("refused: %v, want %v", fields, c.want)
+			}
+		})
+	}
+}
+
+func TestSizesOfTasks(t *testing.T) {
+	for _, c := range []struct{ milli, mebibytes, wantMilli, wantMemory int64 }{
+		{0, 0, 1000, 2048}, {100, 0, 250, 2048}, {100, 100, 250, 512}, {250, 1025, 250, 2048}, {250, 2049, 500, 3072}, {0, 100, 1000, 2048},
+		{1500, 0, 2000, 4096}, {4000, 30_721, 8000, 32_768}, {16_000, 33_000, 16_000, 40_960}, {100, 122_880, 16_000, 122_880},
+	} {
+		milli, memory, ok := size(ir.Resources{MilliCPU: c.milli, Memory: c.mebibytes << 20})
+		if milli != c.wantMilli || memory != c.wantMemory || !ok {
+			t.Errorf("%d and %d MiB: got %d and %d", c.milli, c.mebibytes, milli, memory)
+		}
+	}
+}
+
+func TestNamesFit(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		most int
+		want string
+	}{{"short", 10, "short"}, {"0123456789", 10, "0123456789"}, {"0123456789a", 10, "0-" + short("0123456789a")}} {
+		if got := fit(c.name, c.most); got != c.want || len(got) > c.most {
+			t.Errorf("%s: got %s", c.name, got)
+		}
+	}
+	if got := hyphened("Late_flights", 30); got != "late-flights-"+short("Late_flights") {
+		t.Error(got)
+	}
+}
