@@ -104,7 +104,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	r := benchReport{Machine: b.machine(ctx), Quick: *fast}
-	for _, part := range []func(context.Context) error{b.measureCompile, b.measurePlan, b.measurePromotion, b.measureSteps, b.measureEnvironments, b.measureServing, b.measureGraphs, b.measureEvents, b.measureMoves, b.measureFigures, b.measureFeatures, b.measureContainers, b.measureCluster, b.measureWrite} {
+	for _, part := range []func(context.Context) error{b.measureCompile, b.measureInfrastructure, b.measurePlan, b.measurePromotion, b.measureSteps, b.measureEnvironments, b.measureServing, b.measureGraphs, b.measureEvents, b.measureMoves, b.measureFigures, b.measureFeatures, b.measureContainers, b.measureCluster, b.measureWrite} {
 		if err := part(ctx); err != nil {
 			return cmp.Or(context.Cause(ctx), err)
 		}

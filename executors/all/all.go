@@ -24,13 +24,17 @@ var list = []struct {
 	{kubernetes.Name, newKubernetes},
 }
 
-// platforms have no executor yet. Their infrastructure can be written for others to apply.
-var platforms = []struct {
+// A platform has no executor yet. Its infrastructure can be written for others to apply.
+type platform struct {
 	name  string
 	title string
 	check func(ir.Target, ir.Unit) []ir.Fault
 	write func(*ir.System) ([]terraform.Document, error)
-}{
+}
+
+func (p platform) refusal() string { return fmt.Sprintf("jobs on %s are not supported yet", p.title) }
+
+var platforms = []platform{
 	{aws.Name, "AWS", aws.Check, aws.Infrastructure},
 }
 
@@ -91,6 +95,11 @@ func New(t ir.Target, s Setup) (executors.Executor, error) {
 			return x.make(t, s)
 		}
 	}
+	for _, p := range platforms {
+		if p.name == t.Executor {
+			return nil, fmt.Errorf("%s: choose another target", p.refusal())
+		}
+	}
 	return nil, fmt.Errorf("this tenon has no executor %q", t.Executor)
 }
 
@@ -100,7 +109,7 @@ func Check(t ir.Target, u ir.Unit) []ir.Fault {
 	for _, p := range platforms {
 		if p.name == t.Executor {
 			return []ir.Fault{{
-				Message: fmt.Sprintf("jobs on %s are not supported yet", p.title), Target: true,
+				Message: p.refusal(), Target: true,
 				Hint: "tenon compile --format=terraform writes its infrastructure; choose another target for everything else",
 			}}
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/local"
@@ -49,6 +50,12 @@ func (c *checks) fault(field, hint, format string, args ...any) {
 func (c *checks) target() {
 	if a := c.settings.CIDR; a != "" && c.settings.Existing.Network == nil && !isNetwork(a) {
 		c.faults = append(c.faults, ir.Fault{Field: "cidr", Target: true, Message: fmt.Sprintf("%q is not the address of a network with 16 bits", a), Hint: `write "10.40.0.0/16"`})
+	}
+	for _, tag := range sortedKeys(c.settings.Tags) {
+		if strings.HasPrefix(tag, "tenon:") || strings.HasPrefix(tag, "aws:") {
+			c.faults = append(c.faults, ir.Fault{Field: "tags", Target: true, Message: fmt.Sprintf("the tag %s is reserved", tag), Hint: "choose another name"})
+			return
+		}
 	}
 }
 

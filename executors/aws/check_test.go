@@ -38,6 +38,7 @@ func TestWhatAWSCannotHonourIsRefused(t *testing.T) {
 		{"the network without subnets for it", map[string]any{"existing": map[string]any{"network": map[string]any{"vpc": "vpc-0", "subnets": []string{"subnet-0"}}}},
 			job("steps/a", func(u *ir.Unit) { u.Network = ir.NetworkOpen }), []string{"network"}},
 		{"a network of another size", map[string]any{"cidr": "10.40.1.0/16"}, job("steps/a", nil), []string{"cidr"}},
+		{"reserved tags", map[string]any{"tags": map[string]any{"team": "a", "tenon:unit": "b"}}, job("steps/a", nil), []string{"tags"}},
 		{"a function", nil, service("api", func(u *ir.Unit) { u.Needs = ir.Resources{Memory: 10_240 << 20, Disk: 10_240 << 20} }), nil},
 		{"a function that scales", nil, service("api", func(u *ir.Unit) { u.Endpoint.Scale = &ir.Scale{Max: 3} }), nil},
 		{"a function with a GPU", nil, service("api", func(u *ir.Unit) { u.Needs.GPU = 1 }), []string{"needs.gpu"}},
