@@ -3,6 +3,7 @@ package terraform
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/hcl/v2/hclwrite"
@@ -34,18 +35,32 @@ func code(s string, t hclsyntax.TokenType) Expr {
 // Join is a string of parts: of strings as they are, and of the values of expressions.
 func Join(parts ...any) Expr {
 	ts := hclwrite.Tokens{{Type: hclsyntax.TokenOQuote, Bytes: []byte(`"`)}}
+	var text string // not written yet
 	for _, p := range parts {
 		switch p := p.(type) {
 		case string:
-			quoted := Text(p).tokens
-			ts = append(ts, quoted[1:len(quoted)-1]...)
+			text += p
 		case Expr:
-			ts = append(ts, &hclwrite.Token{Type: hclsyntax.TokenTemplateInterp, Bytes: []byte("${")})
-			ts = append(ts, p.tokens...)
-			ts = append(ts, &hclwrite.Token{Type: hclsyntax.TokenTemplateSeqEnd, Bytes: []byte("}")})
+			plain := strings.TrimRight(text, "$")
+			ts = append(ts, literal(plain)...)
+			if dollars := text[len(plain):]; dollars != "" { // before "${", they would be an escape
+				ts = append(ts, interpolated(Text(dollars))...)
+			}
+			ts, text = append(ts, interpolated(p)...), ""
 		}
 	}
-	return Expr{append(ts, &hclwrite.Token{Type: hclsyntax.TokenCQuote, Bytes: []byte(`"`)})}
+	return Expr{append(append(ts, literal(text)...), &hclwrite.Token{Type: hclsyntax.TokenCQuote, Bytes: []byte(`"`)})}
+}
+
+// literal returns what is between the quotes of a text.
+func literal(s string) hclwrite.Tokens {
+	quoted := Text(s).tokens
+	return quoted[1 : len(quoted)-1]
+}
+
+func interpolated(x Expr) hclwrite.Tokens {
+	begin := &hclwrite.Token{Type: hclsyntax.TokenTemplateInterp, Bytes: []byte("${")}
+	return append(append(hclwrite.Tokens{begin}, x.tokens...), &hclwrite.Token{Type: hclsyntax.TokenTemplateSeqEnd, Bytes: []byte("}")})
 }
 
 // Call is the call of a function.
