@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/hcl/v2/hclwrite"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/terraform"
@@ -140,6 +141,11 @@ func TestFiles(t *testing.T) {
 				}
 			}
 			dir, files := filepath.Join("testdata", name), write(t, sys)
+			for name, text := range files {
+				if strings.HasSuffix(name, ".tf") && !bytes.Equal(hclwrite.Format(text), text) {
+					t.Errorf("%s is not formatted", name)
+				}
+			}
 			if *update {
 				if err := os.RemoveAll(dir); err != nil {
 					t.Fatal(err)

@@ -42,14 +42,22 @@ func (f *File) Resource(kind, name string) *Body { return f.Block("resource", ki
 // Empty reports whether the file has no block.
 func (f *File) Empty() bool { return f.blocks == 0 }
 
-// Bytes returns the file as `tofu fmt` formats it.
-func (f *File) Bytes() []byte { return hclwrite.Format(f.file.Bytes()) }
+// Bytes returns the file as `tofu fmt` formats it: hclwrite formats what it writes.
+func (f *File) Bytes() []byte { return f.file.Bytes() }
 
 // A Body is what is in a block.
 type Body struct{ body *hclwrite.Body }
 
 // Set adds an attribute.
-func (b *Body) Set(name string, x Expr) { b.body.SetAttributeRaw(name, x.tokens) }
+func (b *Body) Set(name string, x Expr) {
+	// A token knows the space before it, so that an expression that is written twice needs its own.
+	own, tokens := make([]hclwrite.Token, len(x.tokens)), make(hclwrite.Tokens, len(x.tokens))
+	for i, t := range x.tokens {
+		own[i] = *t
+		tokens[i] = &own[i]
+	}
+	b.body.SetAttributeRaw(name, tokens)
+}
 
 // Block adds a block within the block.
 func (b *Body) Block(kind string) *Body {

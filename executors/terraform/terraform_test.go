@@ -24,7 +24,9 @@ func TestAFileIsFormatted(t *testing.T) {
 	r := b.Block("rule")
 	r.Comment("Why.")
 	r.Set("tags", terraform.Object(terraform.Field{Key: "a:b", Value: terraform.Bool(true), Comment: "Which."}, terraform.Field{Key: "c", Value: terraform.Object()}))
-	f.Block("locals").Set("x", terraform.Call("max", terraform.Int(1), terraform.Texts()))
+	l, shared := f.Block("locals"), terraform.Code("var.n")
+	l.Set("x", shared)
+	l.Set("long", terraform.Call("max", shared, terraform.Texts()))
 	const want = "# " + terraform.Header + `
 
 resource "x_net" "main" {
@@ -45,7 +47,8 @@ resource "x_net" "main" {
 }
 
 locals {
-  x = max(1, [])
+  x    = var.n
+  long = max(var.n, [])
 }
 `
 	got := f.Bytes()

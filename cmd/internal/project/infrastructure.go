@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler"
@@ -24,6 +25,9 @@ func (p *Project) CompileInfrastructure(ctx context.Context) (*compiler.Result, 
 
 // Infrastructure returns the files with the infrastructure of a compiled system, sorted by name.
 func Infrastructure(r *compiler.Result) ([]terraform.Document, error) {
+	// As for a compilation, collecting garbage takes longer than the memory is worth.
+	headroom := make([]byte, 256<<20)
+	defer runtime.KeepAlive(headroom)
 	sys := r.System
 	docs, ok, err := all.Infrastructure(sys)
 	switch {
