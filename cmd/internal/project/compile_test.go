@@ -131,7 +131,7 @@ func keep(t *testing.T, root string) (dir string, kept func(tags ...string) bool
 		t.Fatal(err)
 	}
 	return dir, func(tags ...string) bool {
-		e, err := quiet(t, dir, tags...).cached()
+		e, err := quiet(t, dir, tags...).cached("")
 		if err != nil {
 			t.Fatal(err)
 		}

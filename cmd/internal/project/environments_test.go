@@ -54,7 +54,7 @@ func TestAnEnvironmentIsCompiledAfterAnEdit(t *testing.T) {
 		}
 		writeFile(t, path, strings.Replace(string(b), e.old, e.new, 1))
 		for _, env := range []string{"prod", "dev"} {
-			entry, err := in(env).cached()
+			entry, err := in(env).cached("")
 			if err != nil {
 				t.Fatal(err)
 			}

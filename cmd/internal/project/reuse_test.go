@@ -216,7 +216,7 @@ func TestCompilationAfterAnEditEqualsOneFromNothing(t *testing.T) {
 			undo = func() { writeFile(t, file, string(b)) }
 			applied = append(applied, fmt.Sprintf("%q becomes %q", e.old, e.new))
 		}
-		entry, err := quiet(t, dir).cached()
+		entry, err := quiet(t, dir).cached("")
 		if err != nil {
 			t.Fatal(err)
 		}
