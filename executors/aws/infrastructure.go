@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/terraform"
@@ -51,9 +52,16 @@ func Infrastructure(sys *ir.System) ([]terraform.Document, error) {
 	docs := []terraform.Document{{Name: "README.md", Content: w.readme()}}
 	for name, f := range w.files {
 		if !f.Empty() {
-			docs = append(docs, terraform.Document{Name: name, Content: f.Bytes()})
+			docs = append(docs, terraform.Document{Name: name})
 		}
 	}
+	var formatting sync.WaitGroup // which takes most of the time
+	for i := range docs {
+		if f := w.files[docs[i].Name]; f != nil {
+			formatting.Go(func() { docs[i].Content = f.Bytes() })
+		}
+	}
+	formatting.Wait()
 	slices.SortFunc(docs, func(a, b terraform.Document) int { return cmp.Compare(a.Name, b.Name) })
 	return docs, nil
 }

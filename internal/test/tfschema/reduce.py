@@ -18,9 +18,26 @@ import tarfile
 import zipfile
 
 # What Terraform itself defines for each resource.
-META = {"connection", "count", "depends_on", "for_each", "lifecycle", "provider", "provisioner", "provisioners"}
+META = {
+    "connection",
+    "count",
+    "depends_on",
+    "for_each",
+    "lifecycle",
+    "provider",
+    "provisioner",
+    "provisioners",
+}
 # What the classes of the CDK have beside the attributes.
-CDK = {"cdktf_stack", "friendly_unique_id", "fqn", "node", "terraform_generator_metadata", "terraform_meta_arguments", "terraform_resource_type"}
+CDK = {
+    "cdktf_stack",
+    "friendly_unique_id",
+    "fqn",
+    "node",
+    "terraform_generator_metadata",
+    "terraform_meta_arguments",
+    "terraform_resource_type",
+}
 
 
 def assembly(wheel: str) -> dict:
@@ -68,7 +85,9 @@ def properties(types: dict, interface: dict, seen: tuple = ()) -> dict:
             entry["r"] = True
         inner = struct(types, prop["type"])
         if prop.get("docs", {}).get("summary", "").endswith(" block."):
-            entry["b"] = properties(types, inner, (*seen, inner["fqn"])) if inner and inner["fqn"] not in seen else {}
+            entry["b"] = (
+                properties(types, inner, (*seen, inner["fqn"])) if inner and inner["fqn"] not in seen else {}
+            )
         elif inner:
             entry["a"] = properties(types, inner, (*seen, inner["fqn"])) if inner["fqn"] not in seen else {}
         out[name] = entry
@@ -81,15 +100,25 @@ def reduced(types: dict, wanted: set[str]) -> dict:
         base = t.get("base", "").rsplit(".", 1)[-1]
         if t["kind"] != "class" or base not in ("TerraformResource", "TerraformDataSource"):
             continue
-        found = re.search(r"\b(?:resources|data-sources)/[a-z0-9_]+ ([a-z0-9_]+)", json.dumps(t.get("docs", {})))
+        found = re.search(
+            r"\b(?:resources|data-sources)/[a-z0-9_]+ ([a-z0-9_]+)", json.dumps(t.get("docs", {}))
+        )
         name = ("data." if base == "TerraformDataSource" else "") + (found[1] if found else snake(t["name"]))
         if name not in wanted:
             continue
-        config = next((p["type"]["fqn"] for p in t["initializer"]["parameters"] if p["name"] == "config"), None)
+        config = next(
+            (p["type"]["fqn"] for p in t["initializer"]["parameters"] if p["name"] == "config"), None
+        )
         entries = properties(types, types[config]) if config in types else {}
         for prop in t.get("properties", []):
             n = snake(prop["name"])
-            if not prop.get("static") and n not in entries and n not in META | CDK and not n.endswith("_input") and prop.get("immutable"):
+            if (
+                not prop.get("static")
+                and n not in entries
+                and n not in META | CDK
+                and not n.endswith("_input")
+                and prop.get("immutable")
+            ):
                 entries[n] = {"c": True}
         out[name] = dict(sorted(entries.items()))
     return dict(sorted(out.items()))
@@ -103,7 +132,9 @@ def main() -> None:
     found = reduced(types, wanted)
     if missing := wanted - set(found):
         sys.exit(f"the provider has no {', '.join(sorted(missing))}")
-    version = re.search(r"providers/[a-z]+/[a-z]+/([0-9.]+)/docs", json.dumps(next(iter(types.values())))[:2000])[1]
+    version = re.search(
+        r"providers/[a-z]+/[a-z]+/([0-9.]+)/docs", json.dumps(next(iter(types.values())))[:2000]
+    )[1]
     schema.write_text(json.dumps({"version": version, "types": found}, indent="\t") + "\n")
 
 
