@@ -1,11 +1,12 @@
-"""Reduce the schema of a Terraform provider, as a wheel of CDK bindings has it, to the types that are used.
+"""Reduce the schema of a Terraform provider, from a wheel of CDK bindings, to the types that are used.
 
 usage: reduce.py WHEEL SCHEMA [TYPE...]
 
-Writes the types that the file SCHEMA has already, and others, with the version of the provider. A type is "aws_vpc", or
-"data.aws_ecr_repository". The wheel has a jsii assembly: a class for each type, with its computed attributes, and an
-interface for what can be set. An attribute that has to be set has "r", a computed one "c", a block "b" with its
-content, and an attribute of objects, some of which may be written as blocks, "a" with theirs.
+Writes the types that the file SCHEMA has already, and others, with the version of the provider. A type is
+"aws_vpc", or "data.aws_ecr_repository". The wheel has a jsii assembly: a class for each type, with its
+computed attributes, and an interface for what can be set. An attribute that has to be set has "r", a
+computed one "c", a block "b" with its content, and an attribute of objects, some of which may be written as
+blocks, "a" with theirs.
 """
 
 import gzip
@@ -57,7 +58,7 @@ def snake(name: str) -> str:
 
 
 def attribute(prop: dict) -> str:
-    """Return the name of an attribute: the anchor of its documentation, or what the name of the property stands for."""
+    """Return the name of an attribute: the anchor of its documentation, or the property in snake case."""
     found = re.search(r"#([a-z0-9_]+) ", json.dumps(prop.get("docs", {})))
     return found[1] if found else snake(prop["name"])
 
