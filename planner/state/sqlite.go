@@ -15,8 +15,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/mattn/go-sqlite3"
-
 	"github.com/tenon-ml/tenon/internal/batch"
 )
 
@@ -227,8 +225,7 @@ func (f *sqlite) useWAL(ctx context.Context) error {
 	for deadline := time.Now().Add(busyTimeout); ; {
 		var mode string
 		err := f.write.QueryRowContext(ctx, "PRAGMA journal_mode=WAL").Scan(&mode)
-		var se sqlite3.Error
-		if !errors.As(err, &se) || se.Code != sqlite3.ErrBusy || time.Now().After(deadline) {
+		if faultOf(err) != faultBusy || time.Now().After(deadline) {
 			return err
 		}
 		select {
@@ -249,19 +246,15 @@ func (f *sqlite) explain(doing string, err error) error {
 	if errors.Is(err, errReplaced) {
 		return &LostError{Path: f.path, Gone: f.path, Used: true, Remedy: restoreFolder}
 	}
-	var se sqlite3.Error
-	if errors.As(err, &se) {
-		if se.Code == sqlite3.ErrFull || se.SystemErrno == syscall.ENOSPC {
-			return fmt.Errorf("%s: no space left on the disk of %s: free some and try again: %w", doing, f.path, err)
-		}
-		switch se.Code {
-		case sqlite3.ErrCorrupt, sqlite3.ErrNotADB:
-			return &DamagedError{Path: f.path, Err: err, Remedy: restoreFolder}
-		case sqlite3.ErrReadonly, sqlite3.ErrCantOpen, sqlite3.ErrPerm:
-			return &AccessError{Path: f.path, Err: err, Remedy: folderRights}
-		case sqlite3.ErrBusy, sqlite3.ErrLocked:
-			return fmt.Errorf("%s: %s is busy: another process has been writing for longer than %s: %w", doing, f.path, busyTimeout, err)
-		}
+	switch faultOf(err) {
+	case faultFull:
+		return fmt.Errorf("%s: no space left on the disk of %s: free some and try again: %w", doing, f.path, err)
+	case faultDamaged:
+		return &DamagedError{Path: f.path, Err: err, Remedy: restoreFolder}
+	case faultDenied:
+		return &AccessError{Path: f.path, Err: err, Remedy: folderRights}
+	case faultBusy, faultLocked:
+		return fmt.Errorf("%s: %s is busy: another process has been writing for longer than %s: %w", doing, f.path, busyTimeout, err)
 	}
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
 		return &AccessError{Path: f.path, Err: err, Remedy: folderRights}
