@@ -32,7 +32,7 @@ func whole(v any) int64 {
 func resourcesOf(o object) ir.Resources {
 	var r ir.Resources
 	if cpu, ok := o.get("cpu").(json.Number); ok {
-		r.MilliCPU = milli(cpu)
+		r.MilliCPU = ir.ParseCores(string(cpu))
 	}
 	memory, _ := o.get("memory").(string)
 	disk, _ := o.get("disk").(string)
@@ -46,12 +46,6 @@ func resourcesOf(o object) ir.Resources {
 		r.GPUSlice, _ = gpu.get("slice").(string)
 	}
 	return r
-}
-
-// milli returns a number of cores in thousandths, rounded up.
-func milli(n json.Number) int64 {
-	r := number(n)
-	return ceil(r.Mul(r, big.NewRat(1000, 1)))
 }
 
 func (c *checker) pools() []ir.Pool {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"runtime"
-	"strconv"
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -172,7 +171,7 @@ func (l ledger) give(c claim) { l[c.pool].used = sub(l[c.pool].used, c.Resources
 func lacking(have, want ir.Resources) string {
 	var s []string
 	if want.MilliCPU > have.MilliCPU {
-		s = append(s, fmt.Sprintf("%s cores of %s", cores(want.MilliCPU), cores(have.MilliCPU)))
+		s = append(s, fmt.Sprintf("%s cores of %s", ir.FormatCores(want.MilliCPU), ir.FormatCores(have.MilliCPU)))
 	}
 	if want.Memory > have.Memory {
 		s = append(s, fmt.Sprintf("%d bytes of memory of %d", want.Memory, have.Memory))
@@ -181,10 +180,6 @@ func lacking(have, want ir.Resources) string {
 		s = append(s, fmt.Sprintf("%d bytes of disk of %d", want.Disk, have.Disk))
 	}
 	return strings.Join(s, ", ")
-}
-
-func cores(milli int64) string {
-	return strconv.FormatFloat(float64(milli)/1000, 'f', -1, 64)
 }
 
 func add(a, b ir.Resources) ir.Resources {

@@ -25,12 +25,7 @@ func ParseSize(s string) int64 {
 		if !ok || r.Sign() < 0 {
 			return 0
 		}
-		n := new(big.Int).Mul(r.Num(), big.NewInt(u.bytes))
-		n.Add(n, r.Denom()).Sub(n, big.NewInt(1)).Div(n, r.Denom())
-		if !n.IsInt64() {
-			return math.MaxInt64
-		}
-		return n.Int64()
+		return ceil(r, u.bytes)
 	}
 	return 0
 }
@@ -43,4 +38,29 @@ func FormatSize(n int64) string {
 		}
 	}
 	return fmt.Sprintf("%dB", n)
+}
+
+// FormatCores formats thousandths of a core as in the language: 0.5.
+func FormatCores(milli int64) string {
+	return strings.TrimSuffix(strings.TrimRight(big.NewRat(milli, 1000).FloatString(3), "0"), ".")
+}
+
+// ParseCores converts a number of cores to thousandths. It is exact: fractions of a thousandth
+// are rounded up. A number beyond int64 gives the largest int64; an invalid one gives 0.
+func ParseCores(number string) int64 {
+	r, ok := new(big.Rat).SetString(number)
+	if !ok || r.Sign() < 0 {
+		return 0
+	}
+	return ceil(r, 1000)
+}
+
+// ceil returns a number times a factor, rounded up, or the largest int64.
+func ceil(r *big.Rat, factor int64) int64 {
+	n := new(big.Int).Mul(r.Num(), big.NewInt(factor))
+	n.Add(n, r.Denom()).Sub(n, big.NewInt(1)).Div(n, r.Denom())
+	if !n.IsInt64() {
+		return math.MaxInt64
+	}
+	return n.Int64()
 }

@@ -77,7 +77,7 @@ const maxNote = 16 << 20
 
 // Read reads a small file that a step wrote.
 func Read(path string) ([]byte, error) {
-	f, err := open(path)
+	f, err := Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -89,9 +89,9 @@ func Read(path string) ([]byte, error) {
 	return b, err
 }
 
-// open opens a file that a step wrote, if it is a regular file: not a pipe without a
+// Open opens a file that a step wrote, if it is a regular file: not a pipe without a
 // writer, nor a link to a device that never ends.
-func open(path string) (*os.File, error) {
+func Open(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0) // opening a pipe would otherwise wait for a writer
 	if err != nil {
 		return nil, err
@@ -140,7 +140,7 @@ type tailer struct {
 
 // read returns the last progress among the lines completed since the last call.
 func (t *tailer) read() (last step.Progress, ok bool) {
-	f, err := open(t.path)
+	f, err := Open(t.path)
 	if err != nil {
 		return last, false
 	}
