@@ -57,12 +57,12 @@ test-python: tools test-tools ## run the tests of the Python components
 BUILD = go build -ldflags='-s -w' -o bin/ $(FLAGS)
 
 .PHONY: build
-build: bin-tenon bin-tenon-duck bin-tenon-run bin-tenon-pod bin-tenon-serve ## build bin/tenon, bin/tenon-duck, which runs SQL, bin/tenon-serve, which answers predictions, bin/tenon-run, which starts programs, and bin/tenon-pod, which does so in pods
+build: bin-tenon bin-tenon-duck bin-tenon-run bin-tenon-pod bin-tenon-host bin-tenon-serve ## build bin/tenon, bin/tenon-duck, which runs SQL, bin/tenon-serve, which answers predictions, bin/tenon-run, which starts programs, bin/tenon-pod, which does so in pods, and bin/tenon-host, which does so on hosts of ssh
 
-.PHONY: bin-tenon bin-tenon-duck bin-tenon-run bin-tenon-pod bin-tenon-serve
+.PHONY: bin-tenon bin-tenon-duck bin-tenon-run bin-tenon-pod bin-tenon-host bin-tenon-serve
 bin-tenon bin-tenon-duck: bin-%:
 	$(BUILD) ./cmd/$*
-bin-tenon-run bin-tenon-pod bin-tenon-serve: bin-%:
+bin-tenon-run bin-tenon-pod bin-tenon-host bin-tenon-serve: bin-%:
 	CGO_ENABLED=0 $(BUILD) ./cmd/$*
 
 PLATFORMS ?= linux/amd64 linux/arm64

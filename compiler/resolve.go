@@ -27,7 +27,7 @@ func examples(section string) []string {
 	case "resources":
 		return []string{"tenon.#Pool"}
 	case "targets":
-		return []string{"tenon.#Process", "tenon.#Containerd", "tenon.#Kubernetes"}
+		return []string{"tenon.#Process", "tenon.#Containerd", "tenon.#Kubernetes", "tenon.#SSH"}
 	}
 	pkg := sectionPackages[section]
 	files, err := fs.Glob(stdlib.CUE(), pkg+"/*.cue")

@@ -16,6 +16,9 @@ func describe(c string) string {
 	for _, k := range []struct{ part, words string }{
 		{`(ms|s|m|h|d)$`, `a duration such as "30s", "5m" or "2h"`},
 		{`KiB|MiB`, `a size such as "512MiB" or "8GiB"`},
+		{`"^~?/"`, `a path that begins with / or ~/`},
+		{`"^~?/[A-Z`, `a path that begins with / or ~/, of letters, digits, "-", "_", "." and "/"`},
+		{`|ecdsa|sk)-`, `a public key such as "ssh-ed25519 AAAA..."`},
 		{`"^/"`, `an absolute path`},
 		{`"^/[^/]"`, `an absolute path`},
 		{`|azblob)://`, `a store such as "s3://bucket/prefix", "gs://bucket", "azblob://container" or "file:///path"`},

@@ -42,6 +42,7 @@ func (a *app) settings(dir string) (project.Settings, error) {
 			Programs:          executors.Programs{Serve: executors.ServeAt(cmp.Or(os.Getenv("TENON_SERVE"), beside("tenon-serve")))},
 			Runner:            cmp.Or(os.Getenv("TENON_RUN"), beside("tenon-run")),
 			Pod:               cmp.Or(os.Getenv("TENON_POD"), beside("tenon-pod")),
+			Host:              cmp.Or(os.Getenv("TENON_HOST_PROGRAM"), beside("tenon-host")),
 			ContainerdAddress: os.Getenv("CONTAINERD_ADDRESS"), ContainerdNamespace: os.Getenv("CONTAINERD_NAMESPACE"),
 			CDI: filepath.SplitList(os.Getenv("TENON_CDI")), // replaces the usual folders
 		},

@@ -11,6 +11,7 @@ import (
 	"github.com/tenon-ml/tenon/executors/image"
 	"github.com/tenon-ml/tenon/executors/kubernetes"
 	"github.com/tenon-ml/tenon/executors/process"
+	"github.com/tenon-ml/tenon/executors/ssh"
 	"github.com/tenon-ml/tenon/executors/terraform"
 )
 
@@ -22,6 +23,7 @@ var list = []struct {
 	{process.Name, newProcess},
 	{containerd.Name, newContainerd},
 	{kubernetes.Name, newKubernetes},
+	{ssh.Name, newSSH},
 }
 
 // A platform has no executor yet. Its infrastructure can be written for others to apply.
@@ -47,6 +49,7 @@ type Config struct {
 	Tenon    string             // path of tenon, which runs detached applies
 	Runner   string             // path of tenon-run, from which programs are started
 	Pod      string             // path of tenon-pod, the first process of pods
+	Host     string             // path of tenon-host, which runs on hosts of ssh
 	Environ  []string           // tenon's environment, as of os.Environ
 	// ContainerdAddress and ContainerdNamespace are for targets that do not say them.
 	ContainerdAddress, ContainerdNamespace string
@@ -192,4 +195,13 @@ func newKubernetes(t ir.Target, s Setup) (executors.Executor, error) {
 		o.Build, o.Publish = store.Build, store.Publish
 	}
 	return kubernetes.New(o), nil
+}
+
+func newSSH(t ir.Target, s Setup) (executors.Executor, error) {
+	settings, err := ssh.SettingsOf(t)
+	if err != nil {
+		return nil, err
+	}
+	settings.State = s.State
+	return ssh.New(ssh.Options{Settings: settings, Programs: s.Programs, Runner: s.Runner, Host: s.Host, Runs: s.Runs, Env: s.Environ}), nil
 }

@@ -100,6 +100,8 @@ func TestSettings(t *testing.T) {
 		{"of another type", "containerd", map[string]any{"hosts": 1}, "executor"},
 		{"a store of objects", "kubernetes", map[string]any{"store": "s3://acme/tenon"}, ""},
 		{"a store of files without a volume", "kubernetes", map[string]any{"store": "file:///mnt"}, "store"},
+		{"hosts", "ssh", map[string]any{"hosts": []any{map[string]any{"address": "10.0.0.1", "port": 22, "user": "ml"}}}, ""},
+		{"a host twice", "ssh", map[string]any{"hosts": []any{map[string]any{"address": "10.0.0.1", "port": 22, "user": "ml"}, map[string]any{"address": "10.0.0.1", "port": 22, "user": "ml"}}}, "hosts.1.address"},
 		{"an executor that does not exist", "slurm", nil, "executor"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

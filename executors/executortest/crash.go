@@ -136,7 +136,11 @@ func (s *suite) orphan(t *testing.T, name string, args ...string) (executors.Tas
 }
 
 func (s *suite) adoptRunning(t *testing.T) {
-	task, h := s.orphan(t, "exit", "3", "500ms")
+	lives := "500ms"
+	if s.Elsewhere != nil { // which takes longer to be asked
+		lives = "3s"
+	}
+	task, h := s.orphan(t, "exit", "3", lives)
 	e := s.New(t)
 	wantPhase(t, inspect(t, e, h), state.Running)
 	again := s.apply(t, e, task, nil)

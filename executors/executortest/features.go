@@ -32,6 +32,7 @@ const (
 	Scale      Feature = "replicas"
 	Placement  Feature = "kubernetes"
 	SecretKey  Feature = "secrets." + program.SecretName + ".secret.kubernetes"
+	Services   Feature = "component"
 )
 
 // Cluster are the features that one machine lacks.
@@ -55,6 +56,9 @@ func (s *suite) ask(f Feature, u *ir.Unit) {
 		u.Endpoint = &ir.Endpoint{Host: "127.0.0.1", Port: 8080, Ready: "/ready", Replicas: 1, Scale: &ir.Scale{Max: 2, CPU: 70}}
 	case Placement:
 		u.Kubernetes = &ir.Placement{NodeSelector: map[string]string{"kubernetes.io/os": "linux"}}
+	case Services:
+		u.Kind, u.Outputs = ir.Service, nil
+		u.Endpoint = &ir.Endpoint{Host: "127.0.0.1", Port: 8080, Ready: "/ready", Replicas: 1}
 	case SecretKey:
 		u.Secrets = []ir.Secret{{Name: program.SecretName, Kubernetes: &ir.SecretKey{Name: "outer", Key: "value"}}}
 	}
@@ -71,7 +75,7 @@ func (s *suite) featureCases() []testCase {
 		Feature
 		works func(*testing.T) // nil where only the executor's own tests can tell
 	}{{Image, s.image}, {NoNetwork, s.noNetwork}, {PIDs, s.pids}, {SecretFile, s.secretFile},
-		{Nodes, s.nodes}, {Scale, nil}, {Placement, nil}, {SecretKey, nil}} {
+		{Nodes, s.nodes}, {Scale, nil}, {Placement, nil}, {SecretKey, nil}, {Services, nil}} {
 		if slices.Contains(s.Lacks, f.Feature) {
 			cases = append(cases, testCase{string(f.Feature) + " is refused", func(t *testing.T) { s.refuses(t, f.Feature) }})
 			continue

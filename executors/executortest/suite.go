@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -185,7 +186,11 @@ func Run(t *testing.T, c Config) {
 	if path := os.Getenv(applyVar); path != "" {
 		s.applyAndHang(t, path)
 	}
-	for _, group := range [][]testCase{s.jobCases(), s.fileCases(), s.endCases(), s.crashCases(), s.serviceCases(), s.featureCases()} {
+	groups := [][]testCase{s.jobCases(), s.fileCases(), s.endCases(), s.crashCases(), s.featureCases()}
+	if !slices.Contains(c.Lacks, Services) {
+		groups = append(groups, s.serviceCases())
+	}
+	for _, group := range groups {
 		for _, c := range group {
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()

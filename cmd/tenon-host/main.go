@@ -1,0 +1,41 @@
+// Command tenon-host runs on hosts of tenon.#SSH: tenon copies it there and starts it over ssh.
+//
+//	tenon-host serve -dir FOLDER -runner DIGEST [-grace DURATION]
+//
+// It answers requests over its standard input and output until these end, see package host.
+// Jobs that it has started continue.
+//
+// It is built without cgo, so that it runs on any Linux.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tenon-ml/tenon/executors/ssh/host"
+)
+
+func main() {
+	if len(os.Args) < 2 || os.Args[1] != "serve" {
+		fmt.Fprintln(os.Stderr, "usage: tenon-host serve -dir FOLDER -runner DIGEST [-grace DURATION]")
+		os.Exit(2)
+	}
+	o := host.Options{Env: os.Environ()}
+	flags := flag.NewFlagSet("serve", flag.ExitOnError)
+	flags.StringVar(&o.Dir, "dir", "", "`folder` for programs, artifacts and runs")
+	flags.StringVar(&o.Runner, "runner", "", "`digest` of tenon-run")
+	flags.DurationVar(&o.Grace, "grace", 10*time.Second, "how `long` a program may take to end")
+	_ = flags.Parse(os.Args[2:]) // it exits
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
+	defer stop()
+	if err := host.Serve(ctx, os.Stdin, os.Stdout, o); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}

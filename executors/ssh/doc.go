@@ -1,0 +1,29 @@
+// Package ssh runs jobs as processes on machines that are reached over ssh.
+//
+// It copies two programs of Tenon to a host, by digest: tenon-host, which answers requests
+// over the connection (package host), and tenon-run, from which programs are started as on
+// this machine. Nothing else is installed, nothing listens there, and no rights are needed but
+// those of the user.
+//
+// What a job reads is sent by digest, once for each host, and its outputs come back by digest.
+// Whoever receives something compares it with its digest.
+//
+//	Dir/ssh.json        which host may have the task, written before that is asked
+//	Dir/ended.json      how the job ended, once its log and outputs are here
+//	Dir/abandoned.json  that the task was destroyed while its host could not be reached
+//
+// # What is found again
+//
+// The state of a job is on its host, in the folder of its run, as it is for local processes. A
+// connection that breaks changes nothing: the program continues, and the next connection finds
+// it. A tenon that was killed finds the host by ssh.json, another machine by asking all hosts.
+//
+// A host that does not answer for [Options].Patience is lost. Its jobs have failed then, and
+// the engine may retry them on other hosts. Once the host answers again, the first connection
+// ends what was abandoned there.
+//
+// # Hosts and their keys
+//
+// A host has to prove the key that the target or known_hosts names. None is trusted because it
+// was seen first.
+package ssh

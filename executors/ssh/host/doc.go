@@ -1,0 +1,17 @@
+// Package host is the part of the executor ssh that runs on its hosts, in tenon-host. It
+// starts jobs as processes, which it leaves to package process, and keeps what they read.
+//
+// It speaks HTTP/2 over its standard input and output, which are a channel of an ssh
+// connection: so many requests share one process, data is only sent as fast as it is read,
+// and a request that is canceled ends on the host too. Nothing listens on the network.
+//
+// Everything is in one folder that only its user can read, by default ~/.cache/tenon/ssh:
+//
+//	programs/DIGEST  tenon-host, tenon-run and what units run, by their digests
+//	artifacts        inputs, code and outputs, by their digests, see package artifact
+//	runs/RUN         a job: host.json, and what package process has in the folder of a run
+//	lock             held while a job is admitted and started, and while one is removed
+//
+// The process ends with its connection. It keeps nothing in memory that another one could
+// not find in the folder, so jobs continue, and the next connection finds them.
+package host

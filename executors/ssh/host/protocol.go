@@ -1,0 +1,88 @@
+package host
+
+import (
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/planner/artifact"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// Paths of requests. The bodies of requests and answers are JSON, except for content.
+const (
+	StartPath    = "/start"     // Start, Started
+	FindPath     = "/find"      // Named, Started
+	InspectPath  = "/inspect"   // Named, Status
+	WaitPath     = "/wait"      // Named, a sequence of Moment
+	LogsPath     = "/logs"      // Named, the log
+	ResultPath   = "/result"    // Named, Result
+	DestroyPath  = "/destroy"   // Named, nothing
+	ArtifactPath = "/artifact/" // GET or PUT with the digest, see [Send]
+	ProgramPath  = "/program/"  // PUT with the digest
+)
+
+// A Start says what to start. Paths in its task are those of the sender and have no meaning
+// here; the folder of the run, the code and all inputs get paths of the host.
+type Start struct {
+	Run    string                  `json:"run"` // names the folder of the run
+	Task   executors.Task          `json:"task"`
+	Code   *artifact.Ref           `json:"code,omitempty"`
+	Inputs map[string]artifact.Ref `json:"inputs,omitempty"` // by port
+	Data   []Datum                 `json:"data,omitempty"`
+	// Files are the data files by pattern, as indices into Data.
+	Files map[string][]int `json:"files,omitempty"`
+	// Duck is the digest of tenon-duck if it runs the unit, or the unit starts it.
+	Duck string `json:"duck,omitempty"`
+	// Claim is what the job takes from the host, which has Capacity. Amounts of Capacity that
+	// are 0 are those of the machine.
+	Claim    ir.Resources `json:"claim"`
+	Capacity ir.Resources `json:"capacity"`
+}
+
+// A Datum is a data file, at a path below the common folder of all data files.
+type Datum struct {
+	Path string       `json:"path"`
+	Ref  artifact.Ref `json:"ref"`
+}
+
+// Started answers a Start. Exactly one field is set; none if nothing was found.
+type Started struct {
+	UID string `json:"uid,omitempty"` // of the start, which runs or has ended
+	// Missing are the digests of artifacts and programs that the host needs first.
+	Missing []string `json:"missing,omitempty"`
+	Full    string   `json:"full,omitempty"`  // what is not free now
+	Never   string   `json:"never,omitempty"` // what the host does not have
+}
+
+// Named names a start. An empty UID stands for any start of the run.
+type Named struct {
+	Run string `json:"run"`
+	UID string `json:"uid"`
+	// Follow continues a log until the job has ended.
+	Follow bool `json:"follow,omitempty"`
+	// Offset is how much of the progress the caller has, in bytes.
+	Offset int64 `json:"offset,omitempty"`
+	// Now ends a job without giving it time to end by itself.
+	Now bool `json:"now,omitempty"`
+}
+
+// A Status is a status, by the clock of the host.
+type Status struct {
+	state.Status
+	Now time.Time `json:"host_now"`
+}
+
+// A Moment of a job: more of its progress, or its last status, or why there is none.
+type Moment struct {
+	Progress []byte  `json:"progress,omitempty"` // as the program writes it
+	Status   *Status `json:"status,omitempty"`
+	Error    string  `json:"error,omitempty"`
+}
+
+// A Result is what a job left. Outputs that do not exist are missing.
+type Result struct {
+	Outputs map[string]artifact.Ref `json:"outputs,omitempty"` // by port
+	Faults  map[string]string       `json:"faults,omitempty"`  // why an output cannot be sent, by port
+	Metrics []byte                  `json:"metrics,omitempty"`
+}

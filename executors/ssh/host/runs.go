@@ -1,0 +1,360 @@
+package host
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/executors/outputs"
+	"github.com/tenon-ml/tenon/internal/files"
+	"github.com/tenon-ml/tenon/planner/artifact"
+	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// A record is what host.json says about a run. It holds no secrets.
+type record struct {
+	UID     string       `json:"uid"` // of this start, among all of the run
+	Name    string       `json:"name"`
+	Unit    string       `json:"unit"`
+	Outputs []string     `json:"outputs"` // ports
+	Claim   ir.Resources `json:"claim"`
+}
+
+func (s *server) run(name string) string { return filepath.Join(s.dir, "runs", name) }
+
+func recordPath(dir string) string { return filepath.Join(dir, "host.json") }
+
+// lock waits for the lock of the folder.
+func (s *server) lock(ctx context.Context) (*os.File, error) {
+	return files.Lock(ctx, filepath.Join(s.dir, "lock"))
+}
+
+// of returns the record and the handle of a run, or nil if it was not started, or is another
+// start than the one that is named.
+func (s *server) of(ctx context.Context, in Named) (*record, *state.Handle, error) {
+	if !runName(in.Run) {
+		return nil, nil, fmt.Errorf("%q is not the name of a run", in.Run)
+	}
+	var rec record
+	dir := s.run(in.Run)
+	err := local.ReadJSON(recordPath(dir), &rec)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && in.UID != "" && in.UID != rec.UID {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	h, err := s.process.Find(ctx, rec.Name, dir)
+	return &rec, h, err
+}
+
+// start starts a job, or finds what was started before: a job that runs or has ended. From
+// admission to start it holds the lock of the folder, so that what runs is exactly what was
+// counted.
+func (s *server) start(ctx context.Context, in Start) (Started, error) {
+	locked, err := s.lock(ctx)
+	if err != nil {
+		return Started{}, err
+	}
+	defer locked.Close()
+	rec, h, err := s.of(ctx, Named{Run: in.Run})
+	if err != nil {
+		return Started{}, err
+	}
+	if rec != nil && (rec.Name != in.Task.Name || rec.Unit != in.Task.Unit.ID) {
+		return Started{}, fmt.Errorf("the folder %s belongs to %s of %s", s.run(in.Run), rec.Name, rec.Unit)
+	}
+	if h != nil {
+		return Started{UID: rec.UID}, nil
+	}
+	if missing := s.missing(in); len(missing) > 0 {
+		return Started{Missing: missing}, nil
+	}
+	capacity := capacityOf(in.Capacity)
+	claim := claimed(in.Claim, capacity)
+	if never := beyond(claim, capacity, ir.Resources{}); never != "" {
+		return Started{Never: never}, nil
+	}
+	if full := beyond(claim, capacity, s.used()); full != "" {
+		return Started{Full: full}, nil
+	}
+	if rec == nil {
+		rec = &record{UID: newUID()}
+	}
+	rec.Name, rec.Unit, rec.Claim, rec.Outputs = in.Task.Name, in.Task.Unit.ID, claim, nil
+	for _, out := range in.Task.Unit.Outputs {
+		rec.Outputs = append(rec.Outputs, out.Port)
+	}
+	t, err := s.lay(in)
+	if err != nil {
+		return Started{}, err
+	}
+	if err := local.SaveJSON(recordPath(t.Dir), rec); err != nil {
+		return Started{}, err
+	}
+	if _, err := s.process.Apply(context.WithValue(ctx, duckKey{}, in.Duck), t, nil); err != nil {
+		return Started{}, err
+	}
+	return Started{UID: rec.UID}, nil
+}
+
+// newUID returns a name that no other start has.
+func newUID() string {
+	var b [12]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	return hex.EncodeToString(b[:])
+}
+
+// lay gives a task its folder and the paths of this host. What was left there by a start that
+// never began is replaced.
+func (s *server) lay(in Start) (executors.Task, error) {
+	t := in.Task
+	t.Dir = s.run(in.Run)
+	if err := files.RemoveAll(t.Dir); err != nil {
+		return t, err
+	}
+	if err := os.MkdirAll(t.Dir, 0o700); err != nil {
+		return t, err
+	}
+	t.Code, t.Kept, t.Lock, t.Environments = "", "", "", nil
+	if in.Code != nil {
+		t.Code = s.artifacts.Path(in.Code.Digest)
+	}
+	ports := map[string]step.Port{}
+	for port, p := range t.Inputs {
+		if ref, ok := in.Inputs[port]; ok {
+			p.Path = s.artifacts.Path(ref.Digest)
+		}
+		ports[port] = p
+	}
+	t.Inputs = ports
+	paths := make([]string, len(in.Data))
+	for i, d := range in.Data {
+		if !filepath.IsLocal(d.Path) {
+			return t, fmt.Errorf("the path %q of a data file leaves its folder", d.Path)
+		}
+		paths[i] = filepath.Join(t.Dir, "data", d.Path)
+		if err := os.MkdirAll(filepath.Dir(paths[i]), 0o755); err != nil {
+			return t, err
+		}
+		// A second name and no copy: the artifact is read-only.
+		if err := os.Link(s.artifacts.Path(d.Ref.Digest), paths[i]); err != nil {
+			return t, err
+		}
+	}
+	t.Files = map[string][]string{}
+	for pattern, all := range in.Files {
+		t.Files[pattern] = []string{}
+		for _, i := range all {
+			if i < 0 || i >= len(paths) {
+				return t, fmt.Errorf("there is no data file %d", i)
+			}
+			t.Files[pattern] = append(t.Files[pattern], paths[i])
+		}
+	}
+	return t, nil
+}
+
+func (s *server) find(ctx context.Context, in Named) (Started, error) {
+	rec, h, err := s.of(ctx, in)
+	if err != nil || h == nil {
+		return Started{}, err
+	}
+	return Started{UID: rec.UID}, nil
+}
+
+func (s *server) inspect(ctx context.Context, in Named) (Status, error) {
+	_, h, err := s.of(ctx, in)
+	if err != nil || h == nil {
+		return Status{Status: state.Status{Phase: state.Absent}, Now: time.Now()}, err
+	}
+	st, err := s.process.Inspect(ctx, *h)
+	return Status{st, time.Now()}, err
+}
+
+// progressEvery is how often the progress of a job is looked at.
+const progressEvery = 200 * time.Millisecond
+
+// wait sends the progress of a job, and at last its status.
+func (s *server) wait(w http.ResponseWriter, r *http.Request) {
+	var in Named
+	if !read(w, r, &in) {
+		return
+	}
+	send := func(m Moment) {
+		_ = json.NewEncoder(w).Encode(m) // a caller that is gone has canceled the request
+		_ = http.NewResponseController(w).Flush()
+	}
+	_, h, err := s.of(r.Context(), in)
+	switch {
+	case err != nil:
+		send(Moment{Error: err.Error()})
+		return
+	case h == nil:
+		send(Moment{Status: &Status{state.Status{Phase: state.Absent}, time.Now()}})
+		return
+	}
+	type ending struct {
+		st  state.Status
+		err error
+	}
+	ended := make(chan ending, 1)
+	go func() {
+		st, err := s.process.Wait(r.Context(), *h)
+		ended <- ending{st, err}
+	}()
+	progress := filepath.Join(s.run(in.Run), executors.ProgressFile)
+	more := func() {
+		for {
+			b := tail(progress, in.Offset)
+			if len(b) == 0 {
+				return
+			}
+			in.Offset += int64(len(b))
+			send(Moment{Progress: b})
+		}
+	}
+	ticker := time.NewTicker(progressEvery)
+	defer ticker.Stop()
+	send(Moment{}) // the caller knows that the request has arrived
+	for {
+		select {
+		case <-ticker.C:
+			more()
+		case e := <-ended:
+			if e.err != nil {
+				send(Moment{Error: e.err.Error()})
+				return
+			}
+			more()
+			send(Moment{Status: &Status{e.st, time.Now()}})
+			return
+		}
+	}
+}
+
+// tail returns some of what a file has beyond an offset. A program may have put anything
+// there.
+func tail(path string, offset int64) []byte {
+	f, err := outputs.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	b := make([]byte, 64<<10)
+	n, _ := f.ReadAt(b, offset) // at the end, n is what is there
+	return b[:n]
+}
+
+// logs sends the log of a job as it is printed.
+func (s *server) logs(w http.ResponseWriter, r *http.Request) {
+	var in Named
+	if !read(w, r, &in) {
+		return
+	}
+	_, h, err := s.of(r.Context(), in)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	if h == nil {
+		http.Error(w, "it was removed, with its log", http.StatusNotFound)
+		return
+	}
+	_ = http.NewResponseController(w).Flush()
+	if err := s.process.Logs(r.Context(), *h, flushing{w}, in.Follow); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// flushing sends what is written at once.
+type flushing struct{ w http.ResponseWriter }
+
+func (f flushing) Write(b []byte) (int, error) {
+	n, err := f.w.Write(b)
+	if err == nil {
+		err = http.NewResponseController(f.w).Flush()
+	}
+	return n, err
+}
+
+// result stores the outputs of a job that has ended, and names them. It can be repeated.
+func (s *server) result(ctx context.Context, in Named) (Result, error) {
+	rec, h, err := s.of(ctx, in)
+	if err != nil {
+		return Result{}, err
+	}
+	if h == nil {
+		return Result{}, errors.New("it was removed, with its outputs")
+	}
+	if st, err := s.process.Inspect(ctx, *h); err != nil || st.Phase == state.Running {
+		return Result{}, errors.Join(err, errors.New("it still runs"))
+	}
+	dir := s.run(in.Run)
+	out := Result{Outputs: map[string]artifact.Ref{}, Faults: map[string]string{}}
+	for _, port := range rec.Outputs {
+		path := filepath.Join(dir, "out", port)
+		info, err := os.Lstat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		var a artifact.Artifact
+		if err == nil {
+			a, err = s.artifacts.Add(ctx, path, "output")
+		}
+		if err != nil {
+			if ctx.Err() != nil {
+				return out, ctx.Err()
+			}
+			out.Faults[port] = err.Error()
+			continue
+		}
+		out.Outputs[port] = artifact.Ref{Digest: a.Digest, Dir: info.IsDir(), Size: a.Size}
+	}
+	if out.Metrics, err = outputs.Read(filepath.Join(dir, executors.MetricsFile)); errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return out, err
+}
+
+// destroy ends a job and removes its folder.
+func (s *server) destroy(ctx context.Context, in Named) (struct{}, error) {
+	rec, h, err := s.of(ctx, in)
+	if err != nil || rec == nil {
+		return struct{}{}, err
+	}
+	if h != nil {
+		within, cancel := context.WithCancel(ctx)
+		defer cancel()
+		if in.Now {
+			cancel()
+		}
+		if err := s.process.Destroy(within, *h); err != nil {
+			return struct{}{}, err
+		}
+	}
+	ctx = context.WithoutCancel(ctx)
+	locked, err := s.lock(ctx)
+	if err != nil {
+		return struct{}{}, err
+	}
+	defer locked.Close()
+	// It may have been removed and started again in the meantime.
+	now, h, err := s.of(ctx, Named{Run: in.Run, UID: rec.UID})
+	if err != nil || now == nil || h != nil {
+		return struct{}{}, err
+	}
+	return struct{}{}, files.RemoveAll(s.run(in.Run))
+}

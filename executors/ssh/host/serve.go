@@ -1,0 +1,324 @@
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/process"
+	"github.com/tenon-ml/tenon/internal/files"
+	"github.com/tenon-ml/tenon/planner/artifact"
+)
+
+// Options configure what answers on a host.
+type Options struct {
+	Dir    string        // see the package comment; created if missing
+	Runner string        // digest of tenon-run
+	Grace  time.Duration // how long a program may take to end after SIGTERM; zero is 10 s
+	Env    []string      // variables of the host, from which a few are passed on; as of os.Environ
+}
+
+// A server answers requests.
+type server struct {
+	dir       string
+	runner    string // digest of tenon-run
+	artifacts *artifact.Store
+	process   *process.Executor
+}
+
+// Serve answers requests that arrive at in, until in ends or ctx is done.
+func Serve(ctx context.Context, in io.ReadCloser, out io.WriteCloser, o Options) error {
+	s, err := open(o)
+	if err != nil {
+		return err
+	}
+	conn := NewConn(in, out)
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
+	srv := &http.Server{
+		Handler: s.handler(), Protocols: &protocols, HTTP2: &http.HTTP2Config{MaxConcurrentStreams: maxRequests},
+		BaseContext: func(net.Listener) context.Context { return ctx },
+	}
+	err = srv.Serve(&single{conn: conn, done: ctx.Done()})
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// maxRequests is how many requests of one connection run at once: each job that is waited for
+// is one.
+const maxRequests = 10_000
+
+// open prepares the folder.
+func open(o Options) (*server, error) {
+	for _, sub := range []string{"", "programs", "artifacts", "runs"} {
+		if err := os.MkdirAll(filepath.Join(o.Dir, sub), 0o700); err != nil {
+			return nil, err
+		}
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(o.Dir, &st); err != nil {
+		return nil, fmt.Errorf("look at %s: %w", o.Dir, err)
+	}
+	if int(st.Uid) != os.Geteuid() || st.Mode&0o077 != 0 {
+		return nil, fmt.Errorf("other users can reach %s, where secrets of jobs may be: run `chmod 700 %[1]s` as its owner, or name another folder", o.Dir)
+	}
+	store, err := artifact.Open(filepath.Join(o.Dir, "artifacts"))
+	if err != nil {
+		return nil, err
+	}
+	s := &server{dir: o.Dir, runner: o.Runner, artifacts: store}
+	s.process = process.New(process.Options{
+		Programs: executors.Programs{Duck: s.duck}, Runner: s.program(o.Runner), Env: o.Env, Grace: o.Grace,
+	})
+	return s, nil
+}
+
+func (s *server) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST "+StartPath, answer(s.start))
+	mux.HandleFunc("POST "+FindPath, answer(s.find))
+	mux.HandleFunc("POST "+InspectPath, answer(s.inspect))
+	mux.HandleFunc("POST "+ResultPath, answer(s.result))
+	mux.HandleFunc("POST "+DestroyPath, answer(s.destroy))
+	mux.HandleFunc("POST "+WaitPath, s.wait)
+	mux.HandleFunc("POST "+LogsPath, s.logs)
+	mux.HandleFunc("GET "+ArtifactPath+"{digest}", s.getArtifact)
+	mux.HandleFunc("PUT "+ArtifactPath+"{digest}", s.putArtifact)
+	mux.HandleFunc("PUT "+ProgramPath+"{digest}", s.putProgram)
+	return mux
+}
+
+// maxBody bounds a request in JSON, in bytes.
+const maxBody = 256 << 20
+
+func read(w http.ResponseWriter, r *http.Request, into any) bool {
+	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(into)
+	if err != nil {
+		http.Error(w, "the request cannot be read: "+err.Error(), http.StatusBadRequest)
+	}
+	return err == nil
+}
+
+// answer makes a handler of a function from a request to an answer in JSON.
+func answer[In, Out any](f func(context.Context, In) (Out, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var in In
+		if !read(w, r, &in) {
+			return
+		}
+		out, err := f(r.Context(), in)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(out) // the caller sees a broken answer
+	}
+}
+
+// program returns the path of a program, "" without a digest.
+func (s *server) program(digest string) string {
+	h, ok := artifact.Hex(digest)
+	if !ok {
+		return ""
+	}
+	return filepath.Join(s.dir, "programs", h)
+}
+
+func (s *server) putProgram(w http.ResponseWriter, r *http.Request) {
+	digest := r.PathValue("digest")
+	s.put(w, digest, func(tmp string) error {
+		if err := receiveFile(r.Body, tmp, 0o700, -1); err != nil {
+			return err
+		}
+		got, err := artifact.File(r.Context(), tmp)
+		if err == nil && got != digest {
+			err = &artifact.DamagedError{Digest: digest, Path: "what arrived", Got: got}
+		}
+		if err != nil {
+			return err
+		}
+		return os.Rename(tmp, s.program(digest))
+	})
+}
+
+func (s *server) putArtifact(w http.ResponseWriter, r *http.Request) {
+	digest := r.PathValue("digest")
+	s.put(w, digest, func(tmp string) error {
+		if err := Receive(r.Body, tmp, r.URL.Query().Has("folder")); err != nil {
+			return err
+		}
+		a, err := s.artifacts.Put(r.Context(), tmp, "input")
+		if err == nil && a.Digest != digest {
+			// It is stored under its own digest, where it harms nobody.
+			err = &artifact.DamagedError{Digest: digest, Path: "what arrived", Got: a.Digest}
+		}
+		return err
+	})
+}
+
+// put calls do with a path for content that arrives.
+func (s *server) put(w http.ResponseWriter, digest string, do func(tmp string) error) {
+	if _, ok := artifact.Hex(digest); !ok {
+		http.Error(w, fmt.Sprintf("%q is not a digest", digest), http.StatusBadRequest)
+		return
+	}
+	tmp, err := os.MkdirTemp(s.dir, files.HalfWritten)
+	if err == nil {
+		err = do(filepath.Join(tmp, "content"))
+		err = errors.Join(err, files.RemoveAll(tmp))
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+	}
+}
+
+func (s *server) getArtifact(w http.ResponseWriter, r *http.Request) {
+	path := s.artifacts.Path(r.PathValue("digest"))
+	info, err := os.Lstat(path)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	}
+	if err := Send(r.Context(), w, path, info.IsDir()); err != nil {
+		panic(http.ErrAbortHandler) // so that the caller does not take it for the whole
+	}
+}
+
+// missing lists what a start needs and the host does not have.
+func (s *server) missing(in Start) (digests []string) {
+	for _, p := range []string{s.runner, in.Duck} {
+		if p == "" {
+			continue
+		}
+		if _, err := os.Stat(s.program(p)); err != nil {
+			digests = append(digests, p)
+		}
+	}
+	for _, ref := range in.refs() {
+		if !s.artifacts.Has(ref.Digest) {
+			digests = append(digests, ref.Digest)
+		}
+	}
+	return digests
+}
+
+// refs returns all artifacts that a start reads.
+func (in *Start) refs() (refs []artifact.Ref) {
+	if in.Code != nil {
+		refs = append(refs, *in.Code)
+	}
+	for _, ref := range in.Inputs {
+		refs = append(refs, ref)
+	}
+	for _, d := range in.Data {
+		refs = append(refs, d.Ref)
+	}
+	return refs
+}
+
+// duckKey is where the context of a start has the digest of tenon-duck.
+type duckKey struct{}
+
+// duck finds the tenon-duck that the start in a context names.
+func (s *server) duck(ctx context.Context) (string, error) {
+	digest, _ := ctx.Value(duckKey{}).(string)
+	if digest == "" {
+		return "", errors.New("the request does not name the tenon-duck that runs it")
+	}
+	return s.program(digest), nil
+}
+
+// A single listener accepts one connection.
+type single struct {
+	once sync.Once
+	conn *Conn
+	done <-chan struct{}
+}
+
+// Accept returns the connection, and io.EOF once that has ended.
+func (l *single) Accept() (net.Conn, error) {
+	var c net.Conn
+	if l.once.Do(func() { c = l.conn }); c != nil {
+		return c, nil
+	}
+	select {
+	case <-l.conn.Done():
+	case <-l.done:
+	}
+	return nil, io.EOF
+}
+
+func (l *single) Close() error   { return nil }
+func (l *single) Addr() net.Addr { return pipe{} }
+
+// A Conn is a connection over two pipes. It has no deadlines: both sides see the end of a
+// pipe, and HTTP/2 asks whether the other side is there.
+type Conn struct {
+	in   io.ReadCloser
+	out  io.WriteCloser
+	once sync.Once
+	done chan struct{}
+}
+
+// NewConn returns a connection that reads from in and writes to out.
+func NewConn(in io.ReadCloser, out io.WriteCloser) *Conn {
+	return &Conn{in: in, out: out, done: make(chan struct{})}
+}
+
+// Done is closed once the connection has ended.
+func (c *Conn) Done() <-chan struct{} { return c.done }
+
+func (c *Conn) end() { c.once.Do(func() { close(c.done) }) }
+
+func (c *Conn) Read(b []byte) (int, error) {
+	n, err := c.in.Read(b)
+	if err != nil {
+		c.end()
+	}
+	return n, err
+}
+
+func (c *Conn) Write(b []byte) (int, error) {
+	n, err := c.out.Write(b)
+	if err != nil {
+		c.end()
+	}
+	return n, err
+}
+
+// Close ends the connection.
+func (c *Conn) Close() error {
+	c.end()
+	return errors.Join(c.out.Close(), c.in.Close())
+}
+
+func (c *Conn) LocalAddr() net.Addr              { return pipe{} }
+func (c *Conn) RemoteAddr() net.Addr             { return pipe{} }
+func (c *Conn) SetDeadline(time.Time) error      { return nil }
+func (c *Conn) SetReadDeadline(time.Time) error  { return nil }
+func (c *Conn) SetWriteDeadline(time.Time) error { return nil }
+
+// A pipe has no address.
+type pipe struct{}
+
+func (pipe) Network() string { return "pipe" }
+func (pipe) String() string  { return "pipe" }
+
+// runName reports whether a name can be that of a folder of a run.
+func runName(name string) bool {
+	return name != "" && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
+}

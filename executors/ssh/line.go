@@ -1,0 +1,169 @@
+package ssh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tenon-ml/tenon/executors/ssh/host"
+)
+
+// A line is the way to one host: the link to it, if there is one.
+type line struct {
+	e    *Executor
+	host Host
+
+	opening sync.Mutex // held while a connection is made
+	mu      sync.Mutex
+	link    *link
+	silent  time.Time // since when the host does not answer
+}
+
+// line returns the line to a host, which may be one that the target does not name any more. One
+// that it names is reached as it says now.
+func (e *Executor) line(h Host) *line {
+	if i := slices.IndexFunc(e.opts.Hosts, h.same); i >= 0 {
+		h = e.opts.Hosts[i]
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l := e.lines[h]
+	if l == nil {
+		l = &line{e: e, host: h}
+		e.lines[h] = l
+	}
+	return l
+}
+
+// A lostError says that a host does not answer.
+type lostError struct {
+	host Host
+	err  error
+}
+
+func (e *lostError) Error() string { return fmt.Sprintf("host %s is lost: %v", e.host, e.err) }
+func (e *lostError) Unwrap() error { return e.err }
+
+// connected returns the link, and makes one if there is none.
+func (n *line) connected(ctx context.Context) (*link, error) {
+	n.opening.Lock()
+	defer n.opening.Unlock()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	l := n.link
+	n.mu.Unlock()
+	if l != nil {
+		return l, nil
+	}
+	l, err := n.e.open(ctx, n.host)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.e.endAbandoned(ctx, l); err != nil {
+		return nil, errors.Join(err, l.close())
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.link = l
+	return l, nil
+}
+
+// drop closes a link that has failed, or any link if it is nil.
+func (n *line) drop(failed *link) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.link == nil || failed != nil && n.link != failed {
+		return nil
+	}
+	l := n.link
+	n.link = nil
+	return l.close()
+}
+
+// reach makes sure that there is a connection. It tries once.
+func (n *line) reach(ctx context.Context) error {
+	_, err := n.connected(ctx)
+	if err == nil || !passing(err) || ctx.Err() != nil {
+		return err
+	}
+	return &lostError{n.host, err}
+}
+
+// patiently repeats do while the host does not answer, until it has been silent for the
+// patience across all callers. Then it is lost, until it answers.
+func (n *line) patiently(ctx context.Context, patience time.Duration, do func(*link) error) error {
+	const first, last = 50 * time.Millisecond, 2 * time.Second
+	for pause := first; ; pause = min(2*pause, last) {
+		began := time.Now()
+		l, err := n.connected(ctx)
+		if err == nil {
+			if err = do(l); passing(err) && ctx.Err() == nil {
+				_ = n.drop(l) // it has failed
+			}
+		}
+		if ctx.Err() != nil && err != nil {
+			return ctx.Err()
+		}
+		n.mu.Lock()
+		switch {
+		case !passing(err):
+			n.silent = time.Time{}
+		case n.silent.IsZero() || l != nil && time.Since(began) > patience:
+			n.silent, pause = time.Now(), first
+		}
+		silent := n.silent
+		n.mu.Unlock()
+		if !passing(err) {
+			return err
+		}
+		if time.Since(silent) > patience {
+			return &lostError{n.host, err}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// passing reports whether an error may pass: neither side has refused anything.
+func passing(err error) bool {
+	var refused *refusedError
+	var said *saidError
+	var full *fullError
+	var small *smallError
+	var own *ownError
+	return err != nil && !errors.As(err, &refused) && !errors.As(err, &said) && !errors.As(err, &full) && !errors.As(err, &small) && !errors.As(err, &own)
+}
+
+// An ownError is an error of this machine, such as a full disk.
+type ownError struct{ error }
+
+func (e *ownError) Unwrap() error { return e.error }
+
+// own marks an error of this machine, if there is one.
+func own(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &ownError{err}
+}
+
+// endAbandoned ends on a host what was destroyed while it did not answer.
+func (e *Executor) endAbandoned(ctx context.Context, l *link) error {
+	for _, st := range e.abandoned(l.host) {
+		if _, err := ask[struct{}](ctx, l, host.DestroyPath, st.named()); err != nil {
+			return err
+		}
+		if err := st.settled(); err != nil {
+			return own(err)
+		}
+	}
+	return nil
+}

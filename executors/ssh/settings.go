@@ -1,0 +1,60 @@
+package ssh
+
+import (
+	"encoding/json"
+	"net"
+	"strconv"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+)
+
+// Settings are the settings of a target, as defined by tenon.#SSH.
+type Settings struct {
+	Hosts      []Host `json:"hosts"`
+	KnownHosts string `json:"known_hosts"`
+	// State is the lineage of the state that records the tasks. It is part of the names of
+	// their folders, so that several states can share a host.
+	State string `json:"-"`
+}
+
+// A Host is a machine that runs units.
+type Host struct {
+	Address string      `json:"address"`
+	Port    int         `json:"port"`
+	User    string      `json:"user"`
+	Key     string      `json:"key,omitempty"`      // path of a private key; "" is the agent
+	HostKey string      `json:"host_key,omitempty"` // in the format of authorized_keys
+	Folder  string      `json:"folder,omitempty"`   // on the host; "" is ~/.cache/tenon/ssh
+	CPU     json.Number `json:"cpu,omitempty"`
+	Memory  string      `json:"memory,omitempty"`
+}
+
+// SettingsOf decodes the settings of a target.
+func SettingsOf(t ir.Target) (Settings, error) {
+	var s Settings
+	return s, executors.DecodeSettings(t, &s)
+}
+
+// at is where the host listens.
+func (h Host) at() string { return net.JoinHostPort(h.Address, strconv.Itoa(h.Port)) }
+
+// String names the host in messages.
+func (h Host) String() string {
+	if h.Port == defaultPort {
+		return h.Address
+	}
+	return h.at()
+}
+
+const defaultPort = 22
+
+// same reports whether two hosts are one account and folder of one machine.
+func (h Host) same(other Host) bool {
+	return h.Address == other.Address && h.Port == other.Port && h.User == other.User && h.Folder == other.Folder
+}
+
+// capacity returns what is declared, in thousandths of a core and bytes; 0 is not declared.
+func (h Host) capacity() ir.Resources {
+	return ir.Resources{MilliCPU: ir.ParseCores(h.CPU.String()), Memory: ir.ParseSize(h.Memory)}
+}

@@ -1,0 +1,356 @@
+package ssh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/process"
+	"github.com/tenon-ml/tenon/executors/ssh/host"
+	"github.com/tenon-ml/tenon/planner/artifact"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// Name is the executor's name in handles and targets.
+const Name = "ssh"
+
+// Options configure the executor.
+type Options struct {
+	Settings
+	// Programs are those of Tenon that units run.
+	Programs executors.Programs
+	// Runner is the path of tenon-run, and Host that of tenon-host. Both run on hosts.
+	Runner, Host string
+	// Runs is the folder that holds the folders of all runs, named after their tasks. If it is
+	// empty, the folder of a run is the one that the handle names.
+	Runs string
+	// Env is tenon's environment, for $HOME and $SSH_AUTH_SOCK. Nil means os.Environ.
+	Env []string
+	// Grace is how long a program may take to end after SIGTERM. Zero is 10 s.
+	Grace time.Duration
+	// Patience is how long to wait for a host that does not answer before it is lost. Zero is
+	// 1 min.
+	Patience time.Duration
+}
+
+// Executor runs jobs on hosts. The assertions below list what it implements besides
+// [executors.Executor].
+type Executor struct {
+	opts     Options
+	local    *process.Executor // knows what processes cannot do, on any machine
+	programs programs
+
+	mu    sync.Mutex
+	lines map[Host]*line
+}
+
+var (
+	_ executors.Executor      = (*Executor)(nil)
+	_ executors.Waiter        = (*Executor)(nil)
+	_ executors.Logger        = (*Executor)(nil)
+	_ executors.PortIsolation = (*Executor)(nil)
+	_ executors.Scheduler     = (*Executor)(nil)
+	_ executors.Remote        = (*Executor)(nil)
+)
+
+// New returns an executor. It connects on first use.
+func New(o Options) *Executor {
+	if o.Env == nil {
+		o.Env = os.Environ()
+	}
+	if o.Grace == 0 {
+		o.Grace = 10 * time.Second
+	}
+	if o.Patience == 0 {
+		o.Patience = time.Minute
+	}
+	return &Executor{opts: o, local: process.New(process.Options{Env: o.Env}), lines: map[Host]*line{}}
+}
+
+// Close closes the connections. Jobs continue.
+func (e *Executor) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var err error
+	for h, l := range e.lines {
+		err = errors.Join(err, l.drop(nil))
+		delete(e.lines, h)
+	}
+	return err
+}
+
+// OwnPorts returns true: nothing on a host listens on an address of this machine.
+func (e *Executor) OwnPorts() bool { return true }
+
+// Remote returns true: jobs run on other machines.
+func (e *Executor) Remote() bool { return true }
+
+// ReadyWithin returns 0: no service runs on hosts.
+func (e *Executor) ReadyWithin() time.Duration { return 0 }
+
+// Apply starts the task on the first host with enough free cores and memory, or finds what was
+// started under its name before. It waits while no host has enough.
+func (e *Executor) Apply(ctx context.Context, t executors.Task, _ *state.Handle) (state.Handle, error) {
+	h, err := e.apply(ctx, t)
+	if err != nil {
+		return state.Handle{}, fmt.Errorf("start %s: %w", t.Unit.ID, err)
+	}
+	return h, nil
+}
+
+func (e *Executor) apply(ctx context.Context, t executors.Task) (state.Handle, error) {
+	if faults := e.Check(t.Unit); len(faults) > 0 {
+		return state.Handle{}, fmt.Errorf("%s: %s", faults[0].Field, faults[0].Message)
+	}
+	if err := ctx.Err(); err != nil {
+		return state.Handle{}, err
+	}
+	if len(e.opts.Hosts) == 0 {
+		return state.Handle{}, errors.New("the target has no hosts")
+	}
+	if st, err := e.noted(t.Dir); err != nil || st != nil && st.Name == t.Name {
+		if err != nil {
+			return state.Handle{}, err
+		}
+		return e.startOn(ctx, t, *st)
+	}
+	return e.place(ctx, t)
+}
+
+// place looks for a host with room, in the order of the target, until there is one.
+func (e *Executor) place(ctx context.Context, t executors.Task) (state.Handle, error) {
+	const first, last = 50 * time.Millisecond, 2 * time.Second
+	began := time.Now()
+	for pause := first; ; pause = min(2*pause, last) {
+		var lost, never []error
+		for _, h := range e.opts.Hosts {
+			handle, err := e.tryOn(ctx, t, h)
+			var full *fullError
+			var small *smallError
+			var gone *lostError
+			switch {
+			case err == nil:
+				return handle, nil
+			case errors.As(err, &full):
+			case errors.As(err, &small):
+				never = append(never, err)
+			case errors.As(err, &gone):
+				lost = append(lost, err)
+			default:
+				return state.Handle{}, err
+			}
+		}
+		switch {
+		case len(never) == len(e.opts.Hosts):
+			return state.Handle{}, fmt.Errorf("no host is large enough for it: %w", errors.Join(never...))
+		case len(lost)+len(never) == len(e.opts.Hosts) && time.Since(began) > e.opts.Patience:
+			return state.Handle{}, errors.Join(append(lost, never...)...)
+		}
+		select {
+		case <-ctx.Done():
+			return state.Handle{}, errors.Join(append([]error{ctx.Err()}, lost...)...)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// tryOn starts a task on a host, if that can be reached now and has room. The folder of the run
+// says so before the host is asked, and no longer once it is certain that nothing was started.
+func (e *Executor) tryOn(ctx context.Context, t executors.Task, h Host) (state.Handle, error) {
+	if err := e.line(h).reach(ctx); err != nil {
+		return state.Handle{}, err
+	}
+	st := taskState{Host: h, Name: t.Name, Unit: t.Unit.ID, Run: e.runName(t.Name), Dir: t.Dir}
+	if err := st.note(); err != nil {
+		return state.Handle{}, err
+	}
+	handle, err := e.startOn(ctx, t, st)
+	var full *fullError
+	var small *smallError
+	if errors.As(err, &full) || errors.As(err, &small) {
+		err = errors.Join(err, st.unnote())
+	}
+	return handle, err
+}
+
+// A fullError says that a host has no room now, and a smallError that it never has.
+type (
+	fullError  struct{ error }
+	smallError struct{ error }
+)
+
+// startOn starts a task on a host, to which what it reads is sent first.
+func (e *Executor) startOn(ctx context.Context, t executors.Task, st taskState) (state.Handle, error) {
+	start, sources, err := e.prepare(ctx, t, st)
+	if err != nil {
+		return state.Handle{}, err
+	}
+	err = e.line(st.Host).patiently(ctx, e.opts.Patience, func(l *link) error {
+		for {
+			got, err := ask[host.Started](ctx, l, host.StartPath, start)
+			switch {
+			case err != nil:
+				return err
+			case got.Full != "":
+				return &fullError{fmt.Errorf("host %s: %s", st.Host, got.Full)}
+			case got.Never != "":
+				return &smallError{fmt.Errorf("host %s: %s", st.Host, got.Never)}
+			case got.UID != "":
+				st.UID = got.UID
+				return nil
+			}
+			if err := e.send(ctx, l, sources, got.Missing); err != nil {
+				return err
+			}
+		}
+	})
+	if err != nil {
+		return state.Handle{}, err
+	}
+	return st.handle()
+}
+
+// Find returns the handle of a task, on the host that its folder names or on any host.
+func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, error) {
+	st, err := e.find(ctx, name, dir)
+	if err != nil {
+		return nil, fmt.Errorf("find %s: %w", name, err)
+	}
+	if st == nil {
+		return nil, nil
+	}
+	h, err := st.handle()
+	return &h, err
+}
+
+func (e *Executor) find(ctx context.Context, name, dir string) (*taskState, error) {
+	noted, err := e.noted(dir)
+	if err != nil {
+		return nil, err
+	}
+	if noted != nil && noted.Name == name {
+		found, err := e.findOn(ctx, *noted)
+		var gone *lostError
+		if errors.As(err, &gone) {
+			return noted, nil // it may be there: only once it is destroyed may it be elsewhere
+		}
+		return found, err
+	}
+	for _, h := range e.opts.Hosts {
+		st, err := e.findOn(ctx, taskState{Host: h, Name: name, Run: e.runName(name), Dir: dir})
+		if err != nil || st != nil {
+			return st, err
+		}
+	}
+	return nil, nil
+}
+
+func (e *Executor) findOn(ctx context.Context, st taskState) (*taskState, error) {
+	got, err := visit[host.Started](ctx, e, st, host.FindPath, host.Named{Run: st.Run})
+	if err != nil || got.UID == "" {
+		return nil, err
+	}
+	st.UID = got.UID
+	return &st, nil
+}
+
+// visit asks the host of a task, as long as it takes to reach it.
+func visit[Out any](ctx context.Context, e *Executor, st taskState, path string, in host.Named) (out Out, err error) {
+	err = e.line(st.Host).patiently(ctx, e.opts.Patience, func(l *link) (err error) {
+		out, err = ask[Out](ctx, l, path, in)
+		return err
+	})
+	return out, err
+}
+
+// Inspect returns the status of the task.
+func (e *Executor) Inspect(ctx context.Context, h state.Handle) (state.Status, error) {
+	st, err := e.fromHandle(h)
+	if err != nil {
+		return state.Status{}, err
+	}
+	if was, ok := st.ended(); ok {
+		return was, nil
+	}
+	if st.isAbandoned() {
+		return state.Status{Phase: state.Absent}, nil
+	}
+	got, err := visit[host.Status](ctx, e, st, host.InspectPath, st.named())
+	if err != nil {
+		return state.Status{}, fmt.Errorf("look at %s: %w", st.Unit, err)
+	}
+	return here(got), nil
+}
+
+// here gives a status the times of this machine, if its clock differs from that of the host.
+func here(s host.Status) state.Status {
+	ahead := time.Since(s.Now)
+	if ahead.Abs() < 2*time.Second { // that is how long an answer may take
+		return s.Status
+	}
+	for _, at := range []*time.Time{&s.Started, &s.Finished} {
+		if !at.IsZero() {
+			*at = at.Add(ahead)
+		}
+	}
+	return s.Status
+}
+
+// Destroy ends the task, and removes what the host has of it. If the host is lost, that is done
+// once it answers again.
+func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
+	st, err := e.fromHandle(h)
+	if err != nil {
+		return err
+	}
+	if err := e.destroy(ctx, st); err != nil {
+		return fmt.Errorf("destroy %s: %w", st.Unit, err)
+	}
+	return nil
+}
+
+func (e *Executor) destroy(ctx context.Context, st taskState) error {
+	named := st.named()
+	named.Now = ctx.Err() != nil
+	ctx = context.WithoutCancel(ctx)
+	if _, ended := st.ended(); !ended {
+		_ = e.bringLog(ctx, st) // what it has printed so far, if it can be had
+	}
+	_, err := visit[struct{}](ctx, e, st, host.DestroyPath, named)
+	var gone *lostError
+	if errors.As(err, &gone) {
+		err = st.abandon()
+	}
+	if err != nil {
+		return err
+	}
+	return st.forget(ctx)
+}
+
+// programs remembers the digests of programs of this machine.
+type programs struct {
+	mu      sync.Mutex
+	digests map[string]string
+}
+
+// digest returns the digest of the program at a path.
+func (p *programs) digest(path string) (string, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if d := p.digests[path]; d != "" {
+		return d, nil
+	}
+	d, err := artifact.File(context.Background(), path)
+	if err != nil {
+		return "", err
+	}
+	if p.digests == nil {
+		p.digests = map[string]string{}
+	}
+	p.digests[path] = d
+	return d, nil
+}

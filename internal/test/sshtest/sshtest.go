@@ -1,0 +1,241 @@
+// Package sshtest makes hosts for tests of what runs over ssh: each is a network namespace of
+// this machine, with its own processes, name and home folder, and an sshd of OpenSSH. They share
+// the rest of the file system. It needs root, iproute2, util-linux and openssh-server.
+package sshtest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// hostsVar names the hosts, for processes that a test starts and kills.
+const hostsVar = "TENON_TEST_SSH_HOSTS"
+
+const sshd = "/usr/sbin/sshd"
+
+// Hosts are machines that can be reached over ssh from this one.
+type Hosts struct {
+	Key     string // path of the private key of user root on all of them
+	Gateway string // address of this machine on their network
+	All     []*Host
+}
+
+// A Host is a machine.
+type Host struct {
+	Address string
+	HostKey string // public key
+	Home    string // folder that is /root there
+	Dir     string
+	NS      string // network namespace
+
+	outer *exec.Cmd
+}
+
+// Up makes two hosts that last as long as the test, or returns those of the process that started
+// this one. It skips the test where that is not possible.
+func Up(t testing.TB) *Hosts {
+	t.Helper()
+	if text := os.Getenv(hostsVar); text != "" {
+		var h Hosts
+		if err := json.Unmarshal([]byte(text), &h); err != nil {
+			t.Fatal(err)
+		}
+		return &h
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("making hosts for ssh needs root, for network namespaces")
+	}
+	for _, program := range []string{sshd, "ip", "unshare", "ssh-keygen"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("making hosts for ssh needs openssh-server, iproute2 and util-linux: %v; `.ci/tools test` installs them", err)
+		}
+	}
+	dir := t.TempDir()
+	h := &Hosts{Key: filepath.Join(dir, "id")}
+	must(t, run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", h.Key))
+	must(t, os.MkdirAll("/run/sshd", 0o755)) // where sshd gives up its rights
+	subnet := freeSubnet(t)
+	bridge := fmt.Sprintf("tnb%d", subnet)
+	h.Gateway = fmt.Sprintf("10.211.%d.1", subnet)
+	if err := run("ip", "link", "add", bridge, "type", "bridge"); err != nil {
+		t.Skipf("this machine lets nobody make a network: %v", err)
+	}
+	t.Cleanup(func() { must(t, run("ip", "link", "del", bridge)) })
+	must(t, run("ip", "addr", "add", h.Gateway+"/24", "dev", bridge))
+	must(t, run("ip", "link", "set", bridge, "up"))
+	for n := range 2 {
+		host := &Host{
+			Address: fmt.Sprintf("10.211.%d.%d", subnet, 11+n), Dir: filepath.Join(dir, strconv.Itoa(n)), NS: fmt.Sprintf("tn%dvm%d", subnet, n),
+		}
+		host.Home = filepath.Join(host.Dir, "root")
+		must(t, os.MkdirAll(host.Home, 0o700))
+		host.network(t, bridge, fmt.Sprintf("tnv%dx%d", subnet, n))
+		host.configure(t, h.Key)
+		host.Start(t)
+		t.Cleanup(func() { host.Kill(t) })
+		h.All = append(h.All, host)
+	}
+	return h
+}
+
+// Setenv lets processes that the test starts use these hosts.
+func (h *Hosts) Setenv(t testing.TB) {
+	t.Helper()
+	b, err := json.Marshal(h)
+	must(t, err)
+	t.Setenv(hostsVar, string(b))
+}
+
+// freeSubnet returns the third number of a network that no interface has.
+func freeSubnet(t testing.TB) int {
+	t.Helper()
+	addrs, err := net.InterfaceAddrs()
+	must(t, err)
+	for i := range 200 {
+		n := (os.Getpid()+i)%200 + 20
+		if !strings.Contains(fmt.Sprint(addrs), fmt.Sprintf("10.211.%d.", n)) {
+			return n
+		}
+	}
+	t.Fatal("all networks are taken")
+	return 0
+}
+
+func (h *Host) network(t testing.TB, bridge, link string) {
+	t.Helper()
+	if err := run("ip", "netns", "add", h.NS); err != nil {
+		t.Skipf("this machine lets nobody make a network namespace: %v", err)
+	}
+	t.Cleanup(func() { must(t, run("ip", "netns", "del", h.NS)) })
+	must(t, run("ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", h.NS))
+	must(t, run("ip", "link", "set", link, "master", bridge, "up"))
+	must(t, run("ip", "-n", h.NS, "addr", "add", h.Address+"/24", "dev", "eth0"))
+	must(t, run("ip", "-n", h.NS, "link", "set", "eth0", "up"))
+	must(t, run("ip", "-n", h.NS, "link", "set", "lo", "up"))
+}
+
+func (h *Host) configure(t testing.TB, key string) {
+	t.Helper()
+	own := filepath.Join(h.Dir, "hostkey")
+	must(t, run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", own))
+	public, err := os.ReadFile(own + ".pub")
+	must(t, err)
+	h.HostKey = strings.TrimSpace(string(public))
+	allowed, err := os.ReadFile(key + ".pub")
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(h.Dir, "keys"), allowed, 0o600))
+	config := []string{
+		"ListenAddress " + h.Address, "HostKey " + own, "AuthorizedKeysFile " + filepath.Join(h.Dir, "keys"),
+		"PidFile none", "PasswordAuthentication no", "KbdInteractiveAuthentication no", "StrictModes no", "UsePAM no", "LogLevel ERROR",
+	}
+	must(t, os.WriteFile(filepath.Join(h.Dir, "sshd_config"), []byte(strings.Join(config, "\n")+"\n"), 0o600))
+}
+
+// Start starts the host and waits until it can be reached.
+func (h *Host) Start(t testing.TB) {
+	t.Helper()
+	script := `hostname "$1" && mount --bind "$2" /root && exec ` + sshd + ` -D -e -f "$3"`
+	h.outer = exec.Command("ip", "netns", "exec", h.NS, "unshare", "--uts", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+		"sh", "-c", script, "sh", h.NS, h.Home, filepath.Join(h.Dir, "sshd_config"))
+	var said bytes.Buffer
+	h.outer.Stdout, h.outer.Stderr = &said, &said
+	h.outer.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	must(t, h.outer.Start())
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		conn, err := net.DialTimeout("tcp", net.JoinHostPort(h.Address, "22"), time.Second)
+		if err == nil {
+			must(t, conn.Close())
+			return
+		}
+		if time.Now().After(end) {
+			h.Kill(t)
+			t.Fatalf("the host %s does not answer: %v\n%s", h.Address, err, said.String())
+		}
+	}
+}
+
+// Kill ends the host with all its processes, as if it had no power. It does nothing if it does
+// not run.
+func (h *Host) Kill(t testing.TB) {
+	t.Helper()
+	if h.outer == nil {
+		return
+	}
+	_ = h.outer.Process.Kill() // --kill-child ends the rest
+	_ = h.outer.Wait()
+	h.outer = nil
+	for end := time.Now().Add(10 * time.Second); len(h.processes(t)) > 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("processes of %s do not end", h.Address)
+		}
+	}
+}
+
+// Cut breaks all ssh connections to the host. What was started over them continues.
+func (h *Host) Cut(t testing.TB) {
+	t.Helper()
+	for _, pid := range h.processes(t) {
+		name, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
+		if err == nil && strings.HasPrefix(string(name), "sshd: root") {
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// processes returns those on the network of the host.
+func (h *Host) processes(t testing.TB) (pids []int) {
+	t.Helper()
+	var own, of syscall.Stat_t
+	must(t, syscall.Stat(filepath.Join("/run/netns", h.NS), &own))
+	all, err := filepath.Glob("/proc/[0-9]*")
+	must(t, err)
+	for _, dir := range all {
+		if syscall.Stat(filepath.Join(dir, "ns/net"), &of) != nil || of.Ino != own.Ino { // it has ended
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		must(t, err)
+		pids = append(pids, pid)
+	}
+	return pids
+}
+
+// Of returns how many processes of the host have a variable in their environment.
+func (h *Host) Of(t testing.TB, variable string) (n int) {
+	t.Helper()
+	for _, pid := range h.processes(t) {
+		b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "environ"))
+		if err == nil && bytes.Contains(append([]byte{0}, b...), []byte("\x00"+variable+"\x00")) {
+			n++
+		}
+	}
+	return n
+}
+
+func run(name string, args ...string) error {
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
