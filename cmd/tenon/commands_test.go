@@ -24,9 +24,11 @@ import (
 	_ "github.com/mattn/go-sqlite3" // the driver of states
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/tenon-ml/tenon/executors/executortest"
 	"github.com/tenon-ml/tenon/internal/test/golden"
 	"github.com/tenon-ml/tenon/internal/test/postgrestest"
 	"github.com/tenon-ml/tenon/internal/test/registrytest"
+	"github.com/tenon-ml/tenon/internal/test/sshtest"
 	"github.com/tenon-ml/tenon/stdlib"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
@@ -49,6 +51,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"http":     cmdHTTP,
 	"sqlite":   cmdSQLite,
 	"postgres": cmdPostgres,
+	"hosts":    cmdHosts,
 	"tmpfs":    cmdTmpfs,
 	"readonly": cmdReadOnly,
 	"writable": cmdWritable,
@@ -350,6 +353,25 @@ func cmdPostgres(ts *testscript.TestScript, neg bool, args []string) {
 	database, _, _ := strings.Cut(url, "?")
 	ts.Setenv(args[0], url)
 	ts.Setenv(args[0]+"_DATABASE", database)
+}
+
+// hosts makes two hosts that can be reached over ssh, and builds what runs on them. It sets HOST1
+// and HOST2 to their addresses, HOME1 and HOME2 to their home folders, KEY to a private key and
+// KNOWN to a file of known hosts.
+func cmdHosts(ts *testscript.TestScript, neg bool, args []string) {
+	positive(ts, neg, args, 0, "hosts")
+	up, known := sshtest.Up(ts.Value(testKey{}).(testing.TB)), ""
+	for i, h := range up.All {
+		ts.Setenv("HOST"+strconv.Itoa(i+1), h.Address)
+		ts.Setenv("HOME"+strconv.Itoa(i+1), h.Home)
+		known += h.Address + " " + h.HostKey + "\n"
+	}
+	program := ts.MkAbs("tenon-host")
+	ts.Check(executortest.BuildStatic(program, "github.com/tenon-ml/tenon/cmd/tenon-host"))
+	ts.Check(os.WriteFile(ts.MkAbs("known_hosts"), []byte(known), 0o600))
+	ts.Setenv("TENON_HOST_PROGRAM", program)
+	ts.Setenv("KEY", up.Key)
+	ts.Setenv("KNOWN", ts.MkAbs("known_hosts"))
 }
 
 // testKey is the key under which a script finds its test.

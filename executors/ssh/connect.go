@@ -55,7 +55,8 @@ func (o Options) dial(ctx context.Context, h Host) (*gossh.Client, error) {
 		User: h.User, Auth: methods, HostKeyCallback: hostKey, HostKeyAlgorithms: algorithms,
 	})
 	if !stop() && err == nil {
-		err = errors.Join(context.Cause(ctx), c.Close())
+		_ = c.Close() // it was closed
+		err = context.Cause(ctx)
 	}
 	var key *knownhosts.KeyError
 	var refused *refusedError
@@ -69,7 +70,8 @@ func (o Options) dial(ctx context.Context, h Host) (*gossh.Client, error) {
 	case strings.Contains(err.Error(), "unable to authenticate"):
 		err = h.refused(err, "it does not let user %s in with %s: add the public key to ~/.ssh/authorized_keys there, or correct user or key of the host", h.User, h.credential())
 	}
-	return nil, errors.Join(err, conn.Close())
+	_ = conn.Close() // it may be closed already
+	return nil, err
 }
 
 func (h Host) credential() string {

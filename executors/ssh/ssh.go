@@ -112,23 +112,29 @@ func (e *Executor) apply(ctx context.Context, t executors.Task) (state.Handle, e
 	if len(e.opts.Hosts) == 0 {
 		return state.Handle{}, errors.New("the target has no hosts")
 	}
-	if st, err := e.noted(t.Dir); err != nil || st != nil && st.Name == t.Name {
-		if err != nil {
-			return state.Handle{}, err
-		}
-		return e.startOn(ctx, t, *st)
+	noted, err := e.noted(t.Dir)
+	if err != nil {
+		return state.Handle{}, err
 	}
-	return e.place(ctx, t)
+	if noted != nil && noted.Name == t.Name && noted.asked() {
+		return e.startOn(ctx, t, *noted)
+	}
+	st := taskState{Name: t.Name, Unit: t.Unit.ID, Run: e.runName(t.Name), Dir: t.Dir}
+	if err := st.note(); err != nil {
+		return state.Handle{}, err
+	}
+	return e.place(ctx, t, st)
 }
 
 // place looks for a host with room, in the order of the target, until there is one.
-func (e *Executor) place(ctx context.Context, t executors.Task) (state.Handle, error) {
+func (e *Executor) place(ctx context.Context, t executors.Task, st taskState) (state.Handle, error) {
 	const first, last = 50 * time.Millisecond, 2 * time.Second
 	began := time.Now()
 	for pause := first; ; pause = min(2*pause, last) {
 		var lost, never []error
 		for _, h := range e.opts.Hosts {
-			handle, err := e.tryOn(ctx, t, h)
+			st.Host = h
+			handle, err := e.tryOn(ctx, t, st)
 			var full *fullError
 			var small *smallError
 			var gone *lostError
@@ -160,11 +166,10 @@ func (e *Executor) place(ctx context.Context, t executors.Task) (state.Handle, e
 
 // tryOn starts a task on a host, if that can be reached now and has room. The folder of the run
 // says so before the host is asked, and no longer once it is certain that nothing was started.
-func (e *Executor) tryOn(ctx context.Context, t executors.Task, h Host) (state.Handle, error) {
-	if err := e.line(h).reach(ctx); err != nil {
+func (e *Executor) tryOn(ctx context.Context, t executors.Task, st taskState) (state.Handle, error) {
+	if err := e.line(st.Host).reach(ctx); err != nil {
 		return state.Handle{}, err
 	}
-	st := taskState{Host: h, Name: t.Name, Unit: t.Unit.ID, Run: e.runName(t.Name), Dir: t.Dir}
 	if err := st.note(); err != nil {
 		return state.Handle{}, err
 	}
@@ -172,7 +177,10 @@ func (e *Executor) tryOn(ctx context.Context, t executors.Task, h Host) (state.H
 	var full *fullError
 	var small *smallError
 	if errors.As(err, &full) || errors.As(err, &small) {
-		err = errors.Join(err, st.unnote())
+		st.Host = Host{}
+		if failed := st.note(); failed != nil {
+			return handle, failed
+		}
 	}
 	return handle, err
 }
@@ -233,6 +241,9 @@ func (e *Executor) find(ctx context.Context, name, dir string) (*taskState, erro
 		return nil, err
 	}
 	if noted != nil && noted.Name == name {
+		if !noted.asked() {
+			return nil, nil
+		}
 		found, err := e.findOn(ctx, *noted)
 		var gone *lostError
 		if errors.As(err, &gone) {

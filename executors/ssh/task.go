@@ -76,10 +76,11 @@ func (e *Executor) noted(dir string) (*taskState, error) {
 	return &st, err
 }
 
-// note writes down which host may have the task.
+// note writes down which host may have the task. Without a host, none has been asked for it.
 func (st taskState) note() error { return st.write(st.notePath(), st) }
 
-func (st taskState) unnote() error { return removed(st.notePath()) }
+// asked reports whether a host may have the task.
+func (st taskState) asked() bool { return st.Host.Address != "" }
 
 func (st taskState) write(path string, value any) error {
 	b, err := json.Marshal(value)
@@ -163,5 +164,5 @@ func (st taskState) forget(ctx context.Context) error {
 	if err := files.RemoveAll(filepath.Join(st.Dir, "scratch")); err != nil {
 		return err
 	}
-	return errors.Join(removed(st.endPath()), st.unnote())
+	return errors.Join(removed(st.endPath()), removed(st.notePath()))
 }

@@ -1,0 +1,181 @@
+package host
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/artifact"
+)
+
+func ok(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What is sent and received is the same, whatever it is.
+func TestContent(t *testing.T) {
+	root := t.TempDir()
+	file, folder, empty := filepath.Join(root, "file"), filepath.Join(root, "folder"), filepath.Join(root, "empty")
+	ok(t, os.WriteFile(file, []byte("content"), 0o644))
+	ok(t, os.MkdirAll(filepath.Join(folder, "a/b"), 0o755))
+	ok(t, os.Mkdir(empty, 0o755))
+	ok(t, os.WriteFile(filepath.Join(folder, "a/b/run.sh"), []byte("#!/bin/sh\n"), 0o755))
+	ok(t, os.WriteFile(filepath.Join(folder, "a/ü \"q\"\n"), nil, 0o644))
+	ok(t, os.Symlink("b/run.sh", filepath.Join(folder, "a/link")))
+	for _, path := range []string{file, folder, empty} {
+		ref, _, err := artifact.Look(t.Context(), path)
+		ok(t, err)
+		var sent bytes.Buffer
+		ok(t, Send(t.Context(), &sent, path, ref.Dir))
+		to := path + ".copy"
+		ok(t, Receive(&sent, to, ref.Dir))
+		if got, err := artifact.Digest(t.Context(), to); err != nil || got != ref.Digest {
+			t.Errorf("%s arrived as %s, %v; want %s", path, got, err, ref.Digest)
+		}
+		if sent.Len() > 0 {
+			t.Errorf("%d bytes of %s were not read", sent.Len(), path)
+		}
+	}
+}
+
+// folder returns what a sender sends for a folder with a listing, which may be a lie.
+func folder(listing, content string) *bytes.Buffer {
+	var b bytes.Buffer
+	_ = binary.Write(&b, binary.BigEndian, uint64(len(listing)))
+	b.WriteString(listing + content)
+	return &b
+}
+
+// Nothing that is received leaves its folder or fills the memory.
+func TestContentRefused(t *testing.T) {
+	target := ir.Sum([]byte("/etc"))
+	for name, sent := range map[string]*bytes.Buffer{
+		"a path out of the folder": folder("f 1 "+ir.Sum([]byte("x"))+" \"../x\"\n", "x"),
+		"a link out of the folder": folder("l 4 "+target+" \"x\"\n", "/etc"),
+		"a link without an end":    folder("l 4097 "+target+" \"x\"\n", strings.Repeat("a", 4097)),
+		"too few bytes":            folder("f 9 "+ir.Sum([]byte("x"))+" \"x\"\n", "x"),
+		"a listing without an end": bytes.NewBuffer([]byte{0, 0, 1, 0, 0, 0, 0, 0}),
+		"no listing":               bytes.NewBuffer([]byte{0, 0}),
+		"half a listing":           bytes.NewBuffer([]byte{0, 0, 0, 0, 0, 0, 0, 9, 'f'}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			if err := Receive(sent, filepath.Join(root, "to"), true); err == nil {
+				t.Error("it was received")
+			}
+			if entries, err := os.ReadDir(root); err != nil || len(entries) > 1 || len(entries) == 1 && entries[0].Name() != "to" {
+				t.Errorf("it left %v, %v", entries, err)
+			}
+		})
+	}
+}
+
+func newServer(t *testing.T) (*server, http.Handler) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "tenon")
+	s, err := open(Options{Dir: dir, Runner: ir.Sum([]byte("runner"))})
+	ok(t, err)
+	return s, s.handler()
+}
+
+func request(h http.Handler, method, path, body string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(method, path, strings.NewReader(body)))
+	return w
+}
+
+// What does not have the digest under which it was sent is not kept under it.
+func TestDamaged(t *testing.T) {
+	s, h := newServer(t)
+	digest := ir.Sum([]byte("what was meant"))
+	for _, path := range []string{ArtifactPath, ProgramPath} {
+		if w := request(h, http.MethodPut, path+digest, "what arrived"); w.Code == http.StatusOK || !strings.Contains(w.Body.String(), digest) {
+			t.Errorf("%s answered %d: %s", path, w.Code, w.Body)
+		}
+		if w := request(h, http.MethodPut, path+"x", "what arrived"); w.Code != http.StatusBadRequest {
+			t.Errorf("%s took something that is no digest: %d", path, w.Code)
+		}
+	}
+	if _, err := os.Stat(s.program(digest)); s.artifacts.Has(digest) || err == nil {
+		t.Error("it is there nevertheless")
+	}
+	if w := request(h, http.MethodPut, ArtifactPath+digest, "what was meant"); w.Code != http.StatusOK || !s.artifacts.Has(digest) {
+		t.Errorf("what is right was answered with %d: %s", w.Code, w.Body)
+	}
+	if w := request(h, http.MethodGet, ArtifactPath+digest, ""); w.Body.String() != "what was meant" {
+		t.Errorf("the artifact is %q", w.Body)
+	}
+}
+
+// Names in requests are those of folders and files of runs, and nothing else.
+func TestNames(t *testing.T) {
+	_, h := newServer(t)
+	for _, path := range []string{StartPath, FindPath, InspectPath, ResultPath, DestroyPath, LogsPath} {
+		for _, run := range []string{"", "..", "../../etc", "a/b", "A"} {
+			if w := request(h, http.MethodPost, path, `{"run":"`+run+`"}`); w.Code != http.StatusInternalServerError || !strings.Contains(w.Body.String(), "is not the name of a run") {
+				t.Errorf("%s of %q answered %d: %s", path, run, w.Code, w.Body)
+			}
+		}
+		if w := request(h, http.MethodPost, path, `{`); w.Code != http.StatusBadRequest {
+			t.Errorf("%s took half a request: %d", path, w.Code)
+		}
+	}
+}
+
+// A folder that others can reach is refused, because jobs have secrets.
+func TestFolder(t *testing.T) {
+	dir := t.TempDir()
+	ok(t, os.Chmod(dir, 0o750))
+	if _, err := open(Options{Dir: dir}); err == nil || !strings.Contains(err.Error(), "run `chmod 700 "+dir+"`") {
+		t.Errorf("open gave %v", err)
+	}
+}
+
+// Amounts are exact, to a thousandth of a core and a byte.
+func TestRoom(t *testing.T) {
+	capacity := ir.Resources{MilliCPU: 4000, Memory: 8 << 30}
+	for _, tt := range []struct {
+		claim, used ir.Resources
+		want        string
+	}{
+		{ir.Resources{MilliCPU: 4000, Memory: 8 << 30}, ir.Resources{}, ""},
+		{ir.Resources{MilliCPU: 4001}, ir.Resources{}, "it needs 4.001 of 4 cores, of which 4 are free"},
+		{ir.Resources{MilliCPU: 1}, ir.Resources{MilliCPU: 4000}, "it needs 0.001 of 4 cores, of which 0 are free"},
+		{ir.Resources{Memory: 1<<30 + 1}, ir.Resources{Memory: 7 << 30}, "it needs 1073741825B of 8GiB of memory, of which 1GiB is free"},
+		{ir.Resources{MilliCPU: 1}, ir.Resources{MilliCPU: 9000}, "it needs 0.001 of 4 cores, of which 0 are free"},
+	} {
+		if got := beyond(tt.claim, capacity, tt.used); got != tt.want {
+			t.Errorf("%+v beside %+v lacks %q, want %q", tt.claim, tt.used, got, tt.want)
+		}
+	}
+	if got := claimed(ir.Resources{}, ir.Resources{MilliCPU: 500}); got.MilliCPU != 500 {
+		t.Errorf("a job that asks for nothing takes %d of half a core", got.MilliCPU)
+	}
+	if got := capacityOf(ir.Resources{}); got.MilliCPU < 1000 || got.Memory < 1<<20 {
+		t.Errorf("this machine has %+v", got)
+	}
+}
+
+// FuzzReceive feeds a receiver with anything: it neither panics nor writes elsewhere.
+func FuzzReceive(f *testing.F) {
+	f.Add(folder("d 0  \"a\"\n", "").Bytes())
+	f.Add(folder("f 1 "+ir.Sum([]byte("x"))+" \"x\"\n", "x").Bytes())
+	f.Fuzz(func(t *testing.T, sent []byte) {
+		root := t.TempDir()
+		_ = Receive(bytes.NewReader(sent), filepath.Join(root, "to"), true) // most of it is refused
+		entries, err := os.ReadDir(root)
+		ok(t, err)
+		if len(entries) > 1 || len(entries) == 1 && entries[0].Name() != "to" {
+			t.Fatalf("it wrote %v", entries)
+		}
+	})
+}
