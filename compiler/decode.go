@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/big"
 	"slices"
 	"strconv"
 	"strings"
@@ -540,16 +539,4 @@ func (c *decoder) sameAs(v cue.Value, o *out) bool {
 		n++
 	}
 	return n == len(o.schema)
-}
-
-// ceil rounds up to an int64, or to the largest one.
-func ceil(r *big.Rat) int64 {
-	q, m := new(big.Int).DivMod(r.Num(), r.Denom(), new(big.Int))
-	if m.Sign() != 0 {
-		q.Add(q, big.NewInt(1))
-	}
-	if !q.IsInt64() {
-		return math.MaxInt64
-	}
-	return q.Int64()
 }

@@ -331,7 +331,14 @@ func (e *Executor) destroy(ctx context.Context, st taskState) error {
 	if _, ended := st.ended(); !ended {
 		_ = e.bringLog(ctx, st) // what it has printed so far, if it can be had
 	}
-	_, err := visit[struct{}](ctx, e, st, host.DestroyPath, named)
+	patience := e.opts.Patience
+	if named.Now {
+		patience = min(patience, dialPatience) // somebody waits for this to end
+	}
+	err := e.line(st.Host).patiently(ctx, patience, func(l *link) error {
+		_, err := ask[struct{}](ctx, l, host.DestroyPath, named)
+		return err
+	})
 	var gone *lostError
 	if errors.As(err, &gone) {
 		err = st.abandon()
