@@ -18,6 +18,7 @@ func describe(c string) string {
 		{`KiB|MiB`, `a size such as "512MiB" or "8GiB"`},
 		{`"^~?/"`, `a path that begins with / or ~/`},
 		{`"^~?/[A-Z`, `a path that begins with / or ~/, of letters, digits, "-", "_", "." and "/"`},
+		{`([-A-Za-z0-9.:]*`, `a host name or an IP address, without a user and a port`},
 		{`|ecdsa|sk)-`, `a public key such as "ssh-ed25519 AAAA..."`},
 		{`"^/"`, `an absolute path`},
 		{`"^/[^/]"`, `an absolute path`},

@@ -16,7 +16,9 @@ func (e *Executor) Check(u ir.Unit) []ir.Fault {
 	c := checks{faults: e.local.Check(u)}
 	c.target(e.opts.Settings)
 	c.unit(u)
-	c.needs(e.opts.Settings, u.Needs)
+	if len(e.opts.Hosts) > 0 {
+		c.needs(e.opts.Hosts, u.Needs)
+	}
 	return c.faults
 }
 
@@ -41,6 +43,9 @@ const another = "choose a target with the executor process, containerd or kubern
 func (c *checks) target(s Settings) {
 	c.of = true
 	defer func() { c.of = false }()
+	if len(s.Hosts) == 0 {
+		c.fault("hosts", `list one: hosts: [{address: "10.0.0.1", user: "ml"}]`, "there is no host to run anything on")
+	}
 	for i, h := range s.Hosts {
 		at := fmt.Sprintf("hosts.%d.", i)
 		if h.HostKey != "" {
@@ -76,13 +81,13 @@ func (c *checks) unit(u ir.Unit) {
 	}
 }
 
-func (c *checks) needs(s Settings, n ir.Resources) {
+func (c *checks) needs(hosts []Host, n ir.Resources) {
 	if n.GPU > 0 {
 		c.fault("needs.gpu", "choose another target, or remove needs.gpu", "GPUs of hosts are neither found nor lent")
 	}
 	// What is not declared is asked for when the job starts.
 	var cpu, memory int64
-	for _, h := range s.Hosts {
+	for _, h := range hosts {
 		of := h.capacity()
 		if of.MilliCPU == 0 || of.Memory == 0 {
 			return
@@ -93,7 +98,6 @@ func (c *checks) needs(s Settings, n ir.Resources) {
 		cpu, memory = max(cpu, of.MilliCPU), max(memory, of.Memory)
 	}
 	switch {
-	case len(s.Hosts) == 0:
 	case n.MilliCPU > cpu:
 		c.fault("needs.cpu", "add a larger host, or ask for less", "it needs %s cores, and the largest host has %s", ir.FormatCores(n.MilliCPU), ir.FormatCores(cpu))
 	case n.Memory > memory:
