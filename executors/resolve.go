@@ -119,7 +119,7 @@ func (w *walk) resolve(ctx context.Context, n *work) error {
 	src := planner.Sources{
 		Output: w.output,
 		Incumbent: func(model, candidate string) (string, error) {
-			v, err := w.o.Store.Incumbent(ctx, model, candidate, w.o.Artifacts.Has)
+			v, err := w.o.Store.Incumbent(ctx, model, candidate)
 			if err != nil {
 				return "", &stateError{err}
 			}

@@ -227,6 +227,10 @@ func TestALostIncumbentIsNotAbsent(t *testing.T) {
 	if in := runs[0].Inputs["incumbent"]; in == "" || in == versions[0].Digest {
 		t.Errorf("its run has the incumbent %q, as if that were there or none", in)
 	}
+	// It is the same once the new model is registered.
+	if again := b.mustApply(system("2")...); again.Counts.Ran > 0 || again.Counts.Updated > 0 {
+		t.Errorf("the same system again: %+v", again.Counts)
+	}
 }
 
 func TestRulesAreWrittenMovedAndRemoved(t *testing.T) {

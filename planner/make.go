@@ -32,7 +32,7 @@ type State interface {
 	Run(ctx context.Context, id int64) (*state.Run, error)
 	RunFor(ctx context.Context, unit, key string) (*state.Run, error)
 	Artifact(ctx context.Context, digest string) (artifact.Artifact, error)
-	Incumbent(ctx context.Context, model, candidate string, there func(digest string) bool) (*state.ModelVersion, error)
+	Incumbent(ctx context.Context, model, candidate string) (*state.ModelVersion, error)
 }
 
 // Artifacts reports which artifacts still exist.
@@ -78,6 +78,8 @@ type Inputs struct {
 	// Known is what was read of the state before, if anything. It is read again if the
 	// state has changed since.
 	Known *Known
+	// Similar means that jobs which never ran are estimated from similar ones that did.
+	Similar bool
 	// PerReplica means that each replica of a service has what the unit asks for.
 	PerReplica bool
 	Options
@@ -256,7 +258,7 @@ func (m *maker) load(sys *ir.System) error {
 	m.sources.Images, m.sources.Base, m.sources.Python = m.in.Images, sys.Target.Base(), m.in.Python
 	m.sources.Output = func(unit, port string) string { return m.outputs[unit][port].Digest }
 	m.sources.Incumbent = func(model, candidate string) (string, error) {
-		v, err := m.in.State.Incumbent(m.ctx, m.former(model), candidate, m.in.Artifacts.Has)
+		v, err := m.in.State.Incumbent(m.ctx, m.former(model), candidate)
 		return IncumbentDigest(v, m.in.Artifacts.Has), err
 	}
 	return m.inspect(sys)

@@ -265,18 +265,20 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// judged returns a system with a model that is compared with the one in service.
+func judged(seed int64) *ir.System {
+	return sys(
+		job("models/late/train", func(u *ir.Unit) { u.Seed = seed }),
+		job("models/late/evaluate", reads("model", "models/late/train.table"), func(u *ir.Unit) {
+			u.Inputs = append(u.Inputs, ir.Input{Port: "incumbent", Unit: "models/late/train", From: "table", Kind: ir.Model, Incumbent: true})
+		}),
+	)
+}
+
 func TestIncumbent(t *testing.T) {
-	system := func(seed int64) *ir.System {
-		return sys(
-			job("models/late/train", func(u *ir.Unit) { u.Seed = seed }),
-			job("models/late/evaluate", reads("model", "models/late/train.table"), func(u *ir.Unit) {
-				u.Inputs = append(u.Inputs, ir.Input{Port: "incumbent", Unit: "models/late/train", From: "table", Kind: ir.Model, Incumbent: true})
-			}),
-		)
-	}
 	w := world1(t)
 	register := func(seed int64) {
-		r, err := w.store.RunFor(t.Context(), "models/late/train", w.plan(system(seed)).Items[0].Key)
+		r, err := w.store.RunFor(t.Context(), "models/late/train", w.plan(judged(seed)).Items[0].Key)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -286,15 +288,15 @@ func TestIncumbent(t *testing.T) {
 	}
 	quiet := func(seed int64, when string) {
 		t.Helper()
-		if got := lines(w.plan(system(seed))); len(got) > 0 {
+		if got := lines(w.plan(judged(seed))); len(got) > 0 {
 			t.Errorf("%s: %q", when, got)
 		}
 	}
-	w.apply(w.plan(system(1)))
+	w.apply(w.plan(judged(1)))
 	quiet(1, "the first model has no incumbent")
 	register(1)
 	quiet(1, "a model is not its own incumbent")
-	p := w.plan(system(2))
+	p := w.plan(judged(2))
 	want := []string{
 		"run models/late/train: seed (1 -> 2)",
 		"run models/late/evaluate unless same: input model changes ( -> models/late/train)",
@@ -306,9 +308,40 @@ func TestIncumbent(t *testing.T) {
 	quiet(2, "the second model was compared with the first")
 	register(2)
 	quiet(2, "the second model was registered")
-	p = w.plan(system(1))
+	p = w.plan(judged(1))
 	if got := lines(p); len(got) != 2 || !strings.HasPrefix(got[0], "reuse models/late/train") || !strings.HasPrefix(got[1], "run models/late/evaluate") || !strings.Contains(got[1], "input incumbent (10 rows") {
 		t.Errorf("the first model against the second: %q", got)
+	}
+}
+
+// A model in service whose artifact is lost remains what the next one is compared with, also once
+// that one is registered: a second plan finds the same incumbent and has nothing to do. An older
+// version does not take its place.
+func TestALostIncumbentStays(t *testing.T) {
+	for _, older := range []bool{false, true} {
+		w := world1(t)
+		var last *ir.System
+		register := func(seed int64) (digest string) {
+			last = judged(seed)
+			w.apply(w.plan(last))
+			r, err := w.store.RunFor(t.Context(), "models/late/train", w.plan(last).Items[0].Key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			digest = r.Outputs["table"].Digest
+			if _, err := w.lease.Register(t.Context(), state.ModelVersion{Model: "models/late", Digest: digest}); err != nil {
+				t.Fatal(err)
+			}
+			return digest
+		}
+		if older {
+			register(1)
+		}
+		w.lost[register(2)] = true
+		register(3)
+		if got := lines(w.plan(last)); len(got) > 0 {
+			t.Errorf("with an older version %t: the plan after the model was registered: %q", older, got)
+		}
 	}
 }
 
@@ -443,14 +476,14 @@ func TestEstimatesAndTheCriticalPath(t *testing.T) {
 		w.took = took * time.Second
 		w.apply(w.plan(sys(chain(on("features/clean/build", params(fmt.Sprintf(`{"x":%d}`, i))))...)))
 	}
-	p := w.plan(sys(append(chain(on("features/clean/build", params(`{"x":9}`))), job("features/new/build", reads("raw", "sources/raw/fetch.table")))...))
+	p := w.plan(sys(append(chain(on("features/clean/build", params(`{"x":9}`))), job("features/new/fit", reads("raw", "sources/raw/fetch.table")))...))
 	got := map[string]planner.Estimate{}
 	for _, it := range p.Items {
 		got[it.Unit] = it.Estimate
 	}
 	want := map[string]planner.Estimate{
 		"sources/raw/fetch":      {}, // it does not run
-		"features/new/build":     {}, // it has never run
+		"features/new/fit":       {}, // it has never run, and nothing like it
 		"features/clean/build":   {Runs: 3, Time: 4 * time.Second},
 		"models/late/train":      {Runs: 3, Time: 4 * time.Second},
 		"deployments/late/serve": {Runs: 3, Time: 4 * time.Second},
@@ -464,7 +497,7 @@ func TestEstimatesAndTheCriticalPath(t *testing.T) {
 		t.Errorf("summary (-want +got):\n%s", diff)
 	}
 	priorities := map[string]time.Duration{
-		"sources/raw/fetch": 16 * time.Second, "features/clean/build": 16 * time.Second, "features/new/build": 4 * time.Second,
+		"sources/raw/fetch": 16 * time.Second, "features/clean/build": 16 * time.Second, "features/new/fit": 4 * time.Second,
 		"models/late/train": 12 * time.Second, "deployments/late/serve": 8 * time.Second, "slos/late/rules": 4 * time.Second,
 	}
 	if diff := cmp.Diff(priorities, planner.Priorities(p)); diff != "" {

@@ -124,7 +124,7 @@ func (a *assumed) Artifact(_ context.Context, digest string) (artifact.Artifact,
 	return artifact.Artifact{}, state.ErrNotFound
 }
 
-func (a *assumed) Incumbent(context.Context, string, string, func(string) bool) (*state.ModelVersion, error) {
+func (a *assumed) Incumbent(context.Context, string, string) (*state.ModelVersion, error) {
 	return nil, nil
 }
 

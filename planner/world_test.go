@@ -175,7 +175,7 @@ func (w *world) data(name, content string) {
 func (w *world) try(s *ir.System, rerun ...string) (*planner.Plan, error) {
 	return planner.Make(context.Background(), s, planner.Inputs{
 		Dir: w.dir, State: w.store, Artifacts: w, Digests: w.digests, Inspector: w, Images: w.images, Python: w.python,
-		Options: planner.Options{Rerun: rerun, Now: w.now},
+		Similar: true, Options: planner.Options{Rerun: rerun, Now: w.now},
 	})
 }
 
@@ -205,7 +205,7 @@ func (w *world) apply(p *planner.Plan) {
 	src := planner.Sources{
 		Output: func(unit, port string) string { return outputs[unit][port].Digest },
 		Incumbent: func(model, candidate string) (string, error) {
-			v, err := w.store.Incumbent(ctx, model, candidate, w.Has)
+			v, err := w.store.Incumbent(ctx, model, candidate)
 			return planner.IncumbentDigest(v, w.Has), err
 		},
 		Files: p.Files, Images: p.Images, Base: p.System.Target.Base(), Python: p.Python,

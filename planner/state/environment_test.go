@@ -42,7 +42,7 @@ func TestEnvironmentsShareRunsAndNothingElse(t *testing.T) {
 			if ms := must[[]state.ModelVersion](t)(other.Models(ctx)); len(ms) > 0 {
 				t.Errorf("in %q %v is in service", other.Env(), ms)
 			}
-			if m := must[*state.ModelVersion](t)(other.Incumbent(ctx, "models/late", "x", func(string) bool { return true })); m != nil {
+			if m := must[*state.ModelVersion](t)(other.Incumbent(ctx, "models/late", "x")); m != nil {
 				t.Errorf("in %q a candidate has to beat %v", other.Env(), m)
 			}
 			if _, err := other.Unit(ctx, u.ID); !errors.Is(err, state.ErrNotFound) {

@@ -62,7 +62,7 @@ func use(ctx context.Context, s *state.Store) {
 	_, _ = s.Artifact(ctx, "sha256:1")
 	_, _ = s.Models(ctx)
 	_, _ = s.ModelVersions(ctx, "models/late")
-	_, _ = s.Incumbent(ctx, "models/late", "", func(string) bool { return true })
+	_, _ = s.Incumbent(ctx, "models/late", "")
 	_, _ = s.Revisions(ctx, 0)
 	_, _ = s.Revision(ctx, 1)
 	// A lease that seems to have expired is watched for its whole length before it is taken.

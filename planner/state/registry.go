@@ -27,19 +27,15 @@ func (s *Store) ModelVersions(ctx context.Context, model string) ([]ModelVersion
 }
 
 // Incumbent returns the version of the model that the candidate has to beat, or nil if there
-// is none: the version in service, whether its artifact is there or lost. If that is the
-// candidate itself, it is the last one before it whose artifact is there.
-func (s *Store) Incumbent(ctx context.Context, model, candidate string, there func(digest string) bool) (*ModelVersion, error) {
-	vs, err := s.models(ctx, modelsHere+" AND model = ?"+inService, s.env, model)
-	if err != nil {
+// is none: the last one in service besides the candidate, whether its artifact is there or lost.
+// So the answer is the same before and after the candidate is registered, and whatever is lost;
+// an older version never stands in for one that nothing can be compared with any more.
+func (s *Store) Incumbent(ctx context.Context, model, candidate string) (*ModelVersion, error) {
+	vs, err := s.models(ctx, modelsHere+" AND model = ? AND digest <> ?"+inService+" LIMIT 1", s.env, model, candidate)
+	if err != nil || len(vs) == 0 {
 		return nil, err
 	}
-	for i := range vs {
-		if d := vs[i].Digest; d != candidate && (i == 0 || there(d)) {
-			return &vs[i], nil
-		}
-	}
-	return nil, nil
+	return &vs[0], nil
 }
 
 func (s *Store) models(ctx context.Context, query string, args ...any) ([]ModelVersion, error) {

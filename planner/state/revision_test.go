@@ -106,7 +106,7 @@ func TestAUnitMovesWithItsHistory(t *testing.T) {
 		if d := cmp.Diff([]string{"sha256:2", "sha256:1", "sha256:0"}, versions); d != "" {
 			t.Errorf("versions, newest first (-want +got):\n%s", d)
 		}
-		if v := must[*state.ModelVersion](t)(s.Incumbent(ctx, "models/new", "sha256:2", func(string) bool { return true })); v.Digest != "sha256:1" {
+		if v := must[*state.ModelVersion](t)(s.Incumbent(ctx, "models/new", "sha256:2")); v.Digest != "sha256:1" {
 			t.Errorf("incumbent %s", v.Digest)
 		}
 	})

@@ -350,8 +350,7 @@ func TestRegistry(t *testing.T) {
 		register := func(digest string) int {
 			return must[int](t)(l.Register(ctx, state.ModelVersion{Model: "models/late", Digest: digest, Key: "k" + digest, Created: noon, Metrics: map[string]float64{"f1": 1}}))
 		}
-		all := func(string) bool { return true }
-		if got := must[*state.ModelVersion](t)(s.Incumbent(ctx, "models/late", "a", all)); got != nil {
+		if got := must[*state.ModelVersion](t)(s.Incumbent(ctx, "models/late", "a")); got != nil {
 			t.Errorf("incumbent of an empty registry: %+v", got)
 		}
 		for i, step := range []struct {
@@ -362,17 +361,10 @@ func TestRegistry(t *testing.T) {
 			if got := register(step.digest); got != step.version {
 				t.Errorf("step %d: version %d, want %d", i, got, step.version)
 			}
-			got := must[*state.ModelVersion](t)(s.Incumbent(ctx, "models/late", step.digest, all))
+			got := must[*state.ModelVersion](t)(s.Incumbent(ctx, "models/late", step.digest))
 			if (got == nil) != (step.incumbent == 0) || got != nil && got.Version != step.incumbent {
 				t.Errorf("step %d: incumbent %+v, want version %d", i, got, step.incumbent)
 			}
-		}
-		lost := func(digest string) bool { return digest != "a" }
-		if got := must[*state.ModelVersion](t)(s.Incumbent(ctx, "models/late", "d", lost)); got == nil || got.Version != 1 {
-			t.Errorf("the one in service is lost: incumbent %+v, want version 1", got)
-		}
-		if got := must[*state.ModelVersion](t)(s.Incumbent(ctx, "models/late", "a", func(d string) bool { return d == "b" })); got == nil || got.Version != 2 {
-			t.Errorf("the candidate is in service, and the one before it is lost: incumbent %+v, want version 2", got)
 		}
 		vs := must[[]state.ModelVersion](t)(s.ModelVersions(ctx, "models/late"))
 		if len(vs) != 3 || vs[0].Version != 3 || vs[0].Metrics["f1"] != 1 {
