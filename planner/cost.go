@@ -9,7 +9,7 @@ import (
 )
 
 // A Pricing is what services cost that were deployed when a plan was made, at the prices of
-// the plan.
+// the plan. One that is released costs as much as the dearer of its two versions.
 type Pricing struct {
 	Currency string       `json:"currency"`
 	Deployed money.Amount `json:"deployed,omitempty"` // per hour
@@ -36,6 +36,14 @@ func (m *maker) price(p *Plan) error {
 		switch {
 		case it.Pinned != nil:
 			it.Rate = rate(&it.Pinned.Unit)
+		case it.Rejected != "": // the champion stays, whatever is declared
+			u, err := m.applied(it.Unit)
+			if err != nil {
+				return fmt.Errorf("plan: %w", err)
+			}
+			if u != nil {
+				it.Rate = rate(u)
+			}
 		case it.Action != Delete:
 			it.Rate = rate(units[it.Unit])
 		}
@@ -48,9 +56,16 @@ func (m *maker) price(p *Plan) error {
 		if err != nil {
 			return fmt.Errorf("plan: %w", err)
 		}
-		if u != nil {
-			p.Pricing.Deployed = p.Pricing.Deployed.Plus(rate(u))
+		if u == nil {
+			continue
 		}
+		perHour := rate(u)
+		// During a release, and until a rejected version is gone, the champion is deployed as well.
+		// To go back to it costs no more than what is there.
+		if r := c.Route; r != nil && len(r.Versions) == 2 && r.Champion().Unit != nil {
+			perHour = max(perHour, rate(r.Champion().Unit))
+		}
+		p.Pricing.Deployed = p.Pricing.Deployed.Plus(perHour)
 	}
 	return nil
 }
@@ -68,16 +83,23 @@ func (p *Plan) units() map[string]*ir.Unit {
 type Costs struct {
 	Currency string `json:"currency"`
 	// Apply is what the jobs cost that the plan runs: Runs of them as their last runs took,
-	// and Bounded of them as much as their timeouts and retries allow, since they have not run
-	// before. Of Unknown nothing limits the time.
+	// Similar of them as those of similar jobs, and Bounded of them as much as their timeouts and retries
+	// allow, since nothing like them has run before. Of Unknown nothing limits the time, and nothing is known.
 	Apply   money.Amount `json:"apply"`
 	Runs    int          `json:"runs"`
+	Similar int          `json:"similar,omitempty"`
 	Bounded int          `json:"bounded"`
 	Unknown []string     `json:"unknown,omitempty"`
+	// Limit is what a budget is compared with: each job that has not run before counts with its timeout and
+	// retries, whatever similar ones took. Unlimited are those without a timeout.
+	Limit     money.Amount `json:"limit"`
+	Unlimited []string     `json:"unlimited,omitempty"`
 	// Before and Month are what services cost in a month of 730 hours, before and after the
 	// apply.
 	Before money.Amount `json:"month_before"`
 	Month  money.Amount `json:"month"`
+	// Tables are those that prices of instances are from.
+	Tables []ir.PriceTable `json:"price_tables,omitempty"`
 }
 
 // Costs returns what the plan costs, or nil if no pool has a price. Jobs that turn out not to
@@ -86,7 +108,7 @@ func (p *Plan) Costs() *Costs {
 	if p.Pricing == nil {
 		return nil
 	}
-	c := &Costs{Currency: p.Pricing.Currency, Before: p.Pricing.Deployed.Times(ir.Month, 1)}
+	c := &Costs{Currency: p.Pricing.Currency, Before: p.Pricing.Deployed.Times(ir.Month, 1), Tables: p.System.PriceTables()}
 	var deployed money.Amount
 	units := p.units()
 	for _, it := range p.Items {
@@ -96,16 +118,30 @@ func (p *Plan) Costs() *Costs {
 		if it.Kind != ir.Job || it.Rate == 0 || !it.Action.Changes() && !it.Audit {
 			continue
 		}
+		var most money.Amount
 		u := units[it.Unit]
+		limited := u != nil && u.Timeout > 0
+		if limited {
+			most = it.Rate.During(u.Timeout).Times(int64(u.Retries)+1, 1)
+		}
+		likely := it.Rate.During(it.Estimate.Time)
 		switch {
-		case it.Estimate.Runs > 0:
+		case it.Estimate.Own():
 			c.Runs++
-			c.Apply = c.Apply.Plus(it.Rate.During(it.Estimate.Time))
-		case u != nil && u.Timeout > 0:
+			c.Apply = c.Apply.Plus(likely)
+			most, limited = likely, true
+		case it.Estimate.Runs > 0:
+			c.Similar++
+			c.Apply = c.Apply.Plus(likely)
+		case limited:
 			c.Bounded++
-			c.Apply = c.Apply.Plus(it.Rate.During(u.Timeout).Times(int64(u.Retries)+1, 1))
+			c.Apply = c.Apply.Plus(most)
 		default:
 			c.Unknown = append(c.Unknown, it.Unit)
+		}
+		c.Limit = c.Limit.Plus(most)
+		if !limited {
+			c.Unlimited = append(c.Unlimited, it.Unit)
 		}
 	}
 	c.Month = deployed.Times(ir.Month, 1)
@@ -120,11 +156,11 @@ func (p *Plan) CheckBudget() error {
 		return nil
 	}
 	var errs []error
-	if b.Apply != nil && c.Apply > *b.Apply {
-		errs = append(errs, fmt.Errorf("its jobs cost %s, and budget.apply is %s: run less at once, or raise the budget", c.Apply.Format(c.Currency), b.Apply.Format(c.Currency)))
+	if b.Apply != nil && c.Limit > *b.Apply {
+		errs = append(errs, fmt.Errorf("its jobs cost %s, and budget.apply is %s: run less at once, or raise the budget", c.Limit.Format(c.Currency), b.Apply.Format(c.Currency)))
 	}
-	if b.Apply != nil && len(c.Unknown) > 0 {
-		errs = append(errs, fmt.Errorf("nothing limits the cost of %s, which has not run before: set its timeout, or remove budget.apply", andMore(c.Unknown)))
+	if b.Apply != nil && len(c.Unlimited) > 0 {
+		errs = append(errs, fmt.Errorf("nothing limits the cost of %s, which has not run before: set its timeout, or remove budget.apply", andMore(c.Unlimited)))
 	}
 	if b.Month != nil && c.Month > *b.Month && c.Month > c.Before {
 		errs = append(errs, fmt.Errorf("its services cost %s a month, and budget.month is %s: ask for less, remove a service, or raise the budget", c.Month.Format(c.Currency), b.Month.Format(c.Currency)))

@@ -1,6 +1,7 @@
 package planner_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/internal/money"
 	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/state"
 )
 
 // priced returns a system whose units draw from a pool with a price.
@@ -45,7 +47,7 @@ func TestCostsOfAPlan(t *testing.T) {
 	amount := func(n money.Amount) *money.Amount { return &n }
 
 	first := w.plan(system("1", ir.Budget{}))
-	want := &planner.Costs{Currency: "USD", Apply: 3 * money.One, Bounded: 1, Unknown: []string{"models/a/train"}, Month: 73 * money.One}
+	want := &planner.Costs{Currency: "USD", Apply: 3 * money.One, Bounded: 1, Unknown: []string{"models/a/train"}, Limit: 3 * money.One, Unlimited: []string{"models/a/train"}, Month: 73 * money.One}
 	if diff := cmp.Diff(want, first.Costs()); diff != "" {
 		t.Errorf("the first plan (-want +got):\n%s", diff)
 	}
@@ -69,7 +71,7 @@ func TestCostsOfAPlan(t *testing.T) {
 	w.took = 2 * time.Hour
 	w.apply(first)
 	second := w.plan(system("2", ir.Budget{Apply: amount(4 * money.One)}))
-	want = &planner.Costs{Currency: "USD", Apply: 44 * money.One / 10, Runs: 1, Before: 73 * money.One, Month: 73 * money.One}
+	want = &planner.Costs{Currency: "USD", Apply: 44 * money.One / 10, Runs: 1, Limit: 44 * money.One / 10, Before: 73 * money.One, Month: 73 * money.One}
 	if diff := cmp.Diff(want, second.Costs()); diff != "" {
 		t.Errorf("the second plan (-want +got):\n%s", diff)
 	}
@@ -82,6 +84,57 @@ func TestCostsOfAPlan(t *testing.T) {
 	}
 	if w.plan(sys(job("models/a/train"))).Costs() != nil {
 		t.Error("a system without prices has costs")
+	}
+}
+
+// The champion of a release is still deployed, so that to go back to it costs no more than what is
+// there, whatever the budget is now. What is dearer than both is refused.
+func TestABudgetAllowsTheWayBackToAChampion(t *testing.T) {
+	half := 50 * money.One
+	for name, c := range map[string]struct {
+		rejected, refused bool
+		cpu               int64 // thousandths that the service asks for in the end
+	}{
+		"back to the champion":                           {cpu: 1000},
+		"back to the champion of a rejected version":     {rejected: true, cpu: 1000},
+		"a third version that is as dear":                {cpu: 999},
+		"a third version that is dearer than both":       {cpu: 1001, refused: true},
+		"dearer than the champion of a rejected version": {rejected: true, cpu: 1001, refused: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := world1(t)
+			system := func(cpu int64) *ir.System { // 73 USD a month for 1 core
+				return priced(ir.Budget{Month: &half}, service("deployments/api", params(fmt.Sprintf(`{"cpu":%d}`, cpu)), needing(ir.Resources{MilliCPU: cpu}, 0, 0)))
+			}
+			champion := system(1000)
+			w.apply(w.plan(champion))
+			current, err := w.store.Current(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			first := current["deployments/api"]
+			w.apply(w.plan(system(100)))
+			if current, err = w.store.Current(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			second := current["deployments/api"]
+			route := &state.Route{Serial: 1, Versions: []state.RouteVersion{
+				{Name: "v1", Key: first.Key, Run: first.Run, Unit: champion.Unit("deployments/api"), Weight: 90}, {Name: "v2", Key: second.Key, Weight: 10},
+			}}
+			if c.rejected {
+				route.Rejected = &state.Rejected{Name: "v2", Key: second.Key}
+			}
+			if err := w.lease.SetRoute(t.Context(), "deployments/api", route); err != nil {
+				t.Fatal(err)
+			}
+			p := w.plan(system(c.cpu))
+			if !p.Changes() {
+				t.Fatal("the plan changes nothing")
+			}
+			if err := p.CheckBudget(); (err != nil) != c.refused {
+				t.Errorf("error %v, refused: %t; costs %+v", err, c.refused, p.Costs())
+			}
+		})
 	}
 }
 

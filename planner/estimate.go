@@ -32,6 +32,11 @@ func (m *maker) estimate(p *Plan) error {
 			it.Estimate = Estimate{Runs: len(ts), Time: median(ts)}
 		}
 	}
+	if m.in.Similar {
+		if err := m.resemble(p, times); err != nil {
+			return err
+		}
+	}
 	return m.prepare(p)
 }
 
@@ -58,7 +63,7 @@ func Priorities(p *Plan) map[string]time.Duration {
 		usual = median(known)
 	}
 	out := map[string]time.Duration{}
-	for id, c := range chains(p, usual) {
+	for id, c := range chains(p, func(*ir.Unit) time.Duration { return usual }) {
 		out[id] = c.time
 	}
 	return out
@@ -70,7 +75,7 @@ type chain struct {
 	runs int // on which its time is based
 }
 
-func chains(p *Plan, unknown time.Duration) map[string]chain {
+func chains(p *Plan, unknown func(*ir.Unit) time.Duration) map[string]chain {
 	units := make(map[string]*ir.Unit, len(p.Items))
 	for i := range p.System.Units {
 		units[p.System.Units[i].ID] = &p.System.Units[i]
@@ -88,7 +93,7 @@ func chains(p *Plan, unknown time.Duration) map[string]chain {
 			if it.Estimate.Runs > 0 {
 				c.time += it.Estimate.Time
 			} else {
-				c.time += unknown
+				c.time += unknown(u)
 			}
 			c.runs += it.Estimate.Runs
 		}
@@ -164,7 +169,7 @@ func (p *Plan) Summary() Summary {
 	if !p.Changes() {
 		return s
 	}
-	for _, c := range chains(p, 0) {
+	for _, c := range chains(p, func(*ir.Unit) time.Duration { return 0 }) {
 		if c.time > s.Time.Time || c.time == s.Time.Time && c.runs > s.Time.Runs {
 			s.Time = Estimate{Runs: c.runs, Time: c.time}
 		}
@@ -172,5 +177,40 @@ func (p *Plan) Summary() Summary {
 	if e := p.busiest(); e.Time > s.Time.Time {
 		s.Time = e
 	}
+	for _, it := range p.Items {
+		if it.Estimate.From != "" {
+			s.Similar++
+		}
+	}
+	s.Limit = p.limit()
 	return s
+}
+
+// limit returns [Summary.Limit].
+func (p *Plan) limit() (longest time.Duration) {
+	units, unknown := p.units(), false
+	for _, it := range p.Items {
+		u := units[it.Unit]
+		if u == nil || u.Kind != ir.Job || it.Action != Run || it.Estimate.Runs > 0 {
+			continue
+		}
+		if unknown = true; u.Timeout == 0 {
+			return 0
+		}
+	}
+	if !unknown {
+		return 0
+	}
+	for _, c := range chains(p, mostTime) {
+		longest = max(longest, c.time)
+	}
+	return longest
+}
+
+// mostTime returns how long a job may take with its retries; 0 if it has no timeout, or is no job.
+func mostTime(u *ir.Unit) time.Duration {
+	if u.Kind != ir.Job {
+		return 0
+	}
+	return scaled(u.Timeout, int64(u.Retries)+1, 1)
 }

@@ -199,7 +199,15 @@ type Reason struct {
 type Estimate struct {
 	Runs int           `json:"runs"`
 	Time time.Duration `json:"time_ns"`
+	// From is the similar unit that the runs are of, if the unit itself has none. Rows and
+	// FromRows are the rows that both read, by which the time was scaled, or 0 if it was not.
+	From     string `json:"from,omitempty"`
+	Rows     int64  `json:"rows,omitempty"`
+	FromRows int64  `json:"from_rows,omitempty"`
 }
+
+// Own reports whether the unit itself has run before.
+func (e Estimate) Own() bool { return e.Runs > 0 && e.From == "" }
 
 // Advice compares what a unit requests with what its last runs used.
 type Advice struct {
@@ -222,4 +230,9 @@ type Summary struct {
 	Delete  int      `json:"delete"`
 	None    int      `json:"none"`
 	Time    Estimate `json:"time"` // along the critical path
+	// Similar is how many jobs are estimated from others.
+	Similar int `json:"similar,omitempty"`
+	// Limit is how long the jobs take along the critical path if those that nothing is known of
+	// take as long as their timeouts and retries allow. It is 0 if there are none, or if one has no timeout.
+	Limit time.Duration `json:"limit_ns,omitempty"`
 }

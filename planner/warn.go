@@ -28,7 +28,7 @@ func (p *Plan) warn() {
 	}
 	for _, it := range p.Items {
 		u := units[it.Unit]
-		if u == nil || it.Kind != ir.Job || it.Estimate.Runs == 0 || u.Timeout == 0 || it.Estimate.Time <= u.Timeout {
+		if u == nil || it.Kind != ir.Job || !it.Estimate.Own() || u.Timeout == 0 || it.Estimate.Time <= u.Timeout {
 			continue
 		}
 		w := ir.Warning{

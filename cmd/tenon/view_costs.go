@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/artifact"
 )
 
 // writeCosts says what a plan costs, as far as pools have a price.
@@ -13,7 +14,7 @@ func (a *app) writeCosts(b *strings.Builder, p *planner.Plan) {
 	if c == nil {
 		return
 	}
-	if n := c.Runs + c.Bounded + len(c.Unknown); n > 0 {
+	if n := c.Runs + c.Similar + c.Bounded + len(c.Unknown); n > 0 {
 		fmt.Fprintf(b, "Cost: %s%s for %s%s.\n", about(c), c.Apply.Format(c.Currency), plural(int64(n), "job"), costBasis(c))
 	}
 	if c.Month > 0 || c.Before > 0 {
@@ -22,6 +23,9 @@ func (a *app) writeCosts(b *strings.Builder, p *planner.Plan) {
 			line += ", before " + c.Before.Format(c.Currency)
 		}
 		b.WriteString(line + ".\n")
+	}
+	for _, t := range c.Tables {
+		fmt.Fprintf(b, "Prices: %s of %s, %s.\n", t.Source, t.Date, artifact.Short(t.Digest))
 	}
 	if err := p.CheckBudget(); err != nil {
 		fmt.Fprintf(b, "\n%s %v\n", a.paint("1;"+red, "refused:"), err)
@@ -33,7 +37,7 @@ func about(c *planner.Costs) string {
 	switch {
 	case len(c.Unknown) > 0:
 		return "at least "
-	case c.Bounded > 0 && c.Runs == 0:
+	case c.Bounded > 0 && c.Runs+c.Similar == 0:
 		return "at most "
 	}
 	return "about "
@@ -42,8 +46,11 @@ func about(c *planner.Costs) string {
 // costBasis says what the costs of jobs follow from.
 func costBasis(c *planner.Costs) string {
 	var parts []string
-	if c.Runs > 0 && c.Bounded+len(c.Unknown) > 0 {
+	if c.Runs > 0 && c.Similar+c.Bounded+len(c.Unknown) > 0 {
 		parts = append(parts, fmt.Sprintf("%d as earlier runs", c.Runs))
+	}
+	if c.Similar > 0 {
+		parts = append(parts, fmt.Sprintf("%d as earlier runs of similar jobs", c.Similar))
 	}
 	if c.Bounded > 0 {
 		parts = append(parts, fmt.Sprintf("%d as long as timeouts and retries allow", c.Bounded))

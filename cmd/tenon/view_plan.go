@@ -95,7 +95,7 @@ func (a *app) writeItem(b *strings.Builder, i planner.Item, width int) {
 	}
 	line := fmt.Sprintf("  %s %s  %s", a.paint(m.color, mark), pad(i.Unit, width), a.paint(m.color, pad(action, 8)))
 	if i.Estimate.Runs > 0 && i.Action == planner.Run {
-		line += "  " + a.paint(faint, "~"+took(i.Estimate.Time))
+		line += "  " + a.paint(faint, "~"+took(i.Estimate.Time)+basis(i.Estimate))
 	}
 	if i.Unstable {
 		line += "  " + a.paint(faint, "not deterministic")
@@ -298,10 +298,34 @@ func (a *app) summary(p *planner.Plan) string {
 		line += fmt.Sprintf("; %d unchanged", stay)
 	}
 	line += "."
+	var lengths []string
 	if s.Time.Runs > 0 {
-		line += fmt.Sprintf(" About %s, based on earlier runs.", took(s.Time.Time))
+		text := fmt.Sprintf("about %s, based on earlier runs", took(s.Time.Time))
+		if s.Similar > 0 {
+			text += fmt.Sprintf(" (%s estimated from similar ones)", plural(int64(s.Similar), "job"))
+		}
+		lengths = append(lengths, text)
+	}
+	if s.Limit > 0 {
+		lengths = append(lengths, fmt.Sprintf("at most %s, as timeouts and retries allow", took(s.Limit)))
+	}
+	if len(lengths) > 0 {
+		text := strings.Join(lengths, "; ")
+		line += " " + strings.ToUpper(text[:1]) + text[1:] + "."
 	}
 	return line
+}
+
+// basis says what the estimate of a unit that has not run before follows from.
+func basis(e planner.Estimate) string {
+	if e.From == "" {
+		return ""
+	}
+	text := fmt.Sprintf(" estimated from %s, %s", e.From, plural(int64(e.Runs), "run"))
+	if e.FromRows > 0 {
+		text += fmt.Sprintf(", scaled from %d to %d rows", e.FromRows, e.Rows)
+	}
+	return text
 }
 
 func unitsAre(n int) string {
