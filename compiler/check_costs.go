@@ -119,7 +119,14 @@ func (c *checker) budget(limits map[string]priced, pools []ir.Pool) ir.Budget {
 		return c.sameCurrency(*first, at)
 	}
 	for _, p := range pools {
-		if p.Price != nil && !same(priced{currency: p.Price.Currency, span: c.sys.Label(p.Price.Currency, "resources", p.Name, "price")}) {
+		if p.Price == nil {
+			continue
+		}
+		field := "price"
+		if p.Price.Instance != nil {
+			field = "instance"
+		}
+		if !same(priced{currency: p.Price.Currency, span: c.sys.Label(p.Price.Currency, "resources", p.Name, field)}) {
 			return ir.Budget{}
 		}
 	}

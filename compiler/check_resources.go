@@ -80,7 +80,11 @@ func (c *checker) pool(e *entity) ir.Pool {
 		p.Teams = append(p.Teams, t)
 	}
 	slices.SortFunc(p.Teams, func(a, b ir.Team) int { return strings.Compare(a.Name, b.Name) })
-	p.Price = c.price(e)
+	if e.fields.get("instance") != nil {
+		p.Price = c.instance(e, &p)
+	} else {
+		p.Price = c.price(e)
+	}
 	c.checkPool(e, &p)
 	return p
 }
@@ -259,6 +263,9 @@ func misfit(u *ir.Unit, p *ir.Pool) string {
 	}
 	if _, has := p.Lend(u); has != "" {
 		short = append(short, has)
+	}
+	if one := misfitOne(u, p); one != "" && len(short) == 0 {
+		short = append(short, one)
 	}
 	return strings.Join(short, ", ")
 }

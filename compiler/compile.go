@@ -10,6 +10,7 @@ import (
 	"cuelang.org/go/cue"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/compiler/prices"
 	"github.com/tenon-ml/tenon/internal/diag"
 	"github.com/tenon-ml/tenon/internal/fingerprint"
 	"github.com/tenon-ml/tenon/internal/protect"
@@ -39,6 +40,9 @@ type Options struct {
 	Heads func(ctx context.Context, heads []duck.Head) ([]duck.HeadResult, error)
 	// Files finds the data files that match patterns, relative to a folder.
 	Files func(dir string, patterns []string) (map[string][]string, error)
+	// Prices returns the tables that instances of pools have their price from. It is called only
+	// for a pool that names one.
+	Prices func() (*prices.File, error)
 	// Executors maps each executor that a target may name to its check, which returns
 	// what it cannot honour of a unit on a target.
 	Executors map[string]func(ir.Target, ir.Unit) []ir.Fault

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler"
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/compiler/prices"
 	"github.com/tenon-ml/tenon/internal/diag"
 	"github.com/tenon-ml/tenon/lang"
 	"github.com/tenon-ml/tenon/planner"
@@ -123,6 +124,7 @@ func load(dir string, tags []string) (*compiler.Result, func(string) []byte, err
 		Lock: func(_ context.Context, requirements []string) ([]byte, error) {
 			return []byte(strings.Join(requirements, "\n") + "\n"), nil
 		},
+		Prices: func() (*prices.File, error) { return prices.Open(sys.Dir) },
 		Classes: func(lock []byte, module string) []byte {
 			b, _ := os.ReadFile(filepath.Join(dir, "classes", module+".txt"))
 			return b

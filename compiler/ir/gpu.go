@@ -5,6 +5,7 @@ import (
 	"math/big"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // Parts is what a unit gets of the GPUs of a pool: Count times a device, a number of
@@ -145,6 +146,18 @@ func (p *Pool) slicesFor(need Resources) (parts Parts, has string) {
 		has = fmt.Sprintf("the slices %s", all)
 	}
 	return parts, has
+}
+
+// ModelWords returns the words of the name of a GPU model, in lower case.
+func ModelWords(model string) []string {
+	return strings.FieldsFunc(strings.ToLower(model), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+}
+
+// IsModel reports whether the name of a GPU has all words of a declared model: "NVIDIA A10G" is an
+// "A10G".
+func IsModel(name, declared string) bool {
+	has := ModelWords(name)
+	return !slices.ContainsFunc(ModelWords(declared), func(w string) bool { return !slices.Contains(has, w) })
 }
 
 // sharesFor returns how many shares of a device have that much memory together.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
@@ -57,7 +56,7 @@ func Match(pools []ir.Pool, found []executors.GPU) (map[string][]executors.GPU, 
 func pickiest(a, b ir.Pool) int {
 	return cmp.Or(
 		cmp.Compare(len(b.Slices), len(a.Slices)),
-		cmp.Compare(len(words(b.GPUModel)), len(words(a.GPUModel))),
+		cmp.Compare(len(ir.ModelWords(b.GPUModel)), len(ir.ModelWords(a.GPUModel))),
 		cmp.Compare(b.GPUMemory, a.GPUMemory),
 		strings.Compare(a.Name, b.Name),
 	)
@@ -67,8 +66,7 @@ func fit(p ir.Pool, g executors.GPU) bool {
 	if p.GPU == 0 || p.GPUMemory > 0 && g.Memory > 0 && g.Memory < p.GPUMemory {
 		return false
 	}
-	has := words(g.Model)
-	if g.Model != "" && slices.ContainsFunc(words(p.GPUModel), func(w string) bool { return !slices.Contains(has, w) }) {
+	if g.Model != "" && !ir.IsModel(g.Model, p.GPUModel) {
 		return false
 	}
 	for _, s := range p.Slices {
@@ -83,11 +81,6 @@ func fit(p ir.Pool, g executors.GPU) bool {
 		}
 	}
 	return (len(p.Slices) > 0) == (len(g.Slices) > 0)
-}
-
-// words returns the words of a model's name, in lower case.
-func words(model string) []string {
-	return strings.FieldsFunc(strings.ToLower(model), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
 }
 
 func describe(p ir.Pool) string {

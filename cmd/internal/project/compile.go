@@ -9,12 +9,14 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler"
 	"github.com/tenon-ml/tenon/compiler/cache"
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/compiler/lockfile"
+	"github.com/tenon-ml/tenon/compiler/prices"
 	"github.com/tenon-ml/tenon/executors/all"
 	"github.com/tenon-ml/tenon/internal/budget"
 	"github.com/tenon-ml/tenon/internal/collector"
@@ -238,6 +240,7 @@ func (c *compilation) compileFrom(ctx context.Context, before *cache.Entities) (
 		}
 	}
 	c.sys = sys
+	o.Prices = sync.OnceValues(func() (*prices.File, error) { return c.prices(sys.Dir) })
 	if err := c.checkModules(); err != nil {
 		return nil, withSource(err, sys.Source)
 	}
@@ -249,6 +252,20 @@ func (c *compilation) compileFrom(ctx context.Context, before *cache.Entities) (
 	}
 	r, err := compiler.Compile(ctx, sys, o)
 	return r, withSource(err, sys.Source)
+}
+
+// prices opens the tables of prices beside the system, which then count as an input of the compilation.
+func (c *compilation) prices(dir string) (*prices.File, error) {
+	f, err := prices.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if f.Content == nil {
+		c.tracker.Absent(f.Path)
+	} else {
+		c.tracker.File(f.Path, f.Content)
+	}
+	return f, nil
 }
 
 // checkModules compares the modules that the system imports with the locked ones.

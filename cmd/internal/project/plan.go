@@ -152,8 +152,8 @@ func (w *Workspace) inputs(ctx context.Context, sys *ir.System) (planner.Inputs,
 	digests := planner.NewFileDigests(w.dir)
 	digests.OnDrop = w.set.warn
 	return planner.Inputs{
-		PerReplica: pods,
-		Dir:        abs, State: w.store, Artifacts: w.artifacts, Digests: digests, Inspector: x, Preparer: preparer(x), Written: w.records(nil).Lost,
+		PerReplica: pods, Similar: true,
+		Dir: abs, State: w.store, Artifacts: w.artifacts, Digests: digests, Inspector: x, Preparer: preparer(x), Written: w.records(nil).Lost,
 	}, nil
 }
 
