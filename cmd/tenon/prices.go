@@ -23,8 +23,8 @@ of them, and has its price and what it has:
 
   resources: gpus: tenon.#Pool & {instance: {type: "g5.xlarge", region: "us-east-1"}}
 
-The tables are in tenon.prices beside the system: commit that file. Tenon comes without
-prices; tenon prices import reads the catalogues of SkyPilot and tables like them.`,
+The tables are in tenon.prices beside the system: commit that file. tenon prices import
+reads the catalogues of SkyPilot and tables like them.`,
 		Example: "  tenon prices import vms.csv --source 'SkyPilot aws' --date 2026-11-01 --region us-east-1\n  tenon prices --type 'g5.*' --region us-east\n  tenon prices --gpu H100 --json",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -67,26 +67,36 @@ func queryFlags(c *cobra.Command, q *prices.Query) {
 
 func pricesImportCommand(a *app) *cobra.Command {
 	var dir string
-	var asJSON bool
+	var asJSON, common bool
 	o := project.PriceImport{Currency: "USD"}
 	c := &cobra.Command{
-		Use: "import FILE", Short: "Import a table of prices in CSV or Parquet",
+		Use: "import FILE | --common", Short: "Import a table of prices in CSV or Parquet",
 		Long: `Reads a table with the columns InstanceType, AcceleratorName, AcceleratorCount, vCPUs,
 MemoryGiB, Price, SpotPrice, Region and, if it has one, AvailabilityZone: the format of
 SkyPilot's catalogues. Prices are per hour. It is kept in tenon.prices beside the system,
 in place of the table of the same source.
 
+--common imports a small table that Tenon comes with instead: common instance types of AWS
+in us-east-1, with a source and a date of their own.
+
 A row that cannot be read exactly is an error with its line and column, and nothing is
 imported. Rows without an instance type, or without any price, are left out and counted.`,
-		Example: "  tenon prices import vms.csv --source 'SkyPilot aws' --date 2026-11-01\n  tenon prices import prices.parquet --region europe --type 'n2-*'",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return &usageError{errors.New("tenon prices import takes one file; see tenon prices import --help")}
+		Example: "  tenon prices import vms.csv --source 'SkyPilot aws' --date 2026-11-01\n  tenon prices import prices.parquet --region europe --type 'n2-*'\n  tenon prices import --common",
+		Args: func(c *cobra.Command, args []string) error {
+			switch {
+			case common && len(args) == 0:
+				for _, name := range []string{"source", "date", "currency", "round"} {
+					if c.Flags().Changed(name) {
+						return &usageError{fmt.Errorf("--common has its own source and prices: remove --%s", name)}
+					}
+				}
+			case common || len(args) != 1 || args[0] == "":
+				return &usageError{errors.New("tenon prices import takes one file, or --common; see tenon prices import --help")}
 			}
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			o.Path = args[0]
+			o.Path = strings.Join(args, "") // none with --common
 			p, err := a.project(dir)
 			if err != nil {
 				return err
@@ -106,6 +116,7 @@ imported. Rows without an instance type, or without any price, are left out and 
 	c.Flags().StringVar(&o.Source, "source", "", "`NAME` of the source, which plans show (default: the name of the file)")
 	c.Flags().StringVar(&o.Date, "date", "", "`DATE` of the prices (default: when the file was last changed)")
 	c.Flags().StringVar(&o.Currency, "currency", o.Currency, "`CURRENCY` of the prices")
+	c.Flags().BoolVar(&common, "common", false, "import the small table that Tenon comes with")
 	c.Flags().BoolVar(&o.Round, "round", false, "round prices with more than nine decimals up, instead of refusing them")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c

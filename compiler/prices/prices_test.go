@@ -223,3 +223,35 @@ func TestADamagedFileIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// What Tenon comes with can be imported, and every type of it can be a pool.
+func TestTheCommonTableCanBeUsed(t *testing.T) {
+	rows, n := read(t, string(prices.Common), prices.Import{})
+	f, err := prices.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Put(&prices.Table{Source: prices.CommonSource, Date: prices.CommonDate, Currency: "USD", Rows: rows}); err != nil || n != (prices.Imported{}) {
+		t.Fatalf("left out %+v, %v", n, err)
+	}
+	for _, r := range rows {
+		if i, _, _, err := f.Instance(prices.Ask{Type: r.Type, Region: r.Region}); err != nil || i.Price == 0 || i.Has.MilliCPU == 0 || i.Has.Memory == 0 {
+			t.Errorf("%s: %+v, %v", r, i, err)
+		}
+	}
+}
+
+// Whatever a catalogue says, it is read or refused, and what is read can be kept.
+func FuzzRead(f *testing.F) {
+	f.Add(head+clouds, false)
+	f.Add(head+"a,,,1,1,,0.12345678901,1e-3,r,\n", true)
+	f.Fuzz(func(t *testing.T, text string, round bool) {
+		rows, _, err := prices.Read(strings.NewReader(text), prices.Import{Path: "x", Round: round})
+		if err != nil {
+			return
+		}
+		if err := (&prices.File{}).Put(&prices.Table{Source: "s", Date: "2026-11-01", Currency: "USD", Rows: rows}); err != nil {
+			t.Errorf("rows that were read are refused: %v", err)
+		}
+	})
+}

@@ -48,7 +48,7 @@ func described(t prices.Table) PriceTable {
 
 // PriceImport says which table to import, and as what.
 type PriceImport struct {
-	Path     string // CSV or, by its name, Parquet
+	Path     string // CSV or, by its name, Parquet; "" is the table that Tenon comes with
 	Source   string // "" is the name of the file
 	Date     string // of the prices; "" is the day on which the file was last changed
 	Currency string
@@ -70,26 +70,11 @@ func (p *Project) ImportPrices(ctx context.Context, o PriceImport) (*ImportedPri
 	if !IsSystem(p.set.Dir) {
 		return nil, &RequestError{fmt.Errorf("there is no system in %s, beside which the table could be kept: name its folder with -C", p.set.Dir)}
 	}
-	info, err := os.Stat(o.Path)
+	text, byRow, err := p.catalogue(ctx, &o)
 	if err != nil {
 		return nil, fmt.Errorf("import prices: %w", err)
 	}
-	if o.Date == "" {
-		o.Date = info.ModTime().UTC().Format(time.DateOnly)
-	}
-	base := filepath.Base(o.Path)
-	if o.Source == "" {
-		o.Source = strings.TrimSuffix(base, filepath.Ext(base))
-	}
-	parquet := strings.EqualFold(filepath.Ext(base), ".parquet")
-	text, err := os.ReadFile(o.Path)
-	if parquet {
-		text, err = p.csvOf(ctx, o.Path)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("import prices: %w", err)
-	}
-	rows, n, err := prices.Read(bytes.NewReader(text), prices.Import{Path: o.Path, Query: o.Query, Round: o.Round, ByRow: parquet})
+	rows, n, err := prices.Read(bytes.NewReader(text), prices.Import{Path: o.Path, Query: o.Query, Round: o.Round, ByRow: byRow})
 	if err != nil {
 		return nil, err
 	}
@@ -109,6 +94,32 @@ func (p *Project) ImportPrices(ctx context.Context, o PriceImport) (*ImportedPri
 		return nil, err
 	}
 	return &ImportedPrices{PriceTable: described(t), Imported: n, Replaced: len(f.Tables) == before, Path: f.Path}, nil
+}
+
+// catalogue returns the table to import as CSV, whether only its rows are known to the user, and sets what
+// the user left open.
+func (p *Project) catalogue(ctx context.Context, o *PriceImport) (text []byte, byRow bool, err error) {
+	if o.Path == "" {
+		o.Path, o.Source, o.Date = "the common table", prices.CommonSource, prices.CommonDate
+		return prices.Common, false, nil
+	}
+	info, err := os.Stat(o.Path)
+	if err != nil {
+		return nil, false, err
+	}
+	if o.Date == "" {
+		o.Date = info.ModTime().UTC().Format(time.DateOnly)
+	}
+	base := filepath.Base(o.Path)
+	if o.Source == "" {
+		o.Source = strings.TrimSuffix(base, filepath.Ext(base))
+	}
+	if strings.EqualFold(filepath.Ext(base), ".parquet") {
+		text, err = p.csvOf(ctx, o.Path)
+		return text, true, err
+	}
+	text, err = os.ReadFile(o.Path)
+	return text, false, err
 }
 
 // csvOf returns a Parquet file as CSV.
