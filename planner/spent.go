@@ -17,12 +17,15 @@ type Use struct {
 	From, To                        time.Time
 	Rate                            money.Amount // per hour
 	Currency                        string       // "" if the pool had no price
+	Models                          []string     // that a service answered with
+	Uncounted                       string       // why the log of a service does not have all its predictions, or ""
 }
 
 // Spent is what a group of uses took and cost.
 type Spent struct {
 	Name     string        `json:"name"`
-	Runs     int           `json:"runs"` // of jobs
+	Groups   []string      `json:"groups,omitempty"` // the parts of the name, if there are several
+	Runs     int           `json:"runs"`             // of jobs
 	Time     time.Duration `json:"time_ns"`
 	Cost     money.Amount  `json:"cost"`
 	Currency string        `json:"currency,omitempty"`

@@ -13,7 +13,7 @@ import (
 
 func costCommand(a *app) *cobra.Command {
 	var by, since string
-	var asJSON bool
+	var asJSON, predictions bool
 	c := &cobra.Command{
 		Use: "cost [DIR]", Short: "Show what ran, for how long, and what it cost", Args: atMost(1, "one folder"),
 		Long: `Sums the time that units ran, and its price: the one that their pool had when they ran. A
@@ -23,15 +23,21 @@ end of the apply that deployed it to the end of the one that replaced or removed
 Pools without a price cost nothing; the time is shown all the same. What tenon gc has
 removed from the history is not counted.
 
+Several groups, separated by commas, are the parts of a row: --by stage,revision shows how
+long each stage took in each revision.
+
+--predictions divides what services cost by the predictions that their logs of requests
+have, by unit or by model. Where a log does not have all of them, the number is unknown.
+
 With --json, amounts are billionths of the currency, and times are nanoseconds.`,
-		Example: "  tenon cost\n  tenon cost --by stage --since 30d\n  tenon cost --by team -e prod --json",
+		Example: "  tenon cost\n  tenon cost --by stage --since 30d\n  tenon cost --by stage,revision\n  tenon cost --by model --predictions\n  tenon cost --by team -e prod --json",
 		RunE: func(c *cobra.Command, args []string) error {
 			from, err := sinceTime(since)
 			if err != nil {
 				return err
 			}
 			return a.withApplied(c.Context(), folder(args), func(w *project.Workspace) error {
-				s, err := w.Spent(c.Context(), by, from, time.Now())
+				s, err := w.Spent(c.Context(), by, predictions, from, time.Now())
 				if err != nil {
 					return err
 				}
@@ -44,9 +50,10 @@ With --json, amounts are billionths of the currency, and times are nanoseconds.`
 	}
 	a.stateFlag(c)
 	groups := project.SpentGroups()
-	c.Flags().StringVar(&by, "by", "unit", "sum by `GROUP`: "+strings.Join(groups, ", "))
+	c.Flags().StringVar(&by, "by", "unit", "sum by `GROUPS`, one or several of "+strings.Join(groups, ", "))
 	_ = c.RegisterFlagCompletionFunc("by", cobra.FixedCompletions(groups, cobra.ShellCompDirectiveNoFileComp))
 	c.Flags().StringVar(&since, "since", "", "only the last `TIME`, such as 1h or 7d, or after a date")
+	c.Flags().BoolVar(&predictions, "predictions", false, "also show what each prediction cost")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
@@ -57,12 +64,45 @@ func (a *app) printSpending(s *project.Spending) error {
 		return err
 	}
 	t := table(a.stdout)
-	fmt.Fprintf(t, "%s\tRUNS\tTIME\tCOST\tSHARE\n", strings.ToUpper(s.By))
+	more := strings.Count(s.By, ",")
+	fmt.Fprintf(t, "%s\tRUNS\tTIME\tCOST\tSHARE\n", strings.ToUpper(strings.ReplaceAll(s.By, ",", "\t")))
 	for _, r := range s.Rows {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", r.Name, orDash(count(r.Runs)), took(r.Time), costText(r), shareOf(r, s.Total))
+		name := r.Name
+		if more > 0 {
+			name = strings.Join(r.Groups, "\t")
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", name, orDash(count(r.Runs)), took(r.Time), costText(r), shareOf(r, s.Total))
 	}
 	for _, r := range s.Total {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t\n", a.paint(bold, r.Name), orDash(count(r.Runs)), took(r.Time), costText(r))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t\n", a.paint(bold, r.Name)+strings.Repeat("\t", more), orDash(count(r.Runs)), took(r.Time), costText(r))
+	}
+	if err := t.Flush(); err != nil || s.Served == nil {
+		return err
+	}
+	return a.printServed(s)
+}
+
+// printServed prints what predictions cost.
+func (a *app) printServed(s *project.Spending) error {
+	fmt.Fprintln(a.stdout)
+	if len(s.Served) == 0 {
+		_, err := fmt.Fprintln(a.stdout, "No service ran in this time.")
+		return err
+	}
+	t := table(a.stdout)
+	fmt.Fprintf(t, "SERVED BY %s\tCOST\tPREDICTIONS\tEACH\n", strings.ToUpper(s.By))
+	for _, r := range s.Served {
+		cost, each, n := "-", "-", "unknown: "+r.Unknown
+		if r.Currency != "" {
+			cost = r.Cost.Format(r.Currency)
+		}
+		if r.Predictions != nil {
+			n = fmt.Sprint(*r.Predictions)
+		}
+		if r.Each != nil {
+			each = r.Each.Format(r.Currency)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", r.Name, cost, n, each)
 	}
 	return t.Flush()
 }

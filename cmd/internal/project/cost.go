@@ -1,6 +1,7 @@
 package project
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,20 +46,24 @@ func SpentGroups() []string { return slices.Sorted(maps.Keys(spentBy)) }
 
 // Spending is what ran in an environment, and what it cost at the prices of its revisions.
 type Spending struct {
-	By    string          `json:"by"`
+	By    string          `json:"by"` // names of groups, separated by commas
 	Since time.Time       `json:"since"`
 	Until time.Time       `json:"until"`
 	Rows  []planner.Spent `json:"rows"`
 	Total []planner.Spent `json:"total"` // for each currency
+	// Served is what each prediction cost, if that was asked for.
+	Served []Served `json:"served,omitempty"`
 }
 
 // Spent reports what ran since a time. A job costs from its start to its end, whatever its
 // outcome, and a service from the end of the revision that deployed it to the end of the one
-// that replaced or removed it. It begins with the oldest revision that gc has left.
-func (w *Workspace) Spent(ctx context.Context, by string, since, until time.Time) (*Spending, error) {
-	group, ok := spentBy[by]
-	if !ok {
-		return nil, &RequestError{fmt.Errorf("costs can be grouped by %s, not by %q", strings.Join(SpentGroups(), ", "), by)}
+// that replaced or removed it. It begins with the oldest revision that gc has left. by is one or
+// several of [SpentGroups], separated by commas. If predictions is set, it counts what services
+// answered, which reads their logs.
+func (w *Workspace) Spent(ctx context.Context, by string, predictions bool, since, until time.Time) (*Spending, error) {
+	group, err := groupedBy(by)
+	if err != nil {
+		return nil, err
 	}
 	uses, err := w.uses(ctx, until)
 	if err != nil {
@@ -71,10 +76,66 @@ func (w *Workspace) Spent(ctx context.Context, by string, since, until time.Time
 		}
 	}
 	everything := func(planner.Use, time.Time) string { return "total" }
-	return &Spending{
+	s := &Spending{
 		By: by, Since: since, Until: until,
-		Rows: planner.SpentBy(uses, since, until, group), Total: planner.SpentBy(uses, since, until, everything),
+		Rows: inGroups(planner.SpentBy(uses, since, until, group)), Total: planner.SpentBy(uses, since, until, everything),
+	}
+	if predictions {
+		if s.Served, err = w.served(ctx, by, uses, since, until); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// between separates the names of several groups. No name has it.
+const between = "\x1f"
+
+// groupedBy returns how uses are named that are grouped by a list of names.
+func groupedBy(by string) (func(planner.Use, time.Time) string, error) {
+	var groups []func(planner.Use, time.Time) string
+	var names []string
+	for name := range strings.SplitSeq(by, ",") {
+		group, ok := spentBy[name]
+		if !ok {
+			return nil, &RequestError{fmt.Errorf("costs can be grouped by %s, not by %q", strings.Join(SpentGroups(), ", "), name)}
+		}
+		if slices.Contains(names, name) {
+			return nil, &RequestError{fmt.Errorf("costs are grouped by %s twice", name)}
+		}
+		names, groups = append(names, name), append(groups, group)
+	}
+	return func(u planner.Use, at time.Time) string {
+		var parts []string
+		for _, group := range groups {
+			name := group(u, at)
+			if name == "" {
+				return ""
+			}
+			parts = append(parts, name)
+		}
+		return strings.Join(parts, between)
 	}, nil
+}
+
+// inGroups splits the names of rows that have several groups. Rows with the same first name are
+// together, in the order of the first of them.
+func inGroups(rows []planner.Spent) []planner.Spent {
+	type part struct{ currency, name string }
+	first := map[part]int{}
+	of := func(r planner.Spent) part { return part{r.Currency, strings.SplitN(r.Name, between, 2)[0]} }
+	for i, r := range rows {
+		if _, ok := first[of(r)]; !ok {
+			first[of(r)] = i
+		}
+	}
+	slices.SortStableFunc(rows, func(a, b planner.Spent) int { return cmp.Compare(first[of(a)], first[of(b)]) })
+	for i := range rows {
+		if parts := strings.Split(rows[i].Name, between); len(parts) > 1 {
+			rows[i].Name, rows[i].Groups = strings.Join(parts, " "), parts
+		}
+	}
+	return rows
 }
 
 // uses returns what ran in the environment until now.
@@ -189,6 +250,7 @@ func usesIn(p *planner.Plan, r state.Revision, names map[string]string) (jobs, s
 			use.Job = true
 			jobs[name] = use
 		case ir.Service:
+			use.Models, use.Uncounted = modelsOf(u), uncountedIn(u, name)
 			services[name] = use
 		}
 	}

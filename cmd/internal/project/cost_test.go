@@ -1,10 +1,14 @@
 package project
 
 import (
+	"math/big"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
+	"github.com/tenon-ml/tenon/internal/money"
 	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -30,4 +34,73 @@ func TestServicesCostTheSameDuringARelease(t *testing.T) {
 			t.Errorf("%s: %s", name, d)
 		}
 	}
+}
+
+// A prediction costs what the service costs, divided by the predictions, rounded up. What is not known of
+// one service is not known of its model either, and none is never 0.
+func TestAPredictionCostsItsPartOfTheService(t *testing.T) {
+	begin := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	use := func(unit, model string, rate money.Amount) planner.Use {
+		return planner.Use{Unit: unit, Models: []string{model}, From: begin, To: begin.Add(3 * time.Hour), Rate: rate, Currency: "USD"}
+	}
+	services := []planner.Use{use("deployments/a", "models/m", money.One), use("deployments/b", "models/m", money.One), use("deployments/c", "models/n", money.One), use("deployments/d", "models/o", money.One)}
+	counts, whys := map[string]int64{"deployments/a": 7, "deployments/c": 7}, map[string]string{"deployments/b": "it has no log"}
+	for by, want := range map[string]map[string]string{
+		"unit":  {"deployments/a": "0.428571429", "deployments/b": "it has no log", "deployments/c": "0.428571429", "deployments/d": "its log has no request of this time"},
+		"model": {"models/m": "it has no log", "models/n": "0.428571429", "models/o": "its log has no request of this time"},
+	} {
+		got := map[string]string{}
+		for _, s := range servedFrom(services, begin, begin.Add(time.Hour*24), servedBy[by], counts, whys) {
+			got[s.Name] = s.Unknown
+			if s.Each != nil && s.Predictions != nil {
+				got[s.Name] = big.NewRat(int64(*s.Each), int64(money.One)).FloatString(9)
+			}
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("by %s (-want +got):\n%s", by, d)
+		}
+	}
+}
+
+// Groups of groups add up to the same as either of them, and those of one first name are together.
+func TestSeveralGroupsAddUp(t *testing.T) {
+	begin := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	rapid.Check(t, func(t *rapid.T) {
+		var uses []planner.Use
+		for range rapid.IntRange(0, 9).Draw(t, "uses") {
+			from := begin.Add(time.Duration(rapid.IntRange(0, 100).Draw(t, "from")) * time.Hour)
+			uses = append(uses, planner.Use{
+				Unit: rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "unit"), Stage: rapid.SampledFrom([]string{"train", "step"}).Draw(t, "stage"), Job: true,
+				Revision: rapid.IntRange(1, 3).Draw(t, "revision"), From: from, To: from.Add(time.Duration(rapid.IntRange(0, 50).Draw(t, "hours")) * time.Hour),
+				Rate: money.Amount(rapid.Int64Range(0, 1e9).Draw(t, "rate")), Currency: "USD",
+			})
+		}
+		sums := map[string]planner.Spent{}
+		for _, by := range []string{"stage", "stage,revision", "revision,unit,day"} {
+			group, err := groupedBy(by)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var sum planner.Spent
+			ended, last := map[string]bool{}, ""
+			for _, r := range inGroups(planner.SpentBy(uses, begin, begin.Add(1000*time.Hour), group)) {
+				sum.Time, sum.Runs, sum.Cost = sum.Time+r.Time, sum.Runs+r.Runs, sum.Cost+r.Cost
+				if len(r.Groups) == 0 {
+					continue
+				}
+				if r.Groups[0] != last {
+					if ended[last] = true; ended[r.Groups[0]] {
+						t.Fatalf("by %s: rows of %s are apart", by, r.Groups[0])
+					}
+					last = r.Groups[0]
+				}
+			}
+			sums[by] = sum
+		}
+		for by, s := range sums {
+			if w := sums["stage"]; s.Time != w.Time || s.Runs != w.Runs {
+				t.Fatalf("by %s: %+v, want %+v", by, s, w)
+			}
+		}
+	})
 }
