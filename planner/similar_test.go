@@ -18,11 +18,15 @@ func TestANewJobIsEstimatedFromASimilarOne(t *testing.T) {
 	cpu := needing(ir.Resources{MilliCPU: 10000}, 0, 0) // 1 USD/h
 	large := func(u *ir.Unit) { u.Component = "large" }
 	wide := func(u *ir.Unit) { u.Component = "wide" }
+	runs := func(file string) func(*ir.Unit) { // a program of the user's
+		return func(u *ir.Unit) { u.Code.Command = []string{"python", file} }
+	}
 	old := []ir.Unit{
 		job("sources/a"), job("sources/b"),
 		job("features/one", cpu, reads("in", "sources/a.table")),
 		job("features/two", cpu, reads("a", "sources/a.table"), reads("b", "sources/b.table")),
 		job("features/three", cpu, large, reads("in", "sources/a.table")),
+		job("features/script", cpu, wide, runs("a.py"), reads("in", "sources/a.table")),
 	}
 	w.took = time.Hour
 	w.apply(w.plan(priced(ir.Budget{}, old...)))
@@ -33,7 +37,7 @@ func TestANewJobIsEstimatedFromASimilarOne(t *testing.T) {
 		job("features/double", cpu, reads("a", "sources/a.table"), reads("b", "sources/b.table"), params(`{"n":1}`)),
 		job("features/large", cpu, large, reads("a", "sources/a.table"), reads("b", "sources/b.table")),
 		job("features/later", cpu, large, reads("in", "sources/c.table")), // its rows are not known yet
-		job("features/wide", cpu, wide, reads("in", "sources/a.table")),
+		job("features/wide", cpu, wide, runs("b.py"), reads("in", "sources/a.table")),
 	)...))
 	got := map[string]planner.Estimate{}
 	for _, it := range p.Items {
