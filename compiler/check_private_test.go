@@ -59,13 +59,15 @@ func TestPrivateColumns(t *testing.T) {
 // A request log may be stored elsewhere, with its declared size, unless a service keeps something
 // else beside it.
 func TestWhatAServiceKeepsThatMayBeStoredElsewhere(t *testing.T) {
-	for more, want := range map[string]*ir.Shipment{
-		"":                       nil,
-		"log: {}":                {Folder: "requests", Most: 1 << 30},
-		"log: keep: \"5MiB\"":    {Folder: "requests", Most: 5 << 20},
-		"log: {}\n\tparity: 0.5": nil,
-		"log: {}\n\taudit: {}":   nil,
-		"parity: 0.5":            nil,
+	for more, want := range map[string]ir.Shipments{
+		"":                         nil,
+		"log: {}":                  {{Folder: "requests", Most: 1 << 30}},
+		"log: keep: \"5MiB\"":      {{Folder: "requests", Most: 5 << 20}},
+		"log: {}\n\tparity: 0.5":   nil,
+		"audit: {}":                {{Folder: "audit", Most: 1 << 30}},
+		"log: {}\n\taudit: {}":     {{Folder: "audit", Most: 1 << 30}, {Folder: "requests", Most: 1 << 30}},
+		"audit: {}\n\tparity: 0.5": nil,
+		"parity: 0.5":              nil,
 	} {
 		dir := t.TempDir()
 		write(t, filepath.Join(dir, "cue.mod", "module.cue"), []byte(moduleFile))

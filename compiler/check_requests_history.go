@@ -193,12 +193,16 @@ func (s *stage) keeps(e *entity) string {
 	return ""
 }
 
-// shipment is what a service keeps that can be stored elsewhere, or nil. Fields whose files cannot
-// come first in Keeps, so one of them is field if there is any.
-func (s *stage) shipment(e *entity, field string) *ir.Shipment {
-	x, ok := s.Ships[field]
-	if !ok {
+// shipments are what a service keeps, if all of that can be stored elsewhere. Fields whose files
+// cannot come first in Keeps, so one of them is field if there is any.
+func (s *stage) shipments(e *entity, field string) (all ir.Shipments) {
+	if _, ok := s.Ships[field]; !ok {
 		return nil
 	}
-	return &ir.Shipment{Folder: x.Folder, Most: ir.ParseSize(stringOf(e.fields.at(x.Most)))}
+	for _, name := range s.Keeps {
+		if x, ok := s.Ships[name]; ok && e.fields.at(name) != nil {
+			all = append(all, ir.Shipment{Folder: x.Folder, Most: ir.ParseSize(stringOf(e.fields.at(x.Most)))})
+		}
+	}
+	return all
 }

@@ -112,7 +112,7 @@ func (c *lowerer) lowerStage(e *entity, s *stage, w work) ir.Unit {
 	u.Outputs = stageOutputs(e, s)
 	c.lowerReferences(e, &u)
 	u.Keeps = s.keeps(e)
-	u.Ships = s.shipment(e, u.Keeps)
+	u.Ships = s.shipments(e, u.Keeps)
 	for _, f := range s.MachineFiles {
 		if path, ok := e.fields.at(f).(string); ok && strings.HasPrefix(path, "/") {
 			u.MachineFiles = append(u.MachineFiles, f)

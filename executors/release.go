@@ -110,14 +110,24 @@ func routeText(r *state.Route) string {
 	return strings.Join(parts, ", ")
 }
 
-// policy applies an item that changes how a service is released, and starts nothing. Without a
-// policy, the challenger becomes the champion.
+// policy applies an item that changes how a service is released, or which version was rejected, and
+// starts nothing. Without a policy, the challenger becomes the champion.
 func (w *walk) policy(ctx context.Context, n *work) error {
 	n.key = n.item.Key
 	if err := w.o.Lease.SetRelease(context.WithoutCancel(ctx), n.unit); err != nil {
 		return &stateError{err}
 	}
 	c := w.current[n.unit.ID]
+	if r := n.item.Route; r != nil { // a rollback, which changes nothing but the note
+		to := *r
+		if c.Route != nil {
+			to.Serial = c.Route.Serial
+		}
+		if err := w.o.Lease.SetRoute(context.WithoutCancel(ctx), n.unit.ID, &to); err != nil {
+			return &stateError{err}
+		}
+		return nil
+	}
 	if n.unit.Release != nil || !c.Route.Releasing() {
 		return nil
 	}
@@ -275,8 +285,10 @@ func (c *call) beside(ctx context.Context, host *Task, v *state.RouteVersion) (T
 		}
 		t.Kept, host.Kept = kept, kept
 	}
-	if host.Unit.Ships == nil {
-		host.Unit.Ships = u.Ships
+	for _, s := range u.Ships {
+		if host.Unit.Ships.Of(s.Folder) == nil {
+			host.Unit.Ships = append(slices.Clip(host.Unit.Ships), s)
+		}
 	}
 	run, err := c.o.Store.Run(ctx, v.Run)
 	if err != nil {
@@ -397,7 +409,7 @@ func (w *walk) endRoutes(ctx context.Context) {
 			r = c.Route
 		case len(c.Route.Versions) < 2 || !n.item.Action.Changes() || n.item.Key != c.Route.Champion().Key:
 			continue
-		case r == nil:
+		case r == nil || len(r.Versions) == 0:
 			r = planner.Aborted(c.Route, w.o.Now(), "the champion is restored")
 		}
 		if err := w.setRoute(ctx, n, r); err == nil {

@@ -133,7 +133,7 @@ func TestANewVersionIsReleasedBesideTheChampion(t *testing.T) {
 func TestAChampionKeepsItsFilesBesideAVersionWithoutAny(t *testing.T) {
 	b := newBench(t)
 	first := released("1")
-	ships := &ir.Shipment{Folder: "requests", Most: 1 << 20}
+	ships := ir.Shipments{{Folder: "requests", Most: 1 << 20}}
 	with(first, late, func(u *ir.Unit) { u.Keeps, u.Ships = "log", ships })
 	b.mustApply(first...)
 	folder := b.fake.last[late].Kept

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
@@ -33,7 +34,7 @@ const (
 	lastShipOfTry = 5 * time.Second
 )
 
-// A shipper stores the files that a service keeps, and removes them from the pod. A file that the
+// A shipper stores the files in a folder that a service keeps, and removes them from the pod. A file that the
 // store does not take stays, and is tried again.
 type shipper struct {
 	pod.Ship
@@ -46,29 +47,27 @@ type shipper struct {
 
 // ship stores what the service keeps until the returned function is called, which stores the rest.
 func (r *runner) ship(ctx context.Context) (finish func()) {
-	if r.task.Ship == nil {
-		return func() {}
-	}
 	name, err := os.Hostname() // that of the pod
 	if err != nil {
 		name = "unknown"
 	}
-	s := &shipper{Ship: *r.task.Ship, store: r.store, from: name, say: func(line string) { fmt.Fprintf(r.log, "tenon: %s\n", line) }}
-	s.write() // what an earlier start has done does not count
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		s.run(running)
-	}()
+	var all sync.WaitGroup
+	for _, ship := range r.task.Ships {
+		s := &shipper{Ship: ship, store: r.store, from: name, say: func(line string) { fmt.Fprintf(r.log, "tenon: %s\n", line) }}
+		s.write() // what an earlier start has done does not count
+		all.Go(func() {
+			s.run(running)
+			within := lastShipOfTry
+			if ctx.Err() != nil {
+				within = lastShip
+			}
+			s.finish(context.WithoutCancel(ctx), within)
+		})
+	}
 	return func() {
 		stop()
-		<-done
-		within := lastShipOfTry
-		if ctx.Err() != nil {
-			within = lastShip
-		}
-		s.finish(context.WithoutCancel(ctx), within)
+		all.Wait()
 	}
 }
 
@@ -164,6 +163,9 @@ func (s *shipper) failed(err error) {
 // write tells the service what was done, for its metrics.
 func (s *shipper) write() {
 	b, err := json.Marshal(s.status)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(s.Status), 0o755)
+	}
 	if err == nil {
 		err = files.Write(s.Status, b, 0o644)
 	}

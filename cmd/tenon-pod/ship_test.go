@@ -35,7 +35,8 @@ func TestWhatAServiceKeepsIsStored(t *testing.T) {
 	task := b.job(`mkdir "$KEPT/requests"; cd "$KEPT/requests"; echo rows > .new-1; echo rows > .new-2; mv .new-1 1
 trap 'mv .new-2 2; echo half > .new-3; exit 0' TERM; while true; do sleep 0.05; done`)
 	task.Kind, task.Step.Outputs, task.Env = ir.Service, nil, map[string]string{"KEPT": kept}
-	task.Ship = &pod.Ship{From: filepath.Join(kept, "requests"), To: "f", Most: 1 << 30, Status: filepath.Join(kept, "shipped.json")}
+	ship := pod.Ship{From: filepath.Join(kept, "requests"), To: "f", Most: 1 << 30, Status: filepath.Join(kept, "shipped", "requests.json")}
+	task.Ships = []pod.Ship{{From: filepath.Join(kept, "audit"), To: "g", Most: 1 << 30, Status: filepath.Join(kept, "shipped", "audit.json")}, ship}
 	c := b.start(task)
 	for end := time.Now().Add(time.Minute); !slices.Equal(b.stored(), []string{"1"}); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -47,12 +48,12 @@ trap 'mv .new-2 2; echo half > .new-3; exit 0' TERM; while true; do sleep 0.05; 
 	if got := b.stored(); !slices.Equal(got, []string{"1", "2"}) {
 		t.Errorf("there is %q; it says %s", got, c.said())
 	}
-	left, err := os.ReadDir(task.Ship.From)
+	left, err := os.ReadDir(ship.From)
 	if err != nil || len(left) != 1 || left[0].Name() != ".new-3" {
 		t.Errorf("%v is left, %v", left, err)
 	}
 	var done step.Shipped
-	text, err := os.ReadFile(task.Ship.Status)
+	text, err := os.ReadFile(ship.Status)
 	if err == nil {
 		err = json.Unmarshal(text, &done)
 	}

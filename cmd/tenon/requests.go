@@ -18,7 +18,7 @@ import (
 )
 
 func requestsCommand(a *app) *cobra.Command {
-	var asJSON, different bool
+	var asJSON, different, audit bool
 	var dir, since string
 	var o project.RequestsOptions
 	c := &cobra.Command{
@@ -33,14 +33,16 @@ cluster, pods put their files into the target's store, and the column POD says w
 has answered.
 
 --different lists what a deployment with parity has found instead: every value and every
-prediction of a checked request that training computes otherwise.
+prediction of a checked request that training computes otherwise. --audit lists the audit
+log of a deployment with audit: who has asked for what. --json prints its lines.
 
 The name may be left out if one deployment has a log.`,
 		Example: `  tenon requests
   tenon requests deployments/api --since 1h
   tenon requests deployments/api --id 6f9619ff --json
   tenon requests deployments/api --since 2026-01-31 --out requests.parquet
-  tenon requests deployments/api --different`,
+  tenon requests deployments/api --different
+  tenon requests deployments/api --audit --since 1h`,
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
 			var err error
@@ -48,6 +50,10 @@ The name may be left out if one deployment has a log.`,
 				return err
 			}
 			switch {
+			case different && audit:
+				return &usageError{errors.New("--different and --audit list different things: leave out one of them")}
+			case audit && o.Out != "":
+				return &usageError{errors.New("--audit lists lines of text: leave out --out")}
 			case different && (o.Out != "" || o.ID != ""):
 				return &usageError{errors.New("--different lists what checks have found: leave out --out and --id")}
 			case o.Limit < 0:
@@ -58,6 +64,11 @@ The name may be left out if one deployment has a log.`,
 				return &usageError{fmt.Errorf("--out writes all rows: leave out --limit")}
 			case o.Out != "":
 				o.Limit = 0
+			}
+			if audit {
+				return a.withApplied(ctx, dir, func(w *project.Workspace) error {
+					return a.printAudited(ctx, w, first(args), o, asJSON)
+				})
 			}
 			if different {
 				return a.withApplied(ctx, dir, func(w *project.Workspace) error {
@@ -116,6 +127,7 @@ The name may be left out if one deployment has a log.`,
 	c.Flags().StringVar(&o.Out, "out", "", "write all rows to `FILE`, as Parquet")
 	c.Flags().BoolVar(&o.Force, "force", false, "replace an existing file")
 	c.Flags().BoolVar(&different, "different", false, "list what checks have found that differs from training")
+	c.Flags().BoolVar(&audit, "audit", false, "list who has asked for what, from the audit log")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON, one row per line")
 	return c
 }
@@ -154,6 +166,32 @@ func (a *app) printDifferences(ctx context.Context, w *project.Workspace, name s
 	}
 	_, err = fmt.Fprintf(a.stdout, "%s: checked %s, of which %d differ\n", unit, plural(found.Checked, "row"), found.Different)
 	return err
+}
+
+// printAudited prints the newest lines of an audit log.
+func (a *app) printAudited(ctx context.Context, w *project.Workspace, name string, o project.RequestsOptions, asJSON bool) error {
+	t := table(a.stdout)
+	shown := 0
+	unit, err := w.Audited(ctx, name, o, func(text string, line requests.AuditLine) error {
+		if asJSON {
+			_, err := fmt.Fprintln(a.stdout, text)
+			return err
+		}
+		if shown++; shown == 1 {
+			fmt.Fprintln(t, a.paint(bold, "TIME\tCALLER\tADDRESS\tSTATUS\tLATENCY\tREQUEST"))
+		}
+		at, err := time.Parse(requests.AuditTime, line.Time)
+		if err != nil {
+			return fmt.Errorf("read the audit log: %w", err)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%s\n", at.Format("2006-01-02 15:04:05.000"), printable(cmp.Or(line.Caller, "-")), printable(line.Address), line.Status,
+			time.Duration(line.MS*float64(time.Millisecond)).Round(time.Microsecond), printable(line.Method+" "+line.Path))
+		return nil
+	})
+	if err == nil && shown == 0 && !asJSON {
+		_, err = fmt.Fprintf(a.stdout, "%s has no such lines in its audit log yet.\n", unit)
+	}
+	return errors.Join(err, t.Flush())
 }
 
 func first(args []string) string {

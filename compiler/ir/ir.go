@@ -1,6 +1,7 @@
 package ir
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -145,7 +146,7 @@ type Unit struct {
 	MaxAge     time.Duration `json:"max_age_ns,omitempty"` // an older result is recomputed
 	Endpoint   *Endpoint     `json:"endpoint,omitempty"`   // services that listen
 	Keeps      string        `json:"keeps,omitempty"`      // the field that makes a service keep files for later versions
-	Ships      *Shipment     `json:"ships,omitempty"`      // what of that an executor may store elsewhere; nil if it needs the folder itself
+	Ships      Shipments     `json:"ships,omitempty"`      // what of that an executor may store elsewhere; none if it needs the folder itself
 	Release    *Release      `json:"release,omitempty"`    // how a new version of a service replaces the current one; in no digest
 	// MachineFiles are the fields with paths of files of the machine that runs it.
 	MachineFiles []string `json:"machine_files,omitempty"`
@@ -159,6 +160,27 @@ type Unit struct {
 type Shipment struct {
 	Folder string `json:"folder"`
 	Most   int64  `json:"most"` // bytes of all files of all replicas; the oldest are removed
+}
+
+// Shipments have different folders.
+type Shipments []Shipment
+
+// UnmarshalJSON also reads the single shipment that units of earlier versions have.
+func (s *Shipments) UnmarshalJSON(b []byte) error {
+	if bytes.HasPrefix(b, []byte("{")) {
+		*s = make(Shipments, 1)
+		return json.Unmarshal(b, &(*s)[0])
+	}
+	return json.Unmarshal(b, (*[]Shipment)(s))
+}
+
+// Of returns the shipment of a folder, or nil.
+func (s Shipments) Of(folder string) *Shipment {
+	i := slices.IndexFunc(s, func(x Shipment) bool { return x.Folder == folder })
+	if i < 0 {
+		return nil
+	}
+	return &s[i]
 }
 
 // Draws returns what the unit takes from its pool: its needs on all nodes.

@@ -173,7 +173,7 @@ func get(t *testing.T, url string) string {
 func (s *suite) keepsFiles(t *testing.T) {
 	e := s.New(t)
 	task := s.service(t, freePort(t), "serve")
-	task.Unit.Keeps, task.Unit.Ships = "log", &ir.Shipment{Folder: program.Kept, Most: 1 << 20}
+	task.Unit.Keeps, task.Unit.Ships = "log", ir.Shipments{{Folder: program.Kept, Most: 1 << 20}}
 	task.Kept = filepath.Join(t.TempDir(), "kept")
 	if err := os.Mkdir(task.Kept, 0o700); err != nil {
 		t.Fatal(err)
@@ -190,7 +190,7 @@ func (s *suite) keepsFiles(t *testing.T) {
 	resp.Body.Close()
 	bring := func() (texts []string) {
 		if k, ok := e.(executors.Keeper); ok {
-			if err := k.BringKept(t.Context(), h, *task.Unit.Ships, time.Time{}, filepath.Join(task.Kept, program.Kept)); err != nil {
+			if err := k.BringKept(t.Context(), h, task.Unit.Ships[0], time.Time{}, filepath.Join(task.Kept, program.Kept)); err != nil {
 				t.Fatal(err)
 			}
 		}

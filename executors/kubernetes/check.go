@@ -47,7 +47,7 @@ func check(s Settings, u ir.Unit) []ir.Fault {
 		c.fault(field, "choose a target on one machine, or remove "+field, "a check beside a service may need more memory than the pod has, and a cluster then ends all processes of the pod")
 	}
 	switch {
-	case u.Keeps == "" || u.Ships != nil || u.Keeps == u.Code.DuckDB:
+	case u.Keeps == "" || len(u.Ships) > 0 || u.Keeps == u.Code.DuckDB:
 	case strings.HasSuffix(u.Keeps, ".acme"):
 		c.fault(u.Keeps, "let cert-manager, or whoever makes the Ingress, get the certificate: kubernetes: expose: tls, or a Secret for cert and key",
 			"a pod has no folder for certificates that outlive it, and each pod would ask for one of its own")

@@ -73,7 +73,7 @@ func TestCheck(t *testing.T) {
 		"two environments":                   {open, ir.Unit{Code: ir.Code{Environments: []string{"sha256:x"}}}, nil},
 		"a service that keeps files":         {open, ir.Unit{Kind: ir.Service, Keeps: "events"}, []string{"events"}},
 		"a check beside a service":           {open, ir.Unit{Kind: ir.Service, Keeps: "parity", Code: ir.Code{DuckDB: "parity"}}, []string{"parity"}},
-		"files that are stored":              {open, ir.Unit{Kind: ir.Service, Keeps: "log", Ships: &ir.Shipment{Folder: "requests", Most: 1 << 20}}, nil},
+		"files that are stored":              {open, ir.Unit{Kind: ir.Service, Keeps: "log", Ships: ir.Shipments{{Folder: "requests", Most: 1 << 20}}}, nil},
 		"secrets":                            {open, ir.Unit{Secrets: []ir.Secret{{Name: "A.b-c_1", Kubernetes: &ir.SecretKey{Name: "a", Key: "b"}, As: ir.AsFile}}}, nil},
 		"a secret that is no key":            {open, ir.Unit{Secrets: []ir.Secret{{Name: "A B"}}}, []string{"secrets.A B"}},
 		"a secret that is a folder":          {open, ir.Unit{Secrets: []ir.Secret{{Name: "..", As: ir.AsFile}}}, []string{"secrets..."}},

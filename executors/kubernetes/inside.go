@@ -51,9 +51,11 @@ func (s Settings) inside(t executors.Task) (pod.Task, []passage) {
 	if t.Unit.Endpoint != nil {
 		out.Drain = drain
 	}
-	if doc.Kept = ""; t.Unit.Ships != nil {
-		doc.Kept, doc.Shipped = pod.Kept, path.Join(pod.Kept, "shipped.json")
-		out.Ship = &pod.Ship{From: path.Join(pod.Kept, t.Unit.Ships.Folder), To: keptFolder(t.State, t.Environment, t.Unit.ID, t.Unit.Ships.Folder), Most: t.Unit.Ships.Most, Status: doc.Shipped}
+	if doc.Kept = ""; len(t.Unit.Ships) > 0 {
+		doc.Kept, doc.Shipped = pod.Kept, path.Join(pod.Kept, "shipped")
+	}
+	for _, s := range t.Unit.Ships {
+		out.Ships = append(out.Ships, pod.Ship{From: path.Join(pod.Kept, s.Folder), To: keptFolder(t.State, t.Environment, t.Unit.ID, s.Folder), Most: s.Most, Status: doc.ShippedOf(s.Folder)})
 	}
 	for port, p := range doc.Outputs {
 		p.Path = path.Join(pod.Work, "out", port)

@@ -39,29 +39,32 @@ func TestAServiceWithoutAnEndpointDoesNotDrain(t *testing.T) {
 // A pod stores what its service keeps where all versions of the service do. It has no folder of this
 // machine, and an interpreter for each environment in its image.
 func TestWhatAServiceInAPodFinds(t *testing.T) {
-	u := ir.Unit{ID: "deployments/api", Kind: ir.Service, Keeps: "log", Ships: &ir.Shipment{Folder: "requests", Most: 1 << 30}, Code: ir.Code{Environments: []string{"sha256:feature"}}}
-	for env, to := range map[string]string{"": "lineage/-/deployments/api/requests", "prod": "lineage/prod/deployments/api/requests"} {
+	u := ir.Unit{ID: "deployments/api", Kind: ir.Service, Keeps: "log", Ships: ir.Shipments{{Folder: "audit", Most: 1 << 20}, {Folder: "requests", Most: 1 << 30}}, Code: ir.Code{Environments: []string{"sha256:feature"}}}
+	for env, to := range map[string]string{"": "lineage/-/deployments/api/", "prod": "lineage/prod/deployments/api/"} {
 		task, _ := Settings{}.inside(executors.Task{Unit: u, Kept: "/state/kept/deployments/api", State: "lineage", Environment: env})
-		want := &pod.Ship{From: "/tenon/kept/requests", To: to, Most: 1 << 30, Status: "/tenon/kept/shipped.json"}
-		if diff := cmp.Diff(want, task.Ship); diff != "" {
+		want := []pod.Ship{
+			{From: "/tenon/kept/audit", To: to + "audit", Most: 1 << 20, Status: "/tenon/kept/shipped/audit.json"},
+			{From: "/tenon/kept/requests", To: to + "requests", Most: 1 << 30, Status: "/tenon/kept/shipped/requests.json"},
+		}
+		if diff := cmp.Diff(want, task.Ships); diff != "" {
 			t.Errorf("it stores something else (-want +got):\n%s", diff)
 		}
-		if s := task.Step; s.Kept != "/tenon/kept" || s.Shipped != want.Status || s.Interpreters["sha256:feature"] != "/opt/tenon/env-feature/bin/python" {
+		if s := task.Step; s.Kept != "/tenon/kept" || s.Shipped != "/tenon/kept/shipped" || s.Interpreters["sha256:feature"] != "/opt/tenon/env-feature/bin/python" {
 			t.Errorf("it finds %+v", s)
 		}
 	}
 	u.Keeps, u.Ships = "", nil
-	if task, _ := (Settings{}).inside(executors.Task{Unit: u, Kept: "/state/kept"}); task.Ship != nil || task.Step.Kept != "" {
+	if task, _ := (Settings{}).inside(executors.Task{Unit: u, Kept: "/state/kept"}); task.Ships != nil || task.Step.Kept != "" {
 		t.Errorf("a service that keeps nothing finds %+v", task)
 	}
 }
 
 // A pod has a volume for what is not stored yet.
 func TestTheVolumeOfWhatIsKept(t *testing.T) {
-	u := ir.Unit{ID: "deployments/api", Kind: ir.Service, Needs: ir.Resources{Disk: 1 << 30}, Ships: &ir.Shipment{Folder: "requests", Most: 1 << 30}}
+	u := ir.Unit{ID: "deployments/api", Kind: ir.Service, Needs: ir.Resources{Disk: 1 << 30}, Ships: ir.Shipments{{Folder: "audit", Most: 1 << 30}, {Folder: "requests", Most: 1 << 30}}}
 	spec := Settings{}.pod(executors.Task{Unit: u}, "image", "digest", 0).Spec
 	i := slices.IndexFunc(spec.Volumes, func(v corev1.Volume) bool { return v.Name == "kept" })
-	if i < 0 || spec.Volumes[i].EmptyDir.SizeLimit.Value() <= u.Ships.Most {
+	if i < 0 || spec.Volumes[i].EmptyDir.SizeLimit.Value() <= u.Ships[0].Most+u.Ships[1].Most {
 		t.Fatalf("the volumes are %+v", spec.Volumes)
 	}
 	if limit := spec.Containers[0].Resources.Limits.StorageEphemeral().Value(); limit < u.Needs.Disk+spec.Volumes[i].EmptyDir.SizeLimit.Value() {

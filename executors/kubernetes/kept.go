@@ -31,11 +31,12 @@ func keptFolder(state, env, unit, folder string) string {
 // it keeps nothing. A node ends a pod whose volume is larger, so there is room for the files that
 // are being written, although the service removes its oldest ones before.
 func keptRoom(u ir.Unit) int64 {
-	if u.Ships == nil {
-		return 0
-	}
 	const writing = 128 << 20
-	return u.Ships.Most + writing
+	room := int64(0)
+	for _, s := range u.Ships {
+		room += s.Most + writing
+	}
+	return room
 }
 
 // BringKept copies what the pods of a service have stored.

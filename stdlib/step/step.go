@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -56,8 +57,8 @@ type Step struct {
 	// Kept is a folder for files that later versions of a service get too. Two versions may
 	// write to it at a time.
 	Kept string `json:"kept,omitempty"`
-	// Shipped is a file that says what became of complete files below Kept, a [Shipped]. With it,
-	// Kept does not outlive this replica: files are moved from there to a store.
+	// Shipped is a folder that says what became of complete files below Kept, see [Step.ShippedOf].
+	// With it, Kept does not outlive this replica: files are moved from there to a store.
 	Shipped string `json:"shipped,omitempty"`
 	// Interpreters are those of further environments, by the digests of their locks.
 	Interpreters map[string]string `json:"interpreters,omitempty"`
@@ -113,7 +114,8 @@ type Progress struct {
 	Waits string `json:"waits,omitempty"`
 }
 
-// Shipped is what was done with the files that a service keeps, since this replica was started.
+// Shipped is what was done with the files in a folder that a service keeps, since this replica was
+// started.
 type Shipped struct {
 	Files   int64     `json:"files"` // that are stored
 	Bytes   int64     `json:"bytes"`
@@ -121,6 +123,17 @@ type Shipped struct {
 	Removed int64     `json:"removed"`         // files from the store, because all were too large
 	Last    time.Time `json:"last,omitzero"`   // when one was stored
 	Fault   string    `json:"fault,omitempty"` // of the last try
+}
+
+// ShippedOf returns the path of the [Shipped] of a folder in Kept whose files are moved.
+func (s *Step) ShippedOf(folder string) string { return filepath.Join(s.Shipped, folder+".json") }
+
+// ReadShipped reads a [Shipped]. There is none before the first file.
+func ReadShipped(path string) (done Shipped) {
+	if b, err := os.ReadFile(path); err == nil {
+		_ = json.Unmarshal(b, &done)
+	}
+	return done
 }
 
 // Read reads the document that $TENON_STEP names.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -62,11 +63,16 @@ func (w *Workspace) Requests(ctx context.Context, name string, o RequestsOptions
 // kept is the folder with the files that a service keeps.
 func (w *Workspace) kept(u *ir.Unit) string { return executors.KeptDir(w.dir, w.set.Env, u.ID) }
 
-// requestLog returns the folder of the log of a service. If the service keeps it elsewhere, it first
-// brings the files with rows since a time.
+// requestLog returns the folder of the request log of a service, as brought does.
 func (w *Workspace) requestLog(ctx context.Context, u *ir.Unit, since time.Time) (string, error) {
-	dir := requests.Folder(w.kept(u))
-	if u.Ships == nil {
+	return w.brought(ctx, u, requests.Folder(w.kept(u)), since)
+}
+
+// brought returns a folder in the one that a service keeps. If the service keeps it elsewhere, it
+// first brings the files that were complete at since or later.
+func (w *Workspace) brought(ctx context.Context, u *ir.Unit, dir string, since time.Time) (string, error) {
+	from := u.Ships.Of(filepath.Base(dir))
+	if from == nil {
 		return dir, nil
 	}
 	current, err := w.store.Current(ctx)
@@ -82,7 +88,7 @@ func (w *Workspace) requestLog(ctx context.Context, u *ir.Unit, since time.Time)
 		return "", err
 	}
 	if k, ok := x.(executors.Keeper); ok {
-		err = k.BringKept(ctx, *h, *u.Ships, since, dir)
+		err = k.BringKept(ctx, *h, *from, since, dir)
 	}
 	return dir, err
 }

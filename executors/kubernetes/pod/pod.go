@@ -83,8 +83,8 @@ type Task struct {
 	// program gets the signal: until it receives no more requests. An [IdleNote] says
 	// that this is not needed.
 	Drain time.Duration `json:"drain_ns,omitempty"`
-	// Ship says which files of a service are stored while it runs; nil is none.
-	Ship *Ship `json:"ship,omitempty"`
+	// Ships are the files of a service that are stored while it runs.
+	Ships []Ship `json:"ships,omitempty"`
 }
 
 // A Ship is a folder with files that never change once they have names, and where they go.

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/edge"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/edge/keys"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/requests"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -175,7 +177,11 @@ func (p *Plane) securitySchemes() object {
 // openEdge opens the edge of the process. The port for management, if there is one, does not listen
 // yet.
 func (c *process) openEdge(ctx context.Context, s *step.Step, given params) (err error) {
-	c.edge, err = edge.Open(ctx, given.Declared, edge.Options{Kept: s.Kept, Instance: s.Instance, Env: given.Env, Log: logLine})
+	o := edge.Options{Kept: s.Kept, Instance: s.Instance, Env: given.Env, Log: logLine}
+	if s.Shipped != "" && given.Audit != nil {
+		o.Shipped = s.ShippedOf(filepath.Base(requests.Audit(s.Kept)))
+	}
+	c.edge, err = edge.Open(ctx, given.Declared, o)
 	if err != nil {
 		return err
 	}

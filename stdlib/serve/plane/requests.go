@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -39,7 +40,8 @@ func (c *Config) keepRequests(s *step.Step, given params) error {
 	if o.Head, err = c.logHead(s, given); err != nil {
 		return err
 	}
-	if c.shipped = s.Shipped; c.shipped != "" {
+	if s.Shipped != "" {
+		c.shipped = s.ShippedOf(filepath.Base(o.Dir))
 		o.Moved, o.File = true, shippedFile
 		if o.Head.Pod, err = os.Hostname(); err != nil {
 			return fmt.Errorf("log requests: %w", err)
@@ -135,10 +137,7 @@ func (p *Plane) logged(w *metricText) {
 		return // another version has said what follows of the same folder
 	}
 	if p.shipped != "" {
-		var done step.Shipped
-		if b, err := os.ReadFile(p.shipped); err == nil { // there is none before the first file
-			_ = json.Unmarshal(b, &done)
-		}
+		done := step.ReadShipped(p.shipped)
 		w.counter("tenon_request_log_stored_files", "Files of the request log in the store", one(float64(done.Files)), nil)
 		w.counter("tenon_request_log_store_failures", "Tries to store files of the request log that failed", one(float64(done.Failed)), nil)
 		w.counter("tenon_request_log_removed_files", "Files that this replica has removed from the store because of the size of all", one(float64(done.Removed)), nil)

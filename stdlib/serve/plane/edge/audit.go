@@ -2,6 +2,7 @@ package edge
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -13,6 +14,9 @@ import (
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
+
+	"github.com/tenon-ml/tenon/internal/files"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/requests"
 )
 
 // An Entry is a line of the audit log. What a client has sent in it is escaped.
@@ -36,7 +40,7 @@ const longestField = 256
 // appendTo appends the line.
 func (e *Entry) appendTo(b []byte) []byte {
 	b = append(b, `{"time":"`...)
-	b = e.Time.UTC().AppendFormat(b, "2006-01-02T15:04:05.000000Z")
+	b = e.Time.UTC().AppendFormat(b, requests.AuditTime)
 	b = append(b, `","status":`...)
 	b = strconv.AppendInt(b, int64(e.Status), 10)
 	b = append(b, `,"ms":`...)
@@ -94,7 +98,8 @@ func Line(s string) string {
 
 // Audit says how an audit log is kept.
 type Audit struct {
-	Keep string `json:"keep"` // size of all files
+	Keep     string `json:"keep"`     // size of all files
+	Interval string `json:"interval"` // how long a line waits until its file is complete, where files are moved
 }
 
 // An auditLog writes lines to files, in the background. A request never waits for it.
@@ -102,7 +107,10 @@ type auditLog struct {
 	dir, instance string
 	env           string // in each line
 	keep, largest int64
-	log           func(string)
+	// interval is how long a file is written to, at most. 0 means that files stay where they are, and
+	// have their names from the beginning. Otherwise, complete files are moved away.
+	interval time.Duration
+	log      func(string)
 
 	lines            chan []byte
 	done             chan struct{}
@@ -111,25 +119,34 @@ type auditLog struct {
 	free             sync.Pool // of *[]byte
 
 	file    *os.File
+	path    string // of the file, once it is complete
+	began   time.Time
 	out     *bufio.Writer
 	size    int64
 	failing bool
 }
 
 const (
-	auditPrefix = "audit-"
-	auditSuffix = ".jsonl"
 	// mostLines wait to be written. More are dropped and counted.
 	mostLines    = 8192
 	largestAudit = 64 << 20 // bytes of a file
+	// largestMoved is that of a file that is moved: what uploads it has parts of it in memory.
+	largestMoved = 8 << 20
 )
 
-func openAudit(dir, instance string, keep int64, log func(string)) (*auditLog, error) {
+func openAudit(dir, instance string, keep int64, interval time.Duration, log func(string)) (*auditLog, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	a := &auditLog{dir: dir, instance: fileName(instance), keep: keep, largest: max(min(largestAudit, keep/4), 1), log: log,
+	largest := int64(largestAudit)
+	if interval > 0 {
+		largest = largestMoved
+	}
+	a := &auditLog{dir: dir, instance: fileName(instance), keep: keep, interval: interval, largest: max(min(largest, keep/4), 1), log: log,
 		lines: make(chan []byte, mostLines), done: make(chan struct{})}
+	if interval > 0 {
+		a.recover()
+	}
 	a.free.New = func() any { b := make([]byte, 0, 512); return &b }
 	a.ended.Add(1)
 	go a.run()
@@ -165,14 +182,15 @@ func (a *auditLog) run() {
 			a.write(b)
 		case <-tick.C:
 			a.flush()
+			if a.interval > 0 && a.file != nil && time.Since(a.began) >= a.interval {
+				a.complete()
+			}
 		case <-a.done:
 			for len(a.lines) > 0 {
 				a.write(<-a.lines)
 			}
 			a.flush()
-			if a.file != nil {
-				_ = a.file.Close()
-			}
+			a.complete()
 			return
 		}
 	}
@@ -192,9 +210,32 @@ func (a *auditLog) write(b []byte) {
 	a.written.Add(1)
 	if a.size += int64(len(b)); a.size >= a.largest {
 		a.flush()
-		if a.file != nil {
-			_ = a.file.Close()
-			a.file = nil
+		a.complete()
+	}
+}
+
+// complete ends the file, if there is one.
+func (a *auditLog) complete() {
+	if a.file == nil {
+		return
+	}
+	_ = a.file.Close()
+	if a.file.Name() != a.path {
+		if err := os.Rename(a.file.Name(), a.path); err != nil {
+			a.log("note: a file of the audit log is not stored: " + err.Error())
+		}
+	}
+	a.file = nil
+}
+
+// recover completes the files that an earlier start of the program has left, which was killed. There
+// is one program at a time where files are moved.
+func (a *auditLog) recover() {
+	left, _ := filepath.Glob(filepath.Join(a.dir, files.HalfWritten+requests.AuditPrefix+"*"))
+	for _, path := range left {
+		to := filepath.Join(a.dir, strings.TrimPrefix(filepath.Base(path), files.HalfWritten))
+		if err := os.Rename(path, to); err != nil {
+			a.log("note: a file of the audit log is not stored: " + err.Error())
 		}
 	}
 }
@@ -209,12 +250,18 @@ func (a *auditLog) open() error {
 		return errors.New("it failed before")
 	}
 	a.tidy() // also what earlier lives have left, none of which may have filled a file
-	name := fmt.Sprintf("%s%s-%s%s", auditPrefix, time.Now().UTC().Format("20060102T150405.000000"), a.instance, auditSuffix)
-	f, err := os.OpenFile(filepath.Join(a.dir, name), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	now := time.Now()
+	name := fmt.Sprintf("%s%s-%s%s", requests.AuditPrefix, now.UTC().Format("20060102T150405.000000"), a.instance, requests.AuditSuffix)
+	at := filepath.Join(a.dir, name)
+	a.path = at
+	if a.interval > 0 {
+		at = filepath.Join(a.dir, files.HalfWritten+name)
+	}
+	f, err := os.OpenFile(at, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
-	a.file, a.out, a.size = f, bufio.NewWriterSize(f, 64<<10), 0
+	a.file, a.began, a.out, a.size = f, now, bufio.NewWriterSize(f, 64<<10), 0
 	return nil
 }
 
@@ -235,13 +282,10 @@ func (a *auditLog) fail(err error) {
 		a.log("note: lines of the audit log are lost: " + err.Error())
 	}
 	a.failing = true
-	if a.file != nil {
-		_ = a.file.Close()
-		a.file = nil
-	}
+	a.complete()
 }
 
-// tidy deletes the oldest files, so that one more fits.
+// tidy deletes the oldest files, so that one more fits. Where files are moved, those are lost.
 func (a *auditLog) tidy() {
 	entries, _ := os.ReadDir(a.dir)
 	type aged struct {
@@ -252,7 +296,7 @@ func (a *auditLog) tidy() {
 	total := a.largest
 	for _, e := range entries {
 		info, err := e.Info()
-		if err != nil || !strings.HasPrefix(e.Name(), auditPrefix) || !strings.HasSuffix(e.Name(), auditSuffix) {
+		if err != nil || !strings.HasPrefix(e.Name(), requests.AuditPrefix) || !strings.HasSuffix(e.Name(), requests.AuditSuffix) {
 			continue
 		}
 		all = append(all, aged{e.Name(), info.Size()})
@@ -263,8 +307,14 @@ func (a *auditLog) tidy() {
 		if total <= a.keep {
 			return
 		}
+		lines := 0
+		if a.interval > 0 {
+			b, _ := os.ReadFile(filepath.Join(a.dir, f.name))
+			lines = bytes.Count(b, []byte("\n"))
+		}
 		if os.Remove(filepath.Join(a.dir, f.name)) == nil {
 			total -= f.size
+			a.dropped.Add(uint64(lines))
 		}
 	}
 }

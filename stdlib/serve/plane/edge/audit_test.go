@@ -10,13 +10,16 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/tenon-ml/tenon/internal/files"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/requests"
 )
 
 // linesOf are those of all files of an audit log.
 func linesOf(t testing.TB, dir string) (all []map[string]any) {
 	t.Helper()
-	files, _ := filepath.Glob(filepath.Join(dir, auditPrefix+"*"))
-	for _, name := range files {
+	names, _ := filepath.Glob(filepath.Join(dir, requests.AuditPrefix+"*"))
+	for _, name := range names {
 		f, err := os.Open(name)
 		if err != nil {
 			t.Fatal(err)
@@ -37,7 +40,7 @@ func linesOf(t testing.TB, dir string) (all []map[string]any) {
 // Every request is a line, in order, also those that wait when the service ends.
 func TestAuditLines(t *testing.T) {
 	dir := t.TempDir()
-	a, err := openAudit(dir, "i", 1<<30, func(string) {})
+	a, err := openAudit(dir, "i", 1<<30, 0, func(string) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +64,7 @@ func TestAuditLines(t *testing.T) {
 func TestAuditFilesAreDeleted(t *testing.T) {
 	dir := t.TempDir()
 	const keep = 64 << 10
-	a, err := openAudit(dir, "i", keep, func(string) {})
+	a, err := openAudit(dir, "i", keep, 0, func(string) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,8 +76,8 @@ func TestAuditFilesAreDeleted(t *testing.T) {
 	}
 	a.close()
 	size := int64(0)
-	files, _ := os.ReadDir(dir)
-	for _, f := range files {
+	entries, _ := os.ReadDir(dir)
+	for _, f := range entries {
 		info, err := f.Info()
 		if err != nil {
 			t.Fatal(err)
@@ -82,7 +85,7 @@ func TestAuditFilesAreDeleted(t *testing.T) {
 		size += info.Size()
 	}
 	if size > keep || size < keep/4 || a.dropped.Load() > 0 {
-		t.Errorf("%d bytes in %d files, %d dropped", size, len(files), a.dropped.Load())
+		t.Errorf("%d bytes in %d files, %d dropped", size, len(entries), a.dropped.Load())
 	}
 }
 
@@ -91,7 +94,7 @@ func TestAuditFilesOfManyLivesAreTheSizeOfOne(t *testing.T) {
 	dir := t.TempDir()
 	const keep = 16 << 10
 	for life := range 20 {
-		a, err := openAudit(dir, fmt.Sprint(life), keep, func(string) {})
+		a, err := openAudit(dir, fmt.Sprint(life), keep, 0, func(string) {})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -101,8 +104,8 @@ func TestAuditFilesOfManyLivesAreTheSizeOfOne(t *testing.T) {
 		a.close()
 	}
 	size := int64(0)
-	files, _ := os.ReadDir(dir)
-	for _, f := range files {
+	entries, _ := os.ReadDir(dir)
+	for _, f := range entries {
 		info, err := f.Info()
 		if err != nil {
 			t.Fatal(err)
@@ -110,14 +113,65 @@ func TestAuditFilesOfManyLivesAreTheSizeOfOne(t *testing.T) {
 		size += info.Size()
 	}
 	if size > keep || size < keep/2 {
-		t.Errorf("%d bytes in %d files", size, len(files))
+		t.Errorf("%d bytes in %d files", size, len(entries))
+	}
+}
+
+// Where files are moved away, one has its name once it is complete: after the interval, at the end, and
+// if the program was killed, at the next start.
+func TestAuditFilesAreMoved(t *testing.T) {
+	dir := t.TempDir()
+	open := func(interval time.Duration) *auditLog {
+		a, err := openAudit(dir, "i", 1<<30, interval, func(string) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	half := func() int {
+		names, _ := filepath.Glob(filepath.Join(dir, files.HalfWritten+"*"))
+		return len(names)
+	}
+	killed := open(time.Hour)
+	killed.add(&Entry{Path: "/1"})
+	until(t, "no line is written", func() bool { return killed.written.Load() == 1 && half() == 1 })
+	time.Sleep(2 * every) // it is on the disk
+	if n := len(linesOf(t, dir)); n > 0 {
+		t.Errorf("%d lines are in a file that is still written to", n)
+	}
+	a := open(time.Millisecond)
+	if n := len(linesOf(t, dir)); n != 1 || half() > 0 {
+		t.Errorf("%d lines are complete after another start, and %d files are not", n, half())
+	}
+	a.add(&Entry{Path: "/2"})
+	until(t, "the file is not complete after its interval", func() bool { return len(linesOf(t, dir)) == 2 && half() == 0 })
+	a.add(&Entry{Path: "/3"})
+	a.close()
+	if n := len(linesOf(t, dir)); n != 3 || half() > 0 {
+		t.Errorf("%d lines are complete at the end, and %d files are not", n, half())
+	}
+}
+
+// A store that takes nothing for long costs the oldest files, whose lines are counted.
+func TestAuditFilesThatAreNotMoved(t *testing.T) {
+	a, err := openAudit(t.TempDir(), "i", 4<<10, time.Hour, func(string) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const all = 200
+	for range all {
+		a.add(&Entry{Method: "GET", Path: "/" + strings.Repeat("x", 100)})
+	}
+	a.close()
+	if left, lost := len(linesOf(t, a.dir)), int(a.dropped.Load()); lost == 0 || left+lost != all {
+		t.Errorf("%d lines are left, %d lost, of %d", left, lost, all)
 	}
 }
 
 // A disk that fails loses lines, which are counted, and delays no request.
 func TestAnAuditLogThatCannotBeWritten(t *testing.T) {
 	dir, log := filepath.Join(t.TempDir(), "a"), &said{}
-	a, err := openAudit(dir, "i", 1<<30, log.add)
+	a, err := openAudit(dir, "i", 1<<30, 0, log.add)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,8 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/internal/duration"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/edge/keys"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/requests"
+	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
 // Declared is what a deployment declares.
@@ -37,6 +39,7 @@ type Management struct {
 // Options are what an edge needs besides.
 type Options struct {
 	Kept     string // folder that later versions of the service get too, or ""
+	Shipped  string // file that says which files of the audit log were moved to a store, or "" if they stay
 	Instance string
 	Env      string // the environment of the service, or ""
 	Log      func(string)
@@ -57,6 +60,7 @@ type Edge struct {
 	who     *who
 	limiter *limiter
 	audit   *auditLog
+	shipped string // see [Options]
 	cors    *CORS
 	parts   []*reloaded
 
@@ -130,7 +134,11 @@ func (e *Edge) open(ctx context.Context, d Declared, o Options) error {
 		if o.Kept == "" {
 			return errors.New("the audit log needs a folder that later versions of the service get too")
 		}
-		if e.audit, err = openAudit(filepath.Join(o.Kept, "audit"), o.Instance, ir.ParseSize(d.Audit.Keep), o.Log); err != nil {
+		interval := time.Duration(0)
+		if e.shipped = o.Shipped; e.shipped != "" {
+			interval = duration.Parse(d.Audit.Interval)
+		}
+		if e.audit, err = openAudit(requests.Audit(o.Kept), o.Instance, ir.ParseSize(d.Audit.Keep), interval, o.Log); err != nil {
 			return fmt.Errorf("audit: %w", err)
 		}
 		e.audit.env = o.Env
@@ -309,6 +317,12 @@ func (e *Edge) Figures() (all []Figure) {
 	if e.audit != nil {
 		count("tenon_audit_lines", "Lines of the audit log", e.audit.written.Load())
 		count("tenon_audit_dropped_lines", "Lines that the audit log has lost", e.audit.dropped.Load())
+	}
+	if e.shipped != "" {
+		done := step.ReadShipped(e.shipped)
+		count("tenon_audit_stored_files", "Files of the audit log in the store", uint64(done.Files))
+		count("tenon_audit_store_failures", "Tries to store files of the audit log that failed", uint64(done.Failed))
+		count("tenon_audit_removed_files", "Files that this replica has removed from the store because of the size of all", uint64(done.Removed))
 	}
 	return all
 }
