@@ -34,12 +34,13 @@ func (b *bench) rollback(number int) error {
 	all, err := b.store.Revisions(b.Context(), 0)
 	b.ok(err)
 	r := all[slices.IndexFunc(all, func(r state.Revision) bool { return r.Number == number })]
-	past := planner.Past{Revision: r.Number, System: new(ir.System)}
-	for digest, v := range map[string]any{r.IR: past.System, r.Deployed: &past.Deployed} {
+	past, then := planner.Past{Revision: r.Number, System: new(ir.System)}, new(planner.Plan)
+	for digest, v := range map[string]any{r.IR: past.System, r.Deployed: &past.Deployed, r.Plan: then} {
 		text, err := b.arts.Bytes(b.Context(), digest)
 		b.ok(err)
 		b.ok(json.Unmarshal(text, v))
 	}
+	past.Rejected = then.Rejected()
 	p, err := planner.PlanRollback(b.Context(), past, planner.Inputs{
 		Dir: filepath.Dir(b.dir), State: b.store, Artifacts: b.arts, Digests: planner.NewFileDigests(b.dir), Inspector: b.fake,
 	})
@@ -50,7 +51,7 @@ func (b *bench) rollback(number int) error {
 }
 
 // A revision whose declared version was rejected has the champion: a rollback restores that one,
-// whatever distinguishes the two.
+// whatever distinguishes the two, and the note that the other one was rejected.
 func TestARollbackRestoresTheChampion(t *testing.T) {
 	for name, second := range map[string][]ir.Unit{
 		"of another model":      released("2"),
@@ -62,6 +63,7 @@ func TestARollbackRestoresTheChampion(t *testing.T) {
 			b.mustApply(released("1")...)
 			champion := b.current(late)
 			b.mustApply(second...)
+			challenger := b.current(late).Route.Challenger().Name
 			b.ok(b.reject())
 			res := b.mustApply(append(second, table("sources/b", `{}`))...)
 			if c := b.current(late); c.Key != champion.Key {
@@ -82,12 +84,42 @@ func TestARollbackRestoresTheChampion(t *testing.T) {
 			if u, err := b.store.Unit(t.Context(), late); err != nil || u.Digest != champion.Definition {
 				t.Errorf("recorded is %+v, %v", u, err)
 			}
+			if c.Route == nil || c.Route.Rejected == nil || c.Route.Rejected.Name != challenger {
+				t.Errorf("the route is %+v, without the version that was rejected", c.Route)
+			}
 			// There is nothing left to do.
 			b.ok(b.rollback(res.Revision))
+			b.mustApply(append(second, table("sources/b", `{}`))...)
 			if now := b.current(late); now.Handle.ID != c.Handle.ID {
 				t.Error("it was started again")
 			}
 		})
+	}
+}
+
+// Where the service is what it was then, and another version was rejected meanwhile, a rollback only
+// restores the note.
+func TestARollbackRestoresWhichVersionWasRejected(t *testing.T) {
+	b := newBench(t)
+	b.mustApply(released("1")...)
+	b.mustApply(released("2")...)
+	b.ok(b.reject())
+	res := b.mustApply(append(released("2"), table("sources/b", `{}`))...)
+	before := b.current(late)
+	b.mustApply(released("3")...)
+	b.ok(b.reject())
+	started := b.current(late)
+	if before.Route.Rejected.Name == started.Route.Rejected.Name {
+		t.Fatalf("both times, %s was rejected", before.Route.Rejected.Name)
+	}
+	b.ok(b.rollback(res.Revision))
+	c := b.current(late)
+	if c.Handle.ID != started.Handle.ID || c.Route.Rejected.Name != before.Route.Rejected.Name || c.Route.Serial != started.Route.Serial {
+		t.Errorf("current %+v, route %+v; want the note %+v", c, c.Route, before.Route.Rejected)
+	}
+	b.mustApply(append(released("2"), table("sources/b", `{}`))...)
+	if now := b.current(late); now.Handle.ID != c.Handle.ID {
+		t.Error("the rejected version was released again")
 	}
 }
 

@@ -25,7 +25,7 @@ import (
 func (w *walk) examine(ctx context.Context, n *work) report {
 	var current bool
 	var err error
-	if n.item.Action == planner.Release && n.item.Pinned == nil {
+	if n.item.Action == planner.Release && w.o.act != state.Release {
 		current, err = true, w.policy(ctx, n)
 	} else if n.item.Action.Changes() {
 		current, err = w.unchanged(ctx, n)

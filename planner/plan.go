@@ -174,7 +174,8 @@ type Item struct {
 	Advice []Advice `json:"advice,omitempty"`
 	// Audit asks to run a reused unit again and compare the results.
 	Audit bool `json:"audit,omitempty"`
-	// Route is what the versions of a service get in a revision of a release.
+	// Route is what the versions of a service get in a revision of a release. Elsewhere it has no
+	// versions, and only the one that was rejected.
 	Route *state.Route `json:"route,omitempty"`
 	// Pinned is deployed instead of the declared unit: the champion of a release, after another
 	// version was rejected.

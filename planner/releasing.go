@@ -24,6 +24,7 @@ func (m *maker) releasing(item *Item, l *look) (bool, error) {
 	case !known && m.dead(l) == nil: // it may turn out to be the rejected version
 		steps, err := m.steps(l)
 		item.Action, item.Unless, item.Reasons = Update, true, append(m.changingInputs(l), steps...)
+		item.Route = &state.Route{Rejected: r.Rejected}
 		return true, err
 	}
 	if !r.Releasing() || !known {
@@ -66,7 +67,7 @@ func (m *maker) releasing(item *Item, l *look) (bool, error) {
 // staysRejected plans a service whose declared version was rejected: the champion stays.
 func (m *maker) staysRejected(item *Item, l *look) error {
 	c, r := l.current, l.current.Route
-	item.Key, item.Action = ServingKey(*c), None
+	item.Key, item.Action, item.Route = ServingKey(*c), None, &state.Route{Rejected: r.Rejected}
 	item.Rejected = fmt.Sprintf("%s was rejected in revision %d: %s", r.Rejected.Name, r.Rejected.Revision, r.Rejected.Reason)
 	m.rejections = append(m.rejections, ir.Warning{
 		Message: fmt.Sprintf("%s stays as it is: %s", l.u.ID, item.Rejected),

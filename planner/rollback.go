@@ -17,6 +17,8 @@ type Past struct {
 	Revision int
 	System   *ir.System
 	Deployed state.Deployed // what was deployed at its end
+	// Rejected are the versions of services that its plan knew as rejected, see [Plan.Rejected].
+	Rejected map[string]state.Rejected
 	// Moves are those of the later revisions, oldest first.
 	Moves []ir.Move
 	// Check reads an artifact and compares it with its digest. It is called for
@@ -64,7 +66,7 @@ func (m *maker) rollback(past Past) (*Plan, error) {
 	var lost []error
 	for _, i := range order {
 		u := &sys.Units[i]
-		item, err := m.recallUnit(u, past.Deployed[u.ID], past.Check)
+		item, err := m.recallUnit(u, &past)
 		if err != nil {
 			lost = append(lost, fmt.Errorf("%s: %w", u.ID, err))
 			continue
@@ -86,8 +88,9 @@ func (m *maker) rollback(past Past) (*Plan, error) {
 	return p, nil
 }
 
-// recallUnit plans to restore a unit as it was deployed under that key.
-func (m *maker) recallUnit(u *ir.Unit, deployed state.DeployedUnit, check func(context.Context, string) error) (Item, error) {
+// recallUnit plans to restore a unit as it was deployed then.
+func (m *maker) recallUnit(u *ir.Unit, past *Past) (Item, error) {
+	deployed, check := past.Deployed[u.ID], past.Check
 	if deployed.Key == "" {
 		return Item{}, errors.New("its deployment was not recorded")
 	}
@@ -130,8 +133,52 @@ func (m *maker) recallUnit(u *ir.Unit, deployed state.DeployedUnit, check func(c
 	if item.Action == None && l.current.Route.Ending() {
 		item.Action, item.Reasons = Replace, []Reason{{What: fmt.Sprintf("%s was rejected, and answers nothing", l.current.Route.Challenger().Name)}}
 	}
+	if err == nil && item.Pinned != nil {
+		err = m.rejects(&item, &l, u, past)
+	}
 	m.settle(item, &l)
 	return item, err
+}
+
+// Rejected returns the version of each service that the plan knew as rejected.
+func (p *Plan) Rejected() map[string]state.Rejected {
+	all := map[string]state.Rejected{}
+	for i := range p.Items {
+		if r := p.Items[i].Route; r != nil && r.Rejected != nil {
+			all[p.Items[i].Unit] = *r.Rejected
+		}
+	}
+	return all
+}
+
+// rejects plans to note again that the declared version of a service was rejected, so that the next
+// apply of the same sources does not release it.
+func (m *maker) rejects(item *Item, l *look, declared *ir.Unit, past *Past) error {
+	note, ok := past.Rejected[declared.ID]
+	if !ok {
+		return nil
+	}
+	if key, err := m.declaredKey(declared, l.run); err != nil || key != note.Key {
+		return err
+	}
+	route := &state.Route{Rejected: &note}
+	if item.Action != None {
+		item.Route = route
+		return nil
+	}
+	now := l.current.Route
+	switch {
+	case now != nil && len(now.Versions) > 0: // a release that goes on
+		return nil
+	case now == nil || now.Rejected == nil:
+		item.Reasons = []Reason{{What: "rejected version", After: note.Name}}
+	case now.Rejected.Key == note.Key:
+		return nil
+	default:
+		item.Reasons = []Reason{{What: "rejected version", Before: now.Rejected.Name, After: note.Name}}
+	}
+	item.Action, item.Route = Release, route
+	return nil
 }
 
 // pinnedTo returns what a service was made from, if that is not what its revision declares, or nil:
@@ -144,19 +191,26 @@ func (m *maker) pinnedTo(u *ir.Unit, deployed state.DeployedUnit, run *state.Run
 	case run.Definition != u.Digest:
 		return nil, errors.New("its declared version had been rejected, and an older tenon did not record the one that was deployed")
 	}
+	key, err := m.declaredKey(u, run)
+	if err != nil || key == deployed.Key {
+		return nil, err
+	}
+	return &state.Pinned{Unit: *u, Run: run.ID}, nil
+}
+
+// declaredKey returns the key of the declared version of a service. run is that of the deployed
+// one, which has read the same files.
+func (m *maker) declaredKey(u *ir.Unit, run *state.Run) (string, error) {
 	inputs, _, err := m.sources.Inputs(u, nil)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	for name, digest := range run.Inputs {
 		if strings.HasPrefix(name, filePrefix) {
 			inputs[name] = digest
 		}
 	}
-	if RunKey(u, inputs) == deployed.Key {
-		return nil, nil
-	}
-	return &state.Pinned{Unit: *u, Run: run.ID}, nil
+	return RunKey(u, inputs), nil
 }
 
 // deployedRun returns the run whose result was deployed.

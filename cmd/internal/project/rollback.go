@@ -2,6 +2,7 @@ package project
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -157,11 +158,15 @@ func (w *Workspace) PlanRollback(ctx context.Context, r *state.Revision) (*plann
 	if err != nil {
 		return nil, err
 	}
+	then, err := w.recordedPlan(ctx, r)
+	if errors.Is(err, artifact.ErrMissing) && sys.Target.Base() == "" {
+		then, err = new(planner.Plan), nil // no more than notes are lost
+	}
+	if err != nil {
+		return nil, err
+	}
+	past.Rejected = then.Rejected()
 	if sys.Target.Base() != "" {
-		then, err := w.recordedPlan(ctx, r)
-		if err != nil {
-			return nil, err
-		}
 		in.Images = then.Images
 	}
 	p, err := planner.PlanRollback(ctx, past, in)
