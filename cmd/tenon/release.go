@@ -30,18 +30,18 @@ by hand. The name of the deployment may be left out if one release is in progres
 	}
 	c.AddCommand(releaseStatusCommand(a), releaseRunCommand(a), releaseNextCommand(a),
 		decideCommand(a, "pause", "Keep a release as it is", `Keeps the weights as they are: there is no next step, and no version is rejected, until
-tenon release resume.`, func(ctx context.Context, s *project.Session, name string, o project.ApplyOptions) (*project.ReleaseChange, error) {
+tenon release resume.`, always(func(ctx context.Context, s *project.Session, name string, o project.ApplyOptions) (*project.ReleaseChange, error) {
 			return s.Pause(ctx, name, true, o)
-		}),
+		})),
 		decideCommand(a, "resume", "Continue a release that was paused", "Begins the present step again. tenon release run, or tenon apply, takes the next ones.",
-			func(ctx context.Context, s *project.Session, name string, o project.ApplyOptions) (*project.ReleaseChange, error) {
+			always(func(ctx context.Context, s *project.Session, name string, o project.ApplyOptions) (*project.ReleaseChange, error) {
 				return s.Pause(ctx, name, false, o)
-			}),
+			})),
 		decideCommand(a, "abort", "Reject the new version of a service", `Gives all requests to the champion at once. Then the champion runs alone again. Nothing is
 trained. The next tenon apply releases this version only if something has changed, or
-after tenon release retry.`, func(ctx context.Context, s *project.Session, name string, o project.ApplyOptions) (*project.ReleaseChange, error) {
+after tenon release retry.`, always(func(ctx context.Context, s *project.Session, name string, o project.ApplyOptions) (*project.ReleaseChange, error) {
 			return s.Abort(ctx, name, o)
-		}),
+		})),
 		releaseRetryCommand(a))
 	return c
 }
@@ -118,17 +118,35 @@ func inProgress(all []project.Release) bool {
 }
 
 func releaseNextCommand(a *app) *cobra.Command {
-	var to int
-	c := decideCommand(a, "next", "Take the next step of a release now", `Gives the new version the share of the next step, whatever its judge says, or another one
-with --to. After a step of 100, the next one makes it the champion.`, func(ctx context.Context, s *project.Session, name string, o project.ApplyOptions) (*project.ReleaseChange, error) {
-		return s.NextStep(ctx, name, to, o)
-	})
-	c.Example = "  tenon release next\n  tenon release next deployments/api --to 100"
+	var from, to int
+	var c *cobra.Command
+	c = decideCommand(a, "next", "Take the next step of a release now", `Gives the new version the share of the next step, whatever its judge says, or another one
+with --to. After a step of 100, the next one makes it the champion.
+
+If the release takes a step while the command waits for the lock, the command refuses, so
+that two of them take one step. A script names the share that it has seen with --from.`,
+		func(ctx context.Context, w *project.Workspace, name string) (decision, error) {
+			step, err := w.Step(ctx, name)
+			if err != nil {
+				return nil, err
+			}
+			if c.Flags().Changed("from") {
+				step = step.At(from)
+			}
+			return func(ctx context.Context, s *project.Session, name string, o project.ApplyOptions) (*project.ReleaseChange, error) {
+				return s.NextStep(ctx, name, *step, to, o)
+			}, nil
+		})
+	c.Example = "  tenon release next\n  tenon release next deployments/api --to 100\n  tenon release next --from 10"
+	c.Flags().IntVar(&from, "from", 0, "refuse unless it answers this `PERCENT` of the requests now; 0 is a shadow")
 	c.Flags().IntVar(&to, "to", 0, "the `PERCENT` of the requests that it answers, instead of that of the next step")
 	before := c.RunE
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if c.Flags().Changed("to") && (to < 1 || to > 100) {
+		switch {
+		case c.Flags().Changed("to") && (to < 1 || to > 100):
 			return &usageError{fmt.Errorf("--to takes a percentage from 1 to 100, not %d", to)}
+		case from < 0 || from > 100:
+			return &usageError{fmt.Errorf("--from takes a percentage from 0 to 100, not %d", from)}
 		}
 		return before(c, args)
 	}
@@ -137,8 +155,14 @@ with --to. After a step of 100, the next one makes it the champion.`, func(ctx c
 
 type decision func(ctx context.Context, s *project.Session, name string, o project.ApplyOptions) (*project.ReleaseChange, error)
 
-// decideCommand is a command that changes a release.
-func decideCommand(a *app, name, short, long string, decide decision) *cobra.Command {
+// always decides the same, whatever is seen before the lock is there.
+func always(d decision) func(context.Context, *project.Workspace, string) (decision, error) {
+	return func(context.Context, *project.Workspace, string) (decision, error) { return d, nil }
+}
+
+// decideCommand is a command that changes a release. look is called before the command waits for
+// the lock, and returns what it does then.
+func decideCommand(a *app, name, short, long string, look func(ctx context.Context, w *project.Workspace, name string) (decision, error)) *cobra.Command {
 	var asJSON bool
 	var dir string
 	var wait time.Duration
@@ -148,6 +172,10 @@ func decideCommand(a *app, name, short, long string, decide decision) *cobra.Com
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
 			return a.withApplied(ctx, dir, func(w *project.Workspace) (err error) {
+				decide, err := look(ctx, w, first(args))
+				if err != nil {
+					return err
+				}
 				s, err := w.Lock(ctx, "tenon release", wait)
 				if err != nil {
 					return err

@@ -250,14 +250,44 @@ func (s *Session) repeat(ctx context.Context, r *Release) error {
 	return v.SetRoute(ctx, *r.current.Handle, executors.StepRoute(r.unit, r.current.Route))
 }
 
-// NextStep gives a challenger the weight of the next step, or another one, whatever its judge
-// says. to is 0 for the next step.
-func (s *Session) NextStep(ctx context.Context, name string, to int, o ApplyOptions) (*ReleaseChange, error) {
+// A ReleaseStep is a step of a release, as somebody saw it who decides on the next one.
+type ReleaseStep struct {
+	unit, key string // of the challenger
+	weight    int
+}
+
+// Step returns the step at which a release is, for [Session.NextStep].
+func (w *Workspace) Step(ctx context.Context, name string) (*ReleaseStep, error) {
+	r, err := w.release(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	last := r.Versions[len(r.Versions)-1]
+	return &ReleaseStep{r.Unit, last.Key, last.Weight}, nil
+}
+
+// At returns the same step with another weight in percent, which the caller believes it to have.
+func (s ReleaseStep) At(weight int) *ReleaseStep {
+	s.weight = weight
+	return &s
+}
+
+// NextStep gives a challenger the weight of the step after from, or another one, whatever its
+// judge says. to is 0 for the next step. It refuses if the release is not at from any more: who
+// decided saw other figures.
+func (s *Session) NextStep(ctx context.Context, name string, from ReleaseStep, to int, o ApplyOptions) (*ReleaseChange, error) {
 	r, err := s.running(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	weight := r.Challenger().Weight
+	switch now := r.Challenger(); {
+	case r.Unit != from.unit || now.Key != from.key:
+		return nil, fmt.Errorf("another version is released meanwhile: %s of %s has %d %%: see tenon release status", now.Name, r.Unit, weight)
+	case weight != from.weight:
+		return nil, fmt.Errorf("the release of %s has moved on: %s has %d %%, and not %d %% any more: see tenon release status, and run tenon release next again",
+			r.Unit, now.Name, weight, from.weight)
+	}
 	if r.Policy == nil {
 		return nil, fmt.Errorf("%s declares no release: tenon apply ends it", r.Unit)
 	}
