@@ -34,16 +34,17 @@ func stateMoveCommand(a *app) *cobra.Command {
 	var to string
 	var wait time.Duration
 	c := &cobra.Command{
-		Use: "move [DIR]", Short: "Move the state into a PostgreSQL database, or back into its folder",
+		Use: "move [DIR]", Short: "Move the state into a PostgreSQL database, to another one, or back into its folder",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return &usageError{errors.New("tenon state move takes one folder; see tenon state move --help")}
 			}
 			return nil
 		},
-		Long: `Moves the state from DIR/.tenon into a schema of a PostgreSQL database, or from there
-back into DIR/.tenon. All environments move, with their history. What runs goes on,
-and a plan finds nothing to do. The destination must be empty or absent.
+		Long: `Moves the state from DIR/.tenon into a schema of a PostgreSQL database, from there into
+another database or schema, or back into DIR/.tenon. All environments move, with their
+history. What runs goes on, and a plan finds nothing to do. The destination must be
+empty or absent.
 
 No apply may run. The copy is compared with the original, table by table. Then the
 original is marked as moved: every command refuses it and names the new place. If
@@ -53,6 +54,7 @@ Runs and artifacts stay in DIR/.tenon. With --artifacts, a move into a database 
 copies all artifacts to that store, where other machines find them.`,
 		Example: `  tenon state move --to 'postgres://ann@db.example.com/tenon?schema=churn'
   tenon state move --to 'postgres://ann@db.example.com/tenon' --artifacts s3://team/churn
+  tenon state move --state 'postgres://ann@db.example.com/tenon' --to 'postgres://ann@new.example.com/tenon'
   tenon state move --state 'postgres://ann@db.example.com/tenon' --to .tenon`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if to == "" {

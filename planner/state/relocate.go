@@ -107,7 +107,7 @@ func placeOn(place, host string) string {
 }
 
 // MoveTo moves the state to an empty or absent database: from a folder to the URL of a
-// database, or from a database to the folder of this machine's runs. It needs the lease of
+// database, from there to another one, or to the folder of this machine's runs. It needs the lease of
 // [All]. What runs goes on, and its handles stay valid. Progress is called with the number of
 // rows that were copied, of all.
 //
@@ -119,12 +119,15 @@ func (l *Lease) MoveTo(ctx context.Context, to string, progress func(done, total
 	if l.s.env != All {
 		return nil, errors.New("move the state: not all environments are locked")
 	}
-	if l.s.Shared() == IsURL(to) {
-		return nil, errors.New("move the state: it moves between a folder and a database")
+	if !l.s.Shared() && !IsURL(to) {
+		return nil, errors.New("move the state: it does not move between two folders")
 	}
 	d, err := destination(to)
 	if err != nil {
 		return nil, err
+	}
+	if d.where == l.s.where {
+		return nil, errors.Join(fmt.Errorf("the state is in %s already", d.where), d.Close())
 	}
 	d.OnWrite = l.s.OnWrite
 	m, err := l.moveTo(ctx, d, progress)
@@ -344,11 +347,14 @@ func (l *Lease) leave(ctx context.Context, n movedNote) error {
 }
 
 // arrive makes the copy the state, after the source was marked as moved. The notes in the
-// folder come first, because a state without them would be refused.
+// folder come first, because a state without them would be refused. Between two databases,
+// [Store.Bind] writes them on each machine.
 func (s *Store) arrive(ctx context.Context, n movedNote) error {
 	if p, ok := s.database.(*postgres); ok {
-		if err := bindTo(n.place, n.lineage, p.where); err != nil {
-			return err
+		if !IsURL(n.place) {
+			if err := bindTo(n.place, n.lineage, p.where); err != nil {
+				return err
+			}
 		}
 	} else {
 		here, err := filepath.EvalSymlinks(s.where)

@@ -74,16 +74,17 @@ func move(ctx context.Context, from, to string, onWrite func(string, bool)) (*st
 	return m, errors.Join(err, l.Release(ctx))
 }
 
-// A state is the same after a move to a database, and after a move back. The former place
+// A state is the same after a move to a database, to another one, and back. The former place
 // is refused, and names the new one.
 func TestMoveToADatabaseAndBack(t *testing.T) {
 	ctx := t.Context()
-	dir, url := t.TempDir(), postgrestest.URL(t)
+	server := postgrestest.Start(t)
+	dir, url, other := t.TempDir(), server.URL(), server.URL()
 	usedState(t, dir)
 	want := seen(t, dir)
 	var before *state.Moved
 	for range 2 {
-		for _, step := range [][2]string{{dir, url}, {url, dir}} {
+		for _, step := range [][2]string{{dir, url}, {url, other}, {other, dir}} {
 			m := must[*state.Moved](t)(move(ctx, step[0], step[1], nil))
 			if diff := cmp.Diff(want, seen(t, step[1])); diff != "" {
 				t.Fatalf("after the move to %s:\n%s", m.To, diff)
@@ -137,8 +138,9 @@ func TestMoveIsKilled(t *testing.T) {
 	server := postgrestest.Start(t)
 	t.Setenv("PGPASSWORD", postgrestest.Password) // what the folder knows of the database has none
 	ways := map[string]func(t *testing.T) (from, to string){
-		"to a database": func(t *testing.T) (string, string) { return t.TempDir(), server.URL() },
-		"to a folder":   func(t *testing.T) (string, string) { return server.URL(), t.TempDir() },
+		"to a database":  func(t *testing.T) (string, string) { return t.TempDir(), server.URL() },
+		"to a folder":    func(t *testing.T) (string, string) { return server.URL(), t.TempDir() },
+		"to another one": func(t *testing.T) (string, string) { return server.URL(), server.URL() },
 	}
 	for name, places := range ways {
 		for moment := 0; ; moment++ {

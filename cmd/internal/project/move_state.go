@@ -22,9 +22,9 @@ type MoveStateOptions struct {
 	Progress func(what string, done, total int64) // or nil
 }
 
-// MoveState moves the state from the folder beside the system to a PostgreSQL database, or
-// back. The folder remains where this machine keeps runs and artifacts, so what runs goes
-// on. It completes a move to the same place that was interrupted.
+// MoveState moves the state from the folder beside the system to a PostgreSQL database, from
+// there to another database, or back. The folder remains where this machine keeps runs and
+// artifacts, so what runs goes on. It completes a move to the same place that was interrupted.
 func (p *Project) MoveState(ctx context.Context, to string, o MoveStateOptions) (_ *state.Moved, err error) {
 	dir, err := p.movable(to)
 	if err != nil {
@@ -52,10 +52,13 @@ func (p *Project) MoveState(ctx context.Context, to string, o MoveStateOptions) 
 	if err := s.settled(ctx); err != nil {
 		return nil, err
 	}
-	if p.Shared() {
-		if err = s.allHere(ctx); err == nil {
-			err = s.endAllDetached(ctx)
+	if !state.IsURL(to) {
+		if err := s.allHere(ctx); err != nil {
+			return nil, err
 		}
+	}
+	if p.Shared() {
+		err = s.endAllDetached(ctx)
 	} else {
 		err = s.shareAll(ctx, func(done, total int64) { o.tell("artifacts", done, total) })
 	}
@@ -87,7 +90,7 @@ func (p *Project) movable(to string) (string, error) {
 	}
 	switch {
 	case p.Shared() && state.IsURL(to):
-		return "", &RequestError{errors.New("a state moves between a folder and a database, not between two databases: move it to its folder with --to .tenon first, and from there into the other database")}
+		return dir, nil
 	case !p.Shared() && !state.IsURL(to):
 		return "", &RequestError{fmt.Errorf("a state moves between a folder and a database, and %s is a folder as well: name the database that it is in with --state, or move the folder %s itself", to, dir)}
 	}
@@ -166,8 +169,8 @@ func unreleased(ctx context.Context, s *state.Store) error {
 	return nil
 }
 
-// endAllDetached removes what is left in a cluster of the last detached applies: with the
-// state in a folder, nobody would.
+// endAllDetached removes what is left in a cluster of the last detached applies: they know the
+// place that the state leaves, and with the state in a folder, nobody else would.
 func (s *Session) endAllDetached(ctx context.Context) error {
 	envs, err := s.store.Environments(ctx)
 	if err != nil {
