@@ -82,8 +82,11 @@ func (w *Workspace) ExportService(ctx context.Context, name string, o ExportOpti
 	case b.Push != "" && o.Format != FormatImage:
 		return nil, &RequestError{errors.New("--push is for --format image")}
 	}
-	if err := x.refused(); err != nil {
+	if err := x.refused(portable); err != nil {
 		return nil, err
+	}
+	if len(x.unit.Secrets) > 0 {
+		return nil, &RequestError{fmt.Errorf("%s cannot be exported: it needs secrets: %s", x.unit.ID, x.unit.Secrets[0].Name)}
 	}
 	if x.unit.Code.Runtime == ir.PlaneDuckDB {
 		return nil, &RequestError{fmt.Errorf(`%s cannot be exported: a part of its features is left to DuckDB (engine: "duckdb"), or its model needs ONNX Runtime`, x.unit.ID)}
@@ -196,8 +199,8 @@ var portable = []string{
 	"model", "private", "python", "request", "system", "traces",
 }
 
-// refused says why a service cannot be exported.
-func (x *exporting) refused() error {
+// refused says why a service cannot be exported. allowed are the parameters that it may have.
+func (x *exporting) refused(allowed []string) error {
 	refuse := func(format string, with ...any) error {
 		return &RequestError{fmt.Errorf("%s cannot be exported: %s", x.unit.ID, fmt.Sprintf(format, with...))}
 	}
@@ -226,13 +229,11 @@ func (x *exporting) refused() error {
 	switch {
 	case len(given.Request.History) > 0:
 		return refuse("its features are computed from a history, which grows on the machine that serves")
-	case len(x.unit.Secrets) > 0:
-		return refuse("it needs secrets: %s", x.unit.Secrets[0].Name)
 	case len(private) > 0 && !x.Private:
 		return refuse("its rows of training, its tables or its model may have values of private columns (%s): --private says that they may leave", strings.Join(private, ", "))
 	}
 	for _, name := range slices.Sorted(maps.Keys(params)) {
-		if !slices.Contains(portable, name) {
+		if !slices.Contains(allowed, name) {
 			return refuse("%q means nothing on another machine", name)
 		}
 	}

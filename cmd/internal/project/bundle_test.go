@@ -2,6 +2,7 @@ package project
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,9 +18,13 @@ func TestADeploymentOfAnEnvironmentIsExported(t *testing.T) {
 		`{"deployment": "api", "tls": {}}`:                       `deployments/api cannot be exported: "tls" means nothing on another machine`,
 	} {
 		x.unit.Params = json.RawMessage(params)
-		if err := x.refused(); (err == nil) != (want == "") || err != nil && err.Error() != want {
+		if err := x.refused(portable); (err == nil) != (want == "") || err != nil && err.Error() != want {
 			t.Errorf("%s: %v, want %q", params, err, want)
 		}
+	}
+	x.unit.Params = json.RawMessage(`{"deployment": "api", "tls": {}, "auth": {}, "parity": 0.5}`)
+	if err := x.refused(slices.Concat(portable, beside)); err != nil {
+		t.Errorf("as a graph: %v", err)
 	}
 }
 

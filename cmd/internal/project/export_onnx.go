@@ -34,12 +34,17 @@ type Tensor struct {
 //go:embed export_onnx.py
 var exportONNX []byte
 
+// beside are the parameters of a service, in addition to those that are portable, that say who may
+// ask it, and what it does beside its predictions. A graph answers nobody, so it leaves them out,
+// with the secrets that they need.
+var beside = []string{"audit", "auth", "cors", "limits", "management", "parity", "tls"}
+
 // graph exports a deployment as a graph.
 func (x *exporting) graph(ctx context.Context, o ExportOptions) (*ExportedService, error) {
 	if x.Platform != "" || x.Program != "" || x.Sign != "" || x.Push != "" {
 		return nil, &RequestError{errors.New("a graph is the same for every platform, and neither signed nor pushed: --platform, --program, --sign and --push are for other formats")}
 	}
-	if err := x.refused(); err != nil {
+	if err := x.refused(slices.Concat(portable, beside)); err != nil {
 		return nil, err
 	}
 	e := &ExportedService{Unit: x.unit.ID, Format: o.Format, Path: o.To}
