@@ -17,8 +17,7 @@ func TestKilledWithItsStateInADatabase(t *testing.T) {
 	const moments = 8
 	var wg sync.WaitGroup
 	next := make(chan int)
-	for range 2 {
-		ref := undisturbed(t)
+	for _, ref := range lanes(t, 2) {
 		wg.Go(func() {
 			for i := range next {
 				ref.kill(t, i*len(ref.moments[0])/moments, postgrestest.URL(t))
