@@ -1,11 +1,14 @@
 package componenttest_test
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -60,6 +63,11 @@ func TestLibrary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// The largest environments first: it takes long to fetch and install them, and others run beside that.
+	sizes := stdlib.WheelSizes(runtime.GOARCH)
+	slices.SortStableFunc(components, func(a, b componenttest.Component) int {
+		return cmp.Compare(wheels(b.Folder, sizes), wheels(a.Folder, sizes))
+	})
 	for _, c := range components {
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
@@ -77,6 +85,20 @@ func TestLibrary(t *testing.T) {
 			}
 		})
 	}
+}
+
+// wheels is the size in bytes of the packages that the lock of a component names.
+func wheels(folder string, sizes map[string]int64) (all int64) {
+	lock, err := os.ReadFile(filepath.Join(folder, "requirements.lock"))
+	if err != nil {
+		return 0 // it has none
+	}
+	for digest, size := range sizes {
+		if bytes.Contains(lock, []byte(digest)) {
+			all += size
+		}
+	}
+	return all
 }
 
 // large is the size of the packages of an environment that not every disk has room for. Twice of
