@@ -22,6 +22,7 @@ import (
 
 	"github.com/tenon-ml/tenon/executors/kubernetes"
 	"github.com/tenon-ml/tenon/internal/test/kubernetestest"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/requests"
 )
 
 // movesVar is how many random moves the test makes.
@@ -42,6 +43,7 @@ func TestVersionsAreReleasedInACluster(t *testing.T) {
 	r.must(r.command("apply", "says=1")...)
 	r.url = "http://" + clusterIP(t, r.cluster, namespace, "release-api") + ":8080/predict"
 	all := r.ask()
+	r.crowd = all
 	r.challenge(2)
 
 	r.takesEffect(func() { r.must("release", "next", "--to", "30") }, 30)
@@ -57,10 +59,15 @@ func TestVersionsAreReleasedInACluster(t *testing.T) {
 	for n := range moves {
 		r.move(random, n)
 	}
+	r.endsWithin("a rollback during a release", func() { contains(t, r.must("rollback", "--yes"), "Rollback to @", "the champion is restored") })
+	r.challenge(r.says)
 	r.must("release", "next", "--to", "100")
 	contains(t, r.must("release", "next"), "is the champion: decided by hand")
 	r.deletePod()
 	contains(t, r.must("release", "status"), "No release is in progress.")
+	all.pause(true)
+	r.logs()
+	all.pause(false)
 	contains(t, r.must("rollback", "--yes"), "Rollback to @")
 
 	all.stop()
@@ -71,9 +78,10 @@ func TestVersionsAreReleasedInACluster(t *testing.T) {
 // releasing is the system of testdata/release in a namespace.
 type releasing struct {
 	rollout
-	t    *testing.T
-	url  string
-	says int // of the newest version
+	t     *testing.T
+	url   string
+	says  int // of the newest version
+	crowd *crowd
 }
 
 // challenge releases another version, which begins as a shadow.
@@ -116,6 +124,69 @@ func (r *releasing) takesEffect(change func(), weight int) {
 		}
 	}
 	r.t.Logf("a weight of %d %% took effect in at most %s", weight, time.Since(began).Round(time.Millisecond))
+}
+
+// endsWithin requires that a command takes all requests from the challenger within five seconds: it
+// answers none that a client has begun later.
+func (r *releasing) endsWithin(what string, command func()) {
+	r.t.Helper()
+	if r.weight() != 50 {
+		r.must("release", "next", "--to", "50")
+	}
+	r.crowd.until(r.says)
+	began := time.Now()
+	command()
+	total := time.Since(began)
+	took := r.crowd.last(r.says).Sub(began)
+	if took > 5*time.Second {
+		r.t.Errorf("%s: the challenger still answered after %s, want at most 5 s", what, took)
+	}
+	r.t.Logf("%s: the challenger got its last request after %s; the champion ran alone after %s", what, took.Round(time.Millisecond), total.Round(time.Millisecond))
+}
+
+// logs requires that what the pods have answered is in the request log, and that training computes
+// the same.
+func (r *releasing) logs() {
+	r.t.Helper()
+	const asked, prefix = 100, "logged-"
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // to reach all pods
+	id := func(n int) string { return fmt.Sprint(prefix, n) }
+	for n := range asked {
+		if _, err := askAs(client, r.url, n, id(n)); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	found, pods := map[string]bool{}, map[string]bool{}
+	for end := time.Now().Add(30 * time.Second); len(found) < asked; time.Sleep(time.Second) {
+		if time.Now().After(end) {
+			r.t.Fatalf("%d of %d requests are in the log", len(found), asked)
+		}
+		for line := range strings.Lines(r.must("requests", "--limit", fmt.Sprint(asked), "--json")) {
+			var row requests.Row
+			if err := json.Unmarshal([]byte(line), &row); err != nil {
+				r.t.Fatal(err)
+			}
+			if !strings.HasPrefix(row.RequestID, prefix) {
+				continue
+			}
+			if says := fmt.Sprint(r.says); string(row.Prediction) != says && string(row.Prediction) != says+".0" {
+				r.t.Errorf("%s is logged with the prediction %s, want %s", row.RequestID, row.Prediction, says)
+			}
+			found[row.RequestID], pods[row.Pod] = true, true
+		}
+	}
+	if len(pods) < 2 {
+		r.t.Errorf("the rows are of the pods %v, want two", pods)
+	}
+	contains(r.t, r.must("requests", "--id", id(7)), id(7), "POD")
+	lines := 0
+	for end := time.Now().Add(30 * time.Second); lines < asked && time.Now().Before(end); time.Sleep(time.Second) {
+		lines = strings.Count(r.must("requests", "--audit", "--limit", fmt.Sprint(2*asked), "--json"), `"id":"`+prefix)
+	}
+	if lines != asked {
+		r.t.Errorf("%d of %d requests are in the audit log", lines, asked)
+	}
+	contains(r.t, r.must("replay", "--limit", fmt.Sprint(asked)), fmt.Sprintf("replayed %d rows, 0 cells and %[1]d predictions, without a difference", asked))
 }
 
 // share returns the percentage of values of the column for which the newest version answers.
@@ -178,9 +249,7 @@ func (r *releasing) move(random *rand.Rand, n int) {
 	r.t.Helper()
 	switch {
 	case n%8 == 5:
-		began := time.Now()
-		contains(r.t, r.must("release", "abort"), "was rejected: aborted by hand")
-		r.t.Logf("an abort, with the champion alone again, took %s", time.Since(began).Round(time.Millisecond))
+		r.endsWithin("an abort", func() { contains(r.t, r.must("release", "abort"), "was rejected: aborted by hand") })
 		if n%32 == 13 {
 			r.challenge(r.says + 1)
 		} else { // the same model again, which trains nothing
@@ -240,8 +309,19 @@ type answer struct {
 	version string
 }
 
-func askFor(client *http.Client, url string, x int) (a answer, err error) {
-	resp, err := client.Post(url, "application/json", strings.NewReader(fmt.Sprintf(`{"instances": [{"x": %d}]}`, x)))
+func askFor(client *http.Client, url string, x int) (answer, error) { return askAs(client, url, x, "") }
+
+// askAs asks with an id, if it is not empty.
+func askAs(client *http.Client, url string, x int, id string) (a answer, err error) {
+	req, err := http.NewRequest(http.MethodPost, url, strings.NewReader(fmt.Sprintf(`{"instances": [{"x": %d}]}`, x)))
+	if err != nil {
+		return a, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if id != "" {
+		req.Header.Set("X-Request-Id", id)
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		return a, err
 	}
@@ -270,10 +350,11 @@ type crowd struct {
 	mu      sync.Mutex
 	failed  []string
 	answers map[answer]int
+	begun   map[int]time.Time // the latest request, by what was said
 }
 
 func (r *releasing) ask() *crowd {
-	c := &crowd{t: r.t, answers: map[answer]int{}}
+	c := &crowd{t: r.t, answers: map[answer]int{}, begun: map[int]time.Time{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	var all sync.WaitGroup
 	for i := range 64 {
@@ -281,7 +362,9 @@ func (r *releasing) ask() *crowd {
 		all.Go(func() {
 			for tick := time.NewTicker(100 * time.Millisecond); ctx.Err() == nil; <-tick.C {
 				if !c.paused.Load() {
-					c.note(askFor(client, r.url, i))
+					began := time.Now()
+					a, err := askFor(client, r.url, i)
+					c.note(began, a, err)
 				}
 			}
 			client.CloseIdleConnections()
@@ -302,7 +385,24 @@ func (c *crowd) pause(yes bool) {
 	}
 }
 
-func (c *crowd) note(a answer, err error) {
+// last returns when the latest request began that was answered so.
+func (c *crowd) last(says int) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.begun[says]
+}
+
+// until waits for an answer to a request that is yet to begin.
+func (c *crowd) until(says int) {
+	c.t.Helper()
+	for began := time.Now(); !c.last(says).After(began); time.Sleep(20 * time.Millisecond) {
+		if time.Since(began) > 10*time.Second {
+			c.t.Fatalf("no answer says %d", says)
+		}
+	}
+}
+
+func (c *crowd) note(began time.Time, a answer, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {
@@ -310,6 +410,9 @@ func (c *crowd) note(a answer, err error) {
 		return
 	}
 	c.answers[a]++
+	if began.After(c.begun[a.says]) {
+		c.begun[a.says] = began
+	}
 }
 
 // check requires that no request failed, and that each version always says the same.
