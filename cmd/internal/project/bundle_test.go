@@ -22,7 +22,7 @@ func TestADeploymentOfAnEnvironmentIsExported(t *testing.T) {
 			t.Errorf("%s: %v, want %q", params, err, want)
 		}
 	}
-	x.unit.Params = json.RawMessage(`{"deployment": "api", "tls": {}, "auth": {}, "parity": 0.5}`)
+	x.unit.Params = json.RawMessage(`{"deployment": "api", "tls": {}, "auth": {}, "parity": 0.5, "queries": []}`)
 	if err := x.refused(slices.Concat(portable, beside)); err != nil {
 		t.Errorf("as a graph: %v", err)
 	}

@@ -37,7 +37,7 @@ var exportONNX []byte
 // beside are the parameters of a service, in addition to those that are portable, that say who may
 // ask it, and what it does beside its predictions. A graph answers nobody, so it leaves them out,
 // with the secrets that they need.
-var beside = []string{"audit", "auth", "cors", "limits", "management", "parity", "tls"}
+var beside = []string{"audit", "auth", "cors", "limits", "management", "parity", "queries", "tls"}
 
 // graph exports a deployment as a graph.
 func (x *exporting) graph(ctx context.Context, o ExportOptions) (*ExportedService, error) {
