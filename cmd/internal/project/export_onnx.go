@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -127,6 +128,8 @@ func (x *exporting) sample(ctx context.Context, s step.Step, dir string) (string
 	if x.unit.Code.Runtime == ir.PlaneDuckDB {
 		return "", &RequestError{fmt.Errorf("%s cannot be exported as a graph: its features are computed from a request, and its model needs ONNX Runtime or DuckDB", x.unit.ID)}
 	}
+	s.Inputs = maps.Clone(s.Inputs)
+	maps.DeleteFunc(s.Inputs, func(port string, _ step.Port) bool { return strings.HasPrefix(port, "queries_") }) // of checks
 	q := bundle.Question{Service: s, Rows: x.Rows, Dir: filepath.Join(dir, "bundle")}
 	if err := os.Mkdir(q.Dir, 0o755); err != nil {
 		return "", err
