@@ -1,7 +1,7 @@
 """tenon_trees: covers of nodes, from which the serving plane computes the values of SHAP.
 
 The contributions that the package shap gives (TreeExplainer, path-dependent, of the raw output), or the
-library itself where shap only asks it or has no support, are kept in the folder testdata/explained of Go's
+library itself where shap only asks it or has no support, are kept in the folder _testdata/explained of Go's
 package trees, which compares its own. TENON_UPDATE=1 rewrites them.
 """
 

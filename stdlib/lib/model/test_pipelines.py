@@ -2,7 +2,7 @@
 
 Each case is trained on random rows and asked for others, with values that training has not seen: nulls,
 unknown categories, text of all kinds, huge and tiny numbers. The exported models, the requests and what the
-model answers are kept in the folder testdata/pipelines of Go's package model. TENON_UPDATE=1 rewrites them.
+model answers are kept in the folder _testdata/pipelines of Go's package model. TENON_UPDATE=1 rewrites them.
 """
 
 import json
@@ -24,7 +24,7 @@ from conftest import col
 from tenon_step import Signature
 from tenon_trees import NotExportedError
 
-KEPT = Path(__file__).parents[2] / "serve" / "plane" / "model" / "testdata" / "pipelines"
+KEPT = Path(__file__).parents[2] / "serve" / "plane" / "model" / "_testdata" / "pipelines"
 
 COLUMNS = [
     col("n", "int64"),

@@ -1,6 +1,6 @@
 """tenon_plane: a model that the serving plane asks gives what the model itself gives.
 
-The exported models, bodies of requests and predictions are kept in the folder testdata of Go's package model,
+The exported models, bodies of requests and predictions are kept in folder _testdata of Go's package model,
 which answers the same requests. TENON_UPDATE=1 rewrites them.
 """
 
@@ -17,7 +17,7 @@ import tenon_step
 from conftest import FEATURES, col, mixed, model_out
 from tenon_trees import NotExportedError
 
-KEPT = Path(__file__).parents[2] / "serve" / "plane" / "model" / "testdata"
+KEPT = Path(__file__).parents[2] / "serve" / "plane" / "model" / "_testdata"
 MODELS = {
     "hist": ("train.sklearn", "sklearn.ensemble.HistGradientBoostingClassifier", "late"),
     "hist_regression": ("train.sklearn", "sklearn.ensemble.HistGradientBoostingRegressor", "delay"),

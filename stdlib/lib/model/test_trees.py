@@ -1,6 +1,6 @@
 """tenon_trees: what the serving plane evaluates equals what the library predicts, bit for bit.
 
-The models here, rows and predictions of the libraries are kept in the folder testdata of Go's package trees,
+The models here, rows and predictions of the libraries are kept in the folder _testdata of Go's package trees,
 which compares its own predictions. TENON_UPDATE=1 rewrites them.
 """
 
@@ -25,7 +25,7 @@ from sklearn.tree import DecisionTreeRegressor
 
 import tenon_trees
 
-KEPT = Path(__file__).parents[2] / "serve" / "plane" / "trees" / "testdata"
+KEPT = Path(__file__).parents[2] / "serve" / "plane" / "trees" / "_testdata"
 NAMES = ["ash", "birch", "cedar", "elm", "fir"]
 
 

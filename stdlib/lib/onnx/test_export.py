@@ -14,7 +14,7 @@ import tenon_onnx
 from tenon_lower import NotLoweredError
 from tenon_step import StepError
 
-EXPORTED = Path(__file__).parents[2] / "serve" / "plane" / "model" / "testdata"
+EXPORTED = Path(__file__).parents[2] / "serve" / "plane" / "model" / "_testdata"
 GRAPHS = Path(__file__).parents[2] / "serve" / "plane" / "onnx" / "testdata"
 
 

@@ -1,6 +1,6 @@
 """serve.http: what it says to every kind of value and body, which the serving plane in Go says, too.
 
-The answers are kept in the folder testdata of Go's package request, whose tests compare them.
+The answers are kept in the folder _testdata of Go's package request, whose tests compare them.
 TENON_UPDATE=1 rewrites them.
 """
 
@@ -13,7 +13,7 @@ import tenon_http
 import tenon_http_schema
 from tenon_step import Signature
 
-KEPT = Path(__file__).parents[1] / "plane" / "request" / "testdata" / "answers.json"
+KEPT = Path(__file__).parents[1] / "plane" / "request" / "_testdata" / "answers.json"
 LABEL = {"name": "y", "type": "float64"}
 
 ANY = ["null", "true", "1", "1.5", '"text"', "[1]", "{}", '""', "NaN"]

@@ -43,7 +43,7 @@ func read(t testing.TB, path string) (*model.Model, exported) {
 }
 
 func TestPredictionsAreThoseOfPython(t *testing.T) {
-	paths, err := filepath.Glob("testdata/*.json")
+	paths, err := filepath.Glob("_testdata/*.json")
 	if err != nil || len(paths) < 6 {
 		t.Fatalf("%d models, %v", len(paths), err)
 	}
@@ -81,7 +81,7 @@ func TestPredictionsAreThoseOfPython(t *testing.T) {
 }
 
 func TestPredictAllocatesNothing(t *testing.T) {
-	m, x := read(t, "testdata/hist.json")
+	m, x := read(t, "_testdata/hist.json")
 	d, err := request.New(m.Columns(), 1000)
 	if err != nil {
 		t.Fatal(err)
@@ -106,7 +106,7 @@ func TestNumbersBeyondFloat32(t *testing.T) {
 	for name, refused := range map[string]bool{
 		"forest": true, "extra_trees": true, "xgboost": true, "hist": false, "hist_regression": false, "lightgbm": false,
 	} {
-		m, _ := read(t, "testdata/"+name+".json")
+		m, _ := read(t, "_testdata/"+name+".json")
 		for _, wind := range []float64{1e300, -1e300, math.MaxFloat32} {
 			row := []rowsql.Value{rowsql.Int(0), rowsql.Null, rowsql.String("EWR"), rowsql.Int(20), rowsql.Float(wind), rowsql.Null}
 			var b model.Buffer

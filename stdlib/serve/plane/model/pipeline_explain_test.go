@@ -14,7 +14,7 @@ import (
 // document is a kept one as a model folder has it.
 func document(t *testing.T, name string) []byte {
 	t.Helper()
-	b, err := os.ReadFile("testdata/pipelines/" + name + ".json")
+	b, err := os.ReadFile("_testdata/pipelines/" + name + ".json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func TestTreesAfterStepsAreExplainedByColumn(t *testing.T) {
 		"imputers": func(p []float64) float64 { return p[1] },
 	} {
 		t.Run(name, func(t *testing.T) {
-			m, x := readPiped(t, "testdata/pipelines/"+name+".json")
+			m, x := readPiped(t, "_testdata/pipelines/"+name+".json")
 			explainer, err := model.NewExplainer(m, document(t, name))
 			if err != nil {
 				t.Fatal(err)
@@ -73,11 +73,11 @@ func TestTreesAfterStepsAreExplainedByColumn(t *testing.T) {
 }
 
 func TestWhatIsNotExplained(t *testing.T) {
-	m, _ := readPiped(t, "testdata/pipelines/logistic.json")
+	m, _ := readPiped(t, "_testdata/pipelines/logistic.json")
 	if _, err := model.NewExplainer(m, document(t, "logistic")); err == nil || !strings.Contains(err.Error(), "it is a linear model") {
 		t.Error(err)
 	}
-	_, x := readPiped(t, "testdata/pipelines/ordinal.json")
+	_, x := readPiped(t, "_testdata/pipelines/ordinal.json")
 	x.Document.Steps = append(x.Document.Steps, model.Step{Op: model.OpProduct, Of: []int{0, 1}})
 	m, err := model.New(x.Document)
 	if err != nil {

@@ -44,7 +44,7 @@ func readPiped(t testing.TB, path string) (*model.Model, piped) {
 }
 
 func TestPipelinesAnswerAsPython(t *testing.T) {
-	paths, err := filepath.Glob("testdata/pipelines/*.json")
+	paths, err := filepath.Glob("_testdata/pipelines/*.json")
 	if err != nil || len(paths) < 22 {
 		t.Fatalf("%d models, %v", len(paths), err)
 	}
@@ -107,7 +107,7 @@ func TestPipelinesAnswerAsPython(t *testing.T) {
 
 func TestStepsAllocateNothing(t *testing.T) {
 	for _, name := range []string{"encoders", "imputers", "bins", "polynomial"} {
-		m, x := readPiped(t, "testdata/pipelines/"+name+".json")
+		m, x := readPiped(t, "_testdata/pipelines/"+name+".json")
 		d, err := request.New(m.Columns(), 1)
 		if err != nil {
 			t.Fatal(err)
@@ -157,7 +157,7 @@ func TestWrongSteps(t *testing.T) {
 		"any tolerance":         {func(d *model.Document) { d.Linear.Tolerance = 0.5 }, "the tolerance 0.5"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, x := readPiped(t, "testdata/pipelines/encoders.json")
+			_, x := readPiped(t, "_testdata/pipelines/encoders.json")
 			test.edit(&x.Document)
 			if _, err := model.New(x.Document); err == nil || !strings.Contains(err.Error(), test.says) {
 				t.Errorf("%v, wanted %q", err, test.says)
@@ -179,7 +179,7 @@ func op(d *model.Document, op model.Op) *model.Step {
 func BenchmarkPipelines(b *testing.B) {
 	for _, name := range []string{"logistic", "encoders", "ordinal", "polynomial"} {
 		b.Run(name, func(b *testing.B) {
-			m, x := readPiped(b, "testdata/pipelines/"+name+".json")
+			m, x := readPiped(b, "_testdata/pipelines/"+name+".json")
 			d, err := request.New(m.Columns(), 1)
 			if err != nil {
 				b.Fatal(err)

@@ -24,7 +24,7 @@ func (r *reply) UnmarshalJSON(b []byte) error {
 // The decoder says of every value and body what the service in Python says of it, see
 // stdlib/serve/http/test_request_values.py.
 func TestAnswersAreThoseOfPython(t *testing.T) {
-	b, err := os.ReadFile("testdata/answers.json")
+	b, err := os.ReadFile("_testdata/answers.json")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -332,7 +332,7 @@ func TestBrokenCoversAreRefused(t *testing.T) {
 // The contributions of libraries are those of the package shap, which for LightGBM and XGBoost
 // asks these. XGBoost computes them in float32.
 func TestContributionsAreThoseOfLibraries(t *testing.T) {
-	paths, err := filepath.Glob("testdata/explained/*.json")
+	paths, err := filepath.Glob("_testdata/explained/*.json")
 	if err != nil || len(paths) < 15 {
 		t.Fatalf("%d models, %v", len(paths), err)
 	}

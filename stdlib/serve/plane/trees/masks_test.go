@@ -65,7 +65,7 @@ func TestModelsOfLibrariesAreMasked(t *testing.T) {
 		"hist_classifier": true, "lightgbm_multiclass": true, "lightgbm_zero_as_missing": true, "xgboost_binary": true, "forest_regressor": true,
 		"forest_classifier": false, // its leaves have several values
 	} {
-		e, err := trees.New(read(t, "testdata/"+name+".json").Model)
+		e, err := trees.New(read(t, "_testdata/"+name+".json").Model)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -43,7 +43,7 @@ func (a *asked) row(i int) []float64 {
 }
 
 func TestPredictionsAreThoseOfTheLibrary(t *testing.T) {
-	paths, err := filepath.Glob("testdata/*.json")
+	paths, err := filepath.Glob("_testdata/*.json")
 	if err != nil || len(paths) < 12 {
 		t.Fatalf("%d models, %v", len(paths), err)
 	}
@@ -69,7 +69,7 @@ func TestPredictionsAreThoseOfTheLibrary(t *testing.T) {
 }
 
 func TestPredictAllocatesNothing(t *testing.T) {
-	a := read(t, "testdata/hist_classifier.json")
+	a := read(t, "_testdata/hist_classifier.json")
 	e, err := trees.New(a.Model)
 	if err != nil {
 		t.Fatal(err)
@@ -120,7 +120,7 @@ func TestBrokenModelsAreRefused(t *testing.T) {
 }
 
 func BenchmarkPredict(b *testing.B) {
-	a := read(b, "testdata/hist_classifier.json")
+	a := read(b, "_testdata/hist_classifier.json")
 	e, err := trees.New(a.Model)
 	if err != nil {
 		b.Fatal(err)
