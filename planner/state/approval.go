@@ -8,30 +8,13 @@ import (
 )
 
 // Approve records that somebody approves a saved plan for the environment, by the digest of
-// the plan. It needs no lease, because it changes nothing that a plan is made from. A second
-// approval of the same identity changes nothing.
+// the plan. It needs no lease. A second approval of the same identity changes nothing.
 func (s *Store) Approve(ctx context.Context, plan string, a protect.Approval) error {
-	const doing = "approve a plan"
-	s.notify(doing, false)
-	defer s.notify(doing, true)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	err := s.try(ctx, func(ctx context.Context) error {
-		tx, err := s.begin(ctx)
-		if err != nil {
-			return err
-		}
-		defer tx.Rollback() //nolint:errcheck // after Commit it does nothing
-		if _, err := tx.ExecContext(ctx, "INSERT INTO approval(env, plan, identity, made) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-			s.env, plan, a.By, fromTime(a.At)); err != nil {
-			return err
-		}
-		return tx.Commit()
+	return s.record(ctx, "approve a plan", func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "INSERT INTO approval(env, plan, identity, made) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+			s.env, plan, a.By, fromTime(a.At))
+		return err
 	})
-	if err == nil {
-		err = s.sync()
-	}
-	return s.explain(doing, err)
 }
 
 // Approvals returns the approvals of a saved plan for the environment, oldest first.

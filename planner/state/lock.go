@@ -86,17 +86,9 @@ type Lease struct {
 // one use: Lock watches a lock that seems to have expired for its TTL, even if the
 // caller does not want to wait.
 func (s *Store) Lock(ctx context.Context, h Holder, o LockOptions) (*Lease, error) {
-	if h.Host == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			return nil, fmt.Errorf("lock state: %w", err)
-		}
-		h.Host = host
+	if err := h.complete(); err != nil {
+		return nil, fmt.Errorf("lock state: %w", err)
 	}
-	if h.PID == 0 {
-		h.PID = os.Getpid()
-	}
-	h.Process = processOf(h.PID)
 	if o.TTL <= 0 {
 		o.TTL = defaultTTL
 	}
@@ -168,12 +160,14 @@ type lease struct {
 
 // leases returns the leases that exclude one of the environment.
 func (s *Store) leases(ctx context.Context, q querier) (all []lease, err error) {
-	// Without env, it also reads older layouts.
-	query, args := "SELECT token, holder, acquired, expires FROM lease ORDER BY token", []any{}
-	if s.env != All {
-		query, args = "SELECT token, holder, acquired, expires FROM lease WHERE env IN (?, ?) ORDER BY token", []any{s.env, All}
+	if s.env == All {
+		return leasesFrom(ctx, q, "") // without env, this also reads older layouts
 	}
-	rows, err := q.QueryContext(ctx, query, args...)
+	return leasesFrom(ctx, q, " WHERE env IN (?, ?)", s.env, All)
+}
+
+func leasesFrom(ctx context.Context, q querier, where string, args ...any) (all []lease, err error) {
+	rows, err := q.QueryContext(ctx, "SELECT token, holder, acquired, expires FROM lease"+where+" ORDER BY token", args...)
 	if err != nil {
 		return nil, err
 	}

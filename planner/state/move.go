@@ -10,7 +10,7 @@ import (
 )
 
 // Move renames units of the environment together with their history: what is current, runs,
-// times and, if an entity moves, its models. A new name must be free; what an earlier unit of
+// times and, if an entity moves, its models, measurements, acts and pins. A new name must be free; what an earlier unit of
 // that name left behind is replaced. What another environment still has under the old name
 // stays there as well.
 func (l *Lease) Move(ctx context.Context, moves []ir.Move) error {
@@ -26,6 +26,9 @@ func (l *Lease) Move(ctx context.Context, moves []ir.Move) error {
 			from, _ := ir.SplitID(m.From)
 			entity, _ := ir.SplitID(m.To)
 			if err := l.moveModels(ctx, tx, from, entity); err != nil {
+				return err
+			}
+			if err := l.renameRecords(ctx, tx, m); err != nil {
 				return err
 			}
 		}

@@ -79,7 +79,7 @@ func TestOpenRefuses(t *testing.T) {
 	}{
 		{"a newer layout", with(func(_ string, s *state.Store) error {
 			return state.Exec(context.Background(), s, "PRAGMA user_version=7")
-		}), []string{"state was written by a newer tenon (layout 7, this one supports 5): upgrade tenon"}},
+		}), []string{"state was written by a newer tenon (layout 7, this one supports 6): upgrade tenon"}},
 		{"text", func(t *testing.T, dir string) {
 			ok(t, os.WriteFile(filepath.Join(dir, "state.db"), []byte(strings.Repeat("not a database\n", 100)), 0o600))
 		}, []string{"state.db is damaged", "restore it from a backup", "move the folder away"}},

@@ -77,7 +77,7 @@ func TestOpenRefusesADatabase(t *testing.T) {
 			[]string{"invalid URL of the database", "sslmode is invalid"}},
 		{"no encryption where it is asked for", with("tenon", postgrestest.Password, "/postgres?sslmode=require"),
 			[]string{"cannot reach the state", "TLS"}},
-		{"a newer layout", newer, []string{"state was written by a newer tenon (layout 7, this one supports 5): upgrade tenon"}},
+		{"a newer layout", newer, []string{"state was written by a newer tenon (layout 7, this one supports 6): upgrade tenon"}},
 		{"an unknown layout", unknown, []string{"is damaged: unknown layout 0", "restore it from a backup", "drop the schema"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

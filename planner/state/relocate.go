@@ -21,7 +21,7 @@ const (
 )
 
 // moving lists the tables that move, with the columns of their keys, each after those that
-// it refers to. Locks do not move.
+// it refers to. Locks and controllers do not move: they are processes that use this database.
 var moving = []struct{ name, key string }{
 	{"meta", "id"},
 	{"environment", "env"},
@@ -36,6 +36,9 @@ var moving = []struct{ name, key string }{
 	{"model", "model, version"},
 	{"registered", "env, model, version"},
 	{"unstable", "unit"},
+	{"measurement", "env, monitor, number"},
+	{"loop_act", "env, loop, number"},
+	{"pin", "env, unit, made"},
 }
 
 // movedTable is in both databases of a move: what each knows of the other one. The number
@@ -307,7 +310,7 @@ func (s *Store) clear(ctx context.Context, tx *sql.Tx, n movedNote) error {
 			return err
 		}
 	}
-	_, err = tx.ExecContext(ctx, "DROP TABLE lease; DROP TABLE IF EXISTS moved")
+	_, err = tx.ExecContext(ctx, "DROP TABLE lease; DROP TABLE IF EXISTS controller; DROP TABLE IF EXISTS moved")
 	return err
 }
 

@@ -52,6 +52,18 @@ CREATE TABLE approval (
 	PRIMARY KEY (env, plan, identity)
 ) STRICT, WITHOUT ROWID;
 
+-- The process that watches an environment.
+CREATE TABLE controller (
+	env     TEXT PRIMARY KEY,
+	id      TEXT NOT NULL, -- random, one for each start
+	holder  TEXT NOT NULL, -- JSON
+	since   INTEGER NOT NULL,
+	beat    INTEGER NOT NULL, -- grows while it lives
+	made    INTEGER NOT NULL, -- when that last grew
+	next    TEXT NOT NULL, -- what it does next, or empty
+	next_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE run (
 	id         INTEGER PRIMARY KEY AUTOINCREMENT,
 	key        TEXT NOT NULL,
@@ -150,4 +162,48 @@ CREATE TABLE unstable (
 	revision   INTEGER NOT NULL, -- whose audit found it
 	ports      TEXT NOT NULL,    -- JSON
 	env        TEXT NOT NULL DEFAULT '' -- of that revision
+) STRICT, WITHOUT ROWID;
+
+-- What was measured of a monitor.
+CREATE TABLE measurement (
+	env     TEXT NOT NULL,
+	monitor TEXT NOT NULL, -- unit
+	number  INTEGER NOT NULL, -- of the monitor, from 1
+	began   INTEGER NOT NULL, -- the window
+	ended   INTEGER NOT NULL,
+	made    INTEGER NOT NULL,
+	verdict TEXT NOT NULL,
+	reason  TEXT NOT NULL,
+	report  TEXT NOT NULL, -- JSON, or empty
+	PRIMARY KEY (env, monitor, number)
+) STRICT, WITHOUT ROWID;
+
+-- The record of a loop: what it did, what held it back, and what people told it to do.
+CREATE TABLE loop_act (
+	env      TEXT NOT NULL,
+	loop     TEXT NOT NULL, -- unit
+	number   INTEGER NOT NULL, -- of the loop, from 1
+	made     INTEGER NOT NULL,
+	act      TEXT NOT NULL,
+	of_act   INTEGER NOT NULL, -- the act that this one ends, or 0
+	identity TEXT NOT NULL, -- the person, empty for the loop itself
+	reason   TEXT NOT NULL,
+	cause    TEXT NOT NULL,
+	revision INTEGER NOT NULL, -- or 0
+	detail   TEXT NOT NULL, -- JSON, or empty
+	PRIMARY KEY (env, loop, number)
+) STRICT, WITHOUT ROWID;
+
+-- What automation must not replace. One that was lifted stays in the record.
+CREATE TABLE pin (
+	env       TEXT NOT NULL,
+	unit      TEXT NOT NULL, -- or an entity
+	made      INTEGER NOT NULL,
+	run_key   TEXT NOT NULL, -- of what is pinned
+	revision  INTEGER NOT NULL, -- that deployed it
+	identity  TEXT NOT NULL,
+	reason    TEXT NOT NULL,
+	lifted    INTEGER NOT NULL, -- 0 while it holds
+	lifted_by TEXT NOT NULL,
+	PRIMARY KEY (env, unit, made)
 ) STRICT, WITHOUT ROWID;

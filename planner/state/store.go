@@ -35,7 +35,10 @@ var migrate3 string
 //go:embed migrate4.sql
 var migrate4 string
 
-var migrations = []string{migrate1, migrate2, migrate3, migrate4}
+//go:embed migrate5.sql
+var migrate5 string
+
+var migrations = []string{migrate1, migrate2, migrate3, migrate4, migrate5}
 
 // A Store is an open state as one environment sees it. Its methods read; they are safe for
 // concurrent use and see what other processes committed.

@@ -10,7 +10,7 @@ import (
 )
 
 // layoutVersion is the version of the layout of the database. A newer one is refused.
-const layoutVersion = 5
+const layoutVersion = 6
 
 // Meta identifies an environment of a state. Serial grows with every change of it, so that a
 // saved plan can tell whether the environment has changed.
@@ -156,6 +156,8 @@ const (
 	Rollback Act = "rollback"
 	Destroy  Act = "destroy"
 	Release  Act = "release" // changes the weights of the versions of a service, or aborts a release
+	Repair   Act = "repair"  // makes again what is deployed and had died; it deploys nothing else
+	Refresh  Act = "refresh" // reads labels of a monitor again; it deploys nothing
 )
 
 // A Revision is one apply.
