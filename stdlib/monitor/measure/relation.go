@@ -1,0 +1,295 @@
+package measure
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A kind is how the values of a column are compared.
+type kind string
+
+const (
+	number   kind = "number"
+	moment   kind = "time" // a date, a time of day or a timestamp, in seconds
+	category kind = "category"
+	other    kind = "other" // bytes, lists, structs: their nulls are counted, and nothing else
+)
+
+// kindOf returns the kind of a type of DuckDB.
+func kindOf(duckType string) kind {
+	base, _, _ := strings.Cut(duckType, "(")
+	switch {
+	case strings.HasSuffix(duckType, "]"):
+		return other
+	case base == "BOOLEAN", base == "VARCHAR", base == "ENUM", base == "UUID":
+		return category
+	case base == "DATE", strings.HasPrefix(base, "TIME"):
+		return moment
+	case strings.HasSuffix(base, "INT"), base == "INTEGER", base == "DECIMAL", base == "FLOAT", base == "DOUBLE":
+		return number
+	}
+	return other
+}
+
+// A relation is rows that are compared.
+type relation struct {
+	from    string // in SQL, after FROM
+	columns []attribute
+}
+
+// An attribute is a column of a relation.
+type attribute struct {
+	name string
+	typ  string // DuckDB's name of it
+}
+
+var query = regexp.MustCompile(`(?i)^\s*(select|with|from|values|\()`)
+
+// from writes a relation, or a SELECT in parentheses.
+func from(relation string) string {
+	if query.MatchString(relation) {
+		return "(" + relation + "\n)"
+	}
+	return relation
+}
+
+// open reads which columns rows have. what names them in errors.
+func open(ctx context.Context, db *sql.DB, what, of string) (r relation, err error) {
+	r.from = from(of)
+	rows, err := db.QueryContext(ctx, "SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM "+r.from+")")
+	if err != nil {
+		return r, fmt.Errorf("read the columns of the %s: %w", what, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var a attribute
+		if err := rows.Scan(&a.name, &a.typ); err != nil {
+			return r, err
+		}
+		r.columns = append(r.columns, a)
+	}
+	return r, rows.Err()
+}
+
+// column returns a column, or nil. Names are compared as DuckDB does, ignoring case.
+func (r relation) column(name string) *attribute {
+	for i, a := range r.columns {
+		if strings.EqualFold(a.name, name) {
+			return &r.columns[i]
+		}
+	}
+	return nil
+}
+
+// where is the rows of a segment.
+func (r relation) where(segment map[string]string, by []string) relation {
+	if len(by) == 0 {
+		return r
+	}
+	conditions := make([]string, len(by))
+	for i, name := range by {
+		conditions[i] = text(name) + " = " + quote(segment[name])
+	}
+	return relation{"(SELECT * FROM " + r.from + " WHERE " + strings.Join(conditions, " AND ") + ")", r.columns}
+}
+
+// finite is the value as a DOUBLE, and NULL if it is NULL, NaN or infinite.
+func (a attribute) finite() string {
+	c := ident(a.name)
+	switch base, _, _ := strings.Cut(a.typ, "("); {
+	case base == "FLOAT" || base == "DOUBLE":
+		return "CASE WHEN isfinite(" + c + ") THEN CAST(" + c + " AS DOUBLE) END"
+	case kindOf(a.typ) == number:
+		return "CAST(" + c + " AS DOUBLE)"
+	case base == "DATE" || base == "TIMESTAMP" || base == "TIMESTAMP WITH TIME ZONE":
+		return "CASE WHEN isfinite(" + c + ") THEN epoch(" + c + ") END"
+	case strings.HasPrefix(base, "TIMESTAMP_"):
+		return "CASE WHEN isfinite(CAST(" + c + " AS TIMESTAMP)) THEN epoch(CAST(" + c + " AS TIMESTAMP)) END"
+	case kindOf(a.typ) == moment:
+		return "epoch(CAST(" + c + " AS TIME))"
+	}
+	return "NULL"
+}
+
+// label is the value as text, with NULL for what has no distribution.
+func (a attribute) label() string {
+	c := ident(a.name)
+	if kindOf(a.typ) == category {
+		return "CAST(" + c + " AS VARCHAR)"
+	}
+	// 0.0 and -0.0 are equal, and they have different texts.
+	return "CAST(" + a.finite() + " + 0.0 AS VARCHAR)"
+}
+
+// text is the value of a column as text; NULL is "NULL".
+func text(name string) string { return "coalesce(CAST(" + ident(name) + " AS VARCHAR), 'NULL')" }
+
+func ident(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
+
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+// double writes a number in SQL. As a text it is read exactly, as a literal it would be a DECIMAL.
+func double(x float64) string {
+	return "CAST('" + strconv.FormatFloat(x, 'g', -1, 64) + "' AS DOUBLE)"
+}
+
+// one runs a query, and returns its only row as numbers. NULL is invalid.
+func one(ctx context.Context, db *sql.DB, selects []string, from string) ([]sql.NullFloat64, error) {
+	values, dest := make([]sql.NullFloat64, len(selects)), make([]any, len(selects))
+	for i := range values {
+		dest[i] = &values[i]
+		selects[i] = "CAST(" + selects[i] + " AS DOUBLE)"
+	}
+	err := db.QueryRowContext(ctx, "SELECT "+strings.Join(selects, ", ")+" FROM "+from).Scan(dest...)
+	return values, err
+}
+
+// each calls f for each row of a query. It goes below database/sql, which takes most of the time
+// for many rows of few columns.
+func each(ctx context.Context, db *sql.DB, query string, f func(row []driver.Value) error) error {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return conn.Raw(func(c any) error {
+		q, ok := c.(driver.QueryerContext)
+		if !ok {
+			return errors.New("the driver of the database does not run queries")
+		}
+		rows, err := q.QueryContext(ctx, query, nil)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		row := make([]driver.Value, len(rows.Columns()))
+		for n := 0; ; n++ {
+			if n%(1<<16) == 0 && ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err := rows.Next(row); errors.Is(err, io.EOF) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+			if err := f(row); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// values returns the finite values of a column in ascending order.
+func values(ctx context.Context, db *sql.DB, r relation, a attribute, rows int64) ([]float64, error) {
+	all := make([]float64, 0, rows)
+	err := each(ctx, db, "SELECT x FROM (SELECT "+a.finite()+" AS x FROM "+r.from+") WHERE x IS NOT NULL", func(row []driver.Value) error {
+		x, ok := row[0].(float64)
+		if !ok {
+			return fmt.Errorf("column %q: %T instead of a number", a.name, row[0])
+		}
+		all = append(all, x)
+		return nil
+	})
+	sortFloats(all)
+	return all, err
+}
+
+// counts returns how often each value of a column occurs in two relations, in the order of the
+// values as text, or false if there are more than most.
+func counts(ctx context.Context, db *sql.DB, reference, current relation, a, b attribute, most int) (pairs [][2]float64, ok bool, err error) {
+	group := func(r relation, a attribute) string {
+		return "(SELECT v, count(*) AS n FROM (SELECT " + a.label() + " AS v FROM " + r.from + ") WHERE v IS NOT NULL GROUP BY v)"
+	}
+	q := fmt.Sprintf("SELECT CAST(coalesce(r.n, 0) AS DOUBLE), CAST(coalesce(c.n, 0) AS DOUBLE) FROM %s AS r FULL JOIN %s AS c USING (v) ORDER BY v LIMIT %d",
+		group(reference, a), group(current, b), most+1)
+	err = each(ctx, db, q, func(row []driver.Value) error {
+		pair, err := floats(row)
+		if err == nil {
+			pairs = append(pairs, [2]float64(pair))
+		}
+		return err
+	})
+	return pairs, len(pairs) <= most, err
+}
+
+func floats(row []driver.Value) ([]float64, error) {
+	all := make([]float64, len(row))
+	for i, v := range row {
+		x, ok := v.(float64)
+		if !ok {
+			return nil, fmt.Errorf("%T instead of a number", v)
+		}
+		all[i] = x
+	}
+	return all, nil
+}
+
+// histogram counts the finite values of a column between edges, as numpy.histogram does: an
+// interval contains its lower edge, and the last one its upper edge, too. The edges are equally
+// far from each other, and all values are between the first and the last.
+func histogram(ctx context.Context, db *sql.DB, r relation, a attribute, edges []float64) ([]float64, error) {
+	bins := len(edges) - 1
+	list := make([]string, len(edges))
+	for i, e := range edges {
+		list[i] = double(e)
+	}
+	// The first guess may be one off where a value is near an edge.
+	guess := fmt.Sprintf("CAST(least(%d, floor((x - %s) / (%s - %s) * %d)) AS INTEGER)", bins-1, list[0], list[bins], list[0], bins)
+	q := fmt.Sprintf("SELECT CAST(CASE WHEN x < e[g + 1] THEN g - 1 WHEN g < %d AND x >= e[g + 2] THEN g + 1 ELSE g END AS DOUBLE) AS b, CAST(count(*) AS DOUBLE) FROM "+
+		"(SELECT x, %s AS g, [%s] AS e FROM (SELECT %s AS x FROM %s) WHERE x IS NOT NULL) GROUP BY b", bins-1, guess, strings.Join(list, ", "), a.finite(), r.from)
+	n := make([]float64, bins)
+	return n, each(ctx, db, q, func(row []driver.Value) error {
+		v, err := floats(row)
+		if err != nil {
+			return err
+		}
+		if v[0] < 0 || v[0] >= float64(bins) {
+			return fmt.Errorf("column %q changed while it was measured", a.name)
+		}
+		n[int(v[0])] = v[1]
+		return nil
+	})
+}
+
+// segments returns the groups of the values of columns in the current rows, the largest first, at
+// most so many, and how many there are.
+func segments(ctx context.Context, db *sql.DB, r relation, by []string, most int) (all []map[string]string, n int64, err error) {
+	texts := make([]string, len(by))
+	for i, name := range by {
+		if r.column(name) == nil {
+			return nil, 0, fmt.Errorf("the rows have no column %q to divide by; they have %s", name, strings.Join(r.names(), ", "))
+		}
+		texts[i] = text(name)
+	}
+	list := strings.Join(texts, ", ")
+	if err := db.QueryRowContext(ctx, "SELECT count(*) FROM (SELECT DISTINCT "+list+" FROM "+r.from+")").Scan(&n); err != nil {
+		return nil, 0, err
+	}
+	q := fmt.Sprintf("SELECT %s FROM %s GROUP BY ALL ORDER BY count(*) DESC, %s LIMIT %d", list, r.from, list, most)
+	err = each(ctx, db, q, func(row []driver.Value) error {
+		s := map[string]string{}
+		for i, name := range by {
+			s[name] = fmt.Sprint(row[i])
+		}
+		all = append(all, s)
+		return nil
+	})
+	return all, n, err
+}
+
+func (r relation) names() []string {
+	names := make([]string, len(r.columns))
+	for i, a := range r.columns {
+		names[i] = a.name
+	}
+	slices.Sort(names)
+	return names
+}
