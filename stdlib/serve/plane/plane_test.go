@@ -27,7 +27,7 @@ type exported struct {
 
 func readExported(t testing.TB, name string) (*model.Model, exported) {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join("model", "testdata", name+".json"))
+	b, err := os.ReadFile(filepath.Join("model", "_testdata", name+".json"))
 	if err != nil {
 		t.Fatal(err)
 	}

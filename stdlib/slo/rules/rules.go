@@ -12,8 +12,6 @@ import (
 	"strconv"
 	"time"
 
-	"go.yaml.in/yaml/v3"
-
 	"github.com/tenon-ml/tenon/internal/duration"
 	"github.com/tenon-ml/tenon/stdlib/compute/entity"
 )
@@ -57,23 +55,6 @@ func fileName(e entity.Entity) string {
 	}
 	return e.Name + ".rules.yml"
 }
-
-// The shape of a Prometheus rule file.
-type (
-	ruleFile  struct{ Groups []ruleGroup }
-	ruleGroup struct {
-		Name  string
-		Rules []rule
-	}
-	rule struct {
-		Record      string            `yaml:",omitempty"`
-		Alert       string            `yaml:",omitempty"`
-		Expr        string            ``
-		For         string            `yaml:",omitempty"`
-		Labels      map[string]string `yaml:",omitempty"`
-		Annotations map[string]string `yaml:",omitempty"`
-	}
-)
 
 // burnRates are the multi-window, multi-burn-rate alerts of the Site
 // Reliability Workbook, chapter 5, table 5-8: an alert fires when the error
@@ -119,7 +100,7 @@ func ruleText(e entity.Entity, p promises) (string, error) {
 		o.labels["env"] = e.Env
 	}
 	maps.Copy(o.labels, p.Labels)
-	var recording, alerts []rule
+	var recording, alerts []Rule
 	if p.Availability != "" {
 		o.budget(&recording, &alerts, "availability", "Availability", p.Availability,
 			fmt.Sprintf(`sum(rate(tenon_http_requests_total{%s,code=~"5.."}[%%[1]s])) / sum(rate(tenon_http_requests_total{%s}[%%[1]s]))`, o.selector, o.selector),
@@ -159,19 +140,13 @@ func ruleText(e entity.Entity, p promises) (string, error) {
 	if p.Parity != "" {
 		alerts = append(alerts, o.parity(p.Parity, onName)...)
 	}
-	file := ruleFile{}
-	for _, g := range []ruleGroup{{group + "-" + e.Name + "-ratios", recording}, {group + "-" + e.Name + "-alerts", alerts}} {
+	file := File{}
+	for _, g := range []Group{{group + "-" + e.Name + "-ratios", recording}, {group + "-" + e.Name + "-alerts", alerts}} {
 		if len(g.Rules) > 0 {
 			file.Groups = append(file.Groups, g)
 		}
 	}
-	var b bytes.Buffer
-	enc := yaml.NewEncoder(&b)
-	enc.SetIndent(2)
-	if err := enc.Encode(file); err != nil {
-		return "", err
-	}
-	return b.String(), enc.Close()
+	return file.Text()
 }
 
 // objectives are what the rules of one entity share.
@@ -190,10 +165,10 @@ type objectives struct {
 // budget makes the recorded error ratios of one objective and the alerts on
 // how fast they use up its error budget, 1 - target. ratio holds %[1]s where
 // the window goes.
-func (o objectives) budget(recording, alerts *[]rule, name, title string, target json.Number, ratio, summary string) {
+func (o objectives) budget(recording, alerts *[]Rule, name, title string, target json.Number, ratio, summary string) {
 	nameOf := func(window string) string { return fmt.Sprintf("%s:%s:errors_%s", o.prefix, name, window) }
 	for _, w := range burnWindows {
-		*recording = append(*recording, rule{Record: nameOf(w), Expr: fmt.Sprintf(ratio, w), Labels: o.labels})
+		*recording = append(*recording, Rule{Record: nameOf(w), Expr: fmt.Sprintf(ratio, w), Labels: o.labels})
 	}
 	for _, b := range burnRates {
 		rate := b.budget * o.window.Hours() / b.hours
@@ -211,9 +186,9 @@ func (o objectives) budget(recording, alerts *[]rule, name, title string, target
 }
 
 // parity alerts if requests differ from training, and if they are not checked any more.
-func (o objectives) parity(most json.Number, on string) []rule {
+func (o objectives) parity(most json.Number, on string) []Rule {
 	increase := func(metric string) string { return fmt.Sprintf("sum(increase(%s{%s}[1h]))", metric, o.service) }
-	return []rule{
+	return []Rule{
 		o.alert("Parity", "page", increase("tenon_parity_different_total")+" / "+increase("tenon_parity_checked_total")+" > "+most.String(), "",
 			fmt.Sprintf("requests to %s are computed otherwise than in training", on)),
 		o.alert("ParityUnchecked", "ticket", increase("tenon_parity_failed_total")+" > 0 unless "+increase("tenon_parity_checked_total")+" > 0", "1h",
@@ -221,12 +196,12 @@ func (o objectives) parity(most json.Number, on string) []rule {
 	}
 }
 
-func (o objectives) alert(name, severity, expr, wait, summary string) rule {
+func (o objectives) alert(name, severity, expr, wait, summary string) Rule {
 	labels := map[string]string{"severity": severity}
 	for k, v := range o.labels {
 		labels[k] = v
 	}
-	return rule{
+	return Rule{
 		Alert: "Tenon" + name, Expr: expr, For: wait, Labels: labels,
 		Annotations: map[string]string{"summary": summary, "description": fmt.Sprintf("Declared as %s.", o.entity)},
 	}

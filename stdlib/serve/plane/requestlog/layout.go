@@ -7,29 +7,26 @@ import (
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/requests"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
 )
 
-// Columns of a file that every service has.
+// Columns of a file, see package requests.
 const (
-	Time        = "time"       // when the request began to be answered
-	RequestID   = "request_id" // of the caller, or made up
-	RowNumber   = "row"        // of the request, from 0 on
-	Version     = "version"    // of the model
-	Digest      = "digest"     // of the model
-	Latency     = "latency_us" // until the predictions of the request were made, in microseconds
-	Position    = "events"     // how many events of the log its history had
-	Pod         = "pod"        // that answered; only in a cluster
-	Prediction  = "prediction"
-	Probability = "probability" // that goes with a predicted class
-)
+	Time        = requests.Time
+	RequestID   = requests.RequestID
+	RowNumber   = requests.RowNumber
+	Version     = requests.Version
+	Digest      = requests.Digest
+	Latency     = requests.Latency
+	Position    = requests.Position
+	Pod         = requests.Pod
+	Prediction  = requests.Prediction
+	Probability = requests.Probability
 
-// Prefixes of the columns of a request, of the features that were computed from it, and of the
-// probabilities of classes.
-const (
-	RequestPrefix     = "request."
-	FeaturePrefix     = "feature."
-	ProbabilityPrefix = "probability."
+	RequestPrefix     = requests.RequestPrefix
+	FeaturePrefix     = requests.FeaturePrefix
+	ProbabilityPrefix = requests.ProbabilityPrefix
 )
 
 // A Head says what the rows of a file are. It is in the metadata of the file.
