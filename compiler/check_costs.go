@@ -77,6 +77,15 @@ func (c *checker) sameCurrency(a, b priced) bool {
 	return false
 }
 
+// currencySpan is where a pool with a price has it from, labelled with its currency.
+func (c *checker) currencySpan(p ir.Pool) diag.Span {
+	field := "price"
+	if p.Price.Instance != nil {
+		field = "instance"
+	}
+	return c.sys.Label(p.Price.Currency, "resources", p.Name, field)
+}
+
 // limits reads the limits of costs as they are written. Fields that are unknown are refused
 // here: CUE accepts them, because a system is open.
 func (c *checker) limits() map[string]priced {
@@ -122,11 +131,7 @@ func (c *checker) budget(limits map[string]priced, pools []ir.Pool) ir.Budget {
 		if p.Price == nil {
 			continue
 		}
-		field := "price"
-		if p.Price.Instance != nil {
-			field = "instance"
-		}
-		if !same(priced{currency: p.Price.Currency, span: c.sys.Label(p.Price.Currency, "resources", p.Name, field)}) {
+		if !same(priced{currency: p.Price.Currency, span: c.currencySpan(p)}) {
 			return ir.Budget{}
 		}
 	}

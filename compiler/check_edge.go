@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/tenon-ml/tenon/internal/diag"
+	"github.com/tenon-ml/tenon/internal/duration"
 )
 
 // checkEdge refuses what a deployment declares about its callers that can have no effect.
@@ -27,6 +28,10 @@ func (c *checker) checkEdge(e *entity, k *edge) {
 	}
 	if hasLimits {
 		x.limits(limits, auth, hasAuth, certificates)
+	}
+	// A file of the audit log is moved once it is complete, which takes an interval.
+	if text, ok := e.fields.at(k.Audit + ".interval").(string); ok && duration.Parse(text) <= 0 {
+		x.refuse(fmt.Sprintf("a line of the audit log of %s waits %s until it is stored, which is too short", e, text), "write a longer interval, such as 1m", x.label("", k.Audit, "interval"))
 	}
 }
 

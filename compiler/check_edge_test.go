@@ -53,6 +53,9 @@ func TestEdge(t *testing.T) {
 		"no limit of a caller":          {keys + `limits: callers: "key:a": {}`, "a limit of deployments.api limits nothing"},
 		"idle connections":              {`limits: max_idle: 10`, ""},
 
+		"an audit log without an interval": {`audit: interval: "0s"`, "a line of the audit log of deployments.api waits 0s until it is stored, which is too short"},
+		"an audit log with an interval":    {`audit: interval: "1s"`, ""},
+
 		"one port for two":                       {`management: port: 8080`, "deployments.api has two uses for port 8080"},
 		"a port for each":                        {`management: port: 8081`, ""},
 		"documents on the other port":            {keys + `auth: public: ["docs"], management: port: 8081`, "auth makes docs public, which callers of deployments.api cannot ask for"},

@@ -70,7 +70,7 @@ func (c *checker) checkAmounts(e *entity) {
 			}
 		}
 	}
-	for _, name := range []string{"timeout", "max_age", "window", "freshness"} {
+	for _, name := range []string{"timeout", "max_age", "window", "freshness", "every", "within"} {
 		if duration.Parse(e.string(name)) >= duration.Century {
 			c.tooLarge(e, at(name), "less than a hundred years")
 		}

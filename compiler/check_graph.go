@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/tenon-ml/tenon/internal/diag"
+	"github.com/tenon-ml/tenon/lang"
 )
 
 // checkCycles finds entities that read from one another in a cycle. CUE does not detect
@@ -75,16 +76,23 @@ type read struct {
 	verb string
 }
 
+// inputField returns the path of the field that binds an input.
+func (e *entity) inputField(port string) []string {
+	if slices.Contains(lang.BarePorts(e.section), port) && !(port == "on" && e.hasOn) {
+		return []string{port}
+	}
+	if path := strings.Split(port, "."); lang.NestedPort(e.section, path) == len(path) {
+		return path
+	}
+	return []string{"in", port}
+}
+
 // reads returns what an entity needs to run: its inputs, and the tables that its own
 // tables refer to. A table may refer to itself.
 func (e *entity) reads() []read {
 	var all []read
 	for _, p := range e.ports {
-		path := e.path("in", p.name)
-		if p.name == "on" {
-			path = e.path("on")
-		}
-		all = append(all, read{p.from, path, "reads"})
+		all = append(all, read{p.from, e.path(e.inputField(p.name)...), "reads"})
 	}
 	for _, r := range e.references {
 		if r.out.entity != e {

@@ -67,6 +67,7 @@ type serves struct {
 	Events  string `json:"events"`
 	Engine  string `json:"engine"`
 	Parity  string `json:"parity"`
+	Log     string `json:"log"`
 }
 
 type edge struct {
@@ -402,7 +403,7 @@ func (k *component) stageNames() []string {
 
 // decode decodes a valid statement.
 func (k *component) decode(v cue.Value) error {
-	tree, err := decode(v, false)
+	tree, err := decode(v)
 	if err != nil {
 		return err
 	}

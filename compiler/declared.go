@@ -128,9 +128,9 @@ func (c *lowerer) places(all map[string]string, e *entity, path string, raw []st
 }
 
 func declareInput(e *entity, p port) ir.EntityInput {
-	in := ir.EntityInput{Field: ir.JoinPath("in", p.name), Entity: p.from, Out: outOf(p), Kind: p.out.kind}
-	if p.name == "on" && !e.hasOn {
-		in.Field = "on"
+	in := ir.EntityInput{Entity: p.from, Out: outOf(p), Kind: p.out.kind}
+	for _, name := range e.inputField(p.name) {
+		in.Field = ir.JoinPath(in.Field, name)
 	}
 	if p.out.kind == ir.Table {
 		in.Columns = e.columnsOf(p)

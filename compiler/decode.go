@@ -34,6 +34,8 @@ type entity struct {
 	rows          *rowFunction    // that computes its rows one by one, see checkRowFunctions
 	private       []string        // columns of a deployment that no log shows, see checkPrivate
 	contract      *contract       // of a deployment that computes features, see checkRequests
+	monitor       *ir.Monitor     // see checkMonitors
+	loop          *ir.Loop        // see checkLoops
 }
 
 func (e *entity) id() string                { return e.section + "/" + e.name }
@@ -199,9 +201,8 @@ func (o object) json() json.RawMessage {
 	return b
 }
 
-// decode decodes a concrete value. For an entity it omits what is read in another way:
-// its ports, by identity, and the schema, which is in its outputs.
-func decode(v cue.Value, top bool) (any, error) {
+// decode decodes a concrete value, without some of its fields.
+func decode(v cue.Value, without ...string) (any, error) {
 	if d, ok := v.Default(); ok {
 		v = d
 	}
@@ -234,7 +235,7 @@ func decode(v cue.Value, top bool) (any, error) {
 		}
 		list := []any{}
 		for it.Next() {
-			x, err := decode(it.Value(), false)
+			x, err := decode(it.Value())
 			if err != nil {
 				return nil, err
 			}
@@ -249,10 +250,10 @@ func decode(v cue.Value, top bool) (any, error) {
 		var o object
 		for it.Next() {
 			name := it.Selector().Unquoted()
-			if top && (name == "in" || name == "on" || name == "out" || name == "schema") {
+			if slices.Contains(without, name) {
 				continue
 			}
-			x, err := decode(it.Value(), false)
+			x, err := decode(it.Value())
 			if err != nil {
 				return nil, err
 			}
@@ -333,11 +334,12 @@ func (c *decoder) decodeEntity(section, name string) {
 		})
 		return
 	}
-	tree, err := decode(v, true)
+	// What is read in another way: its ports, by identity, and the schema, which is in its outputs.
+	tree, err := decode(v, append(lang.BarePorts(section), "in", "out", "schema")...)
 	if err == nil {
 		if err = c.decodeOut(e, at(v, "out")); err != nil {
 			// Its outputs are computed from the schema, which has the place.
-			if _, cause := decode(at(v, "schema"), false); cause != nil {
+			if _, cause := decode(at(v, "schema")); cause != nil {
 				err = cause
 			}
 		}
@@ -353,6 +355,8 @@ func (c *decoder) decodeEntity(section, name string) {
 		}
 		return
 	}
+	// The name of an entity is enough for an input that is deeper: bind reads it.
+	tree = e.nested(tree, func(_ []string, v any) any { o, _ := v.(object); return o.get("from") })
 	e.fields, _ = tree.(object)
 	for _, path := range e.referencePaths() {
 		e.fields = e.fields.withoutAt(append(path, "table"))
@@ -427,11 +431,13 @@ func decodePort(e *entity, v cue.Value) error {
 	return nil
 }
 
-// bind reads the identities under "in" and "on" and those that references name, and finds
-// their outputs.
+// bind reads the identities under "in", in fields that are ports, and those that references name,
+// and finds their outputs.
 func (c *decoder) bind(e *entity) {
-	if on := at(e.value, "on"); on.Exists() {
-		c.bindInput(e, "on", on, e.path("on"))
+	for _, name := range lang.BarePorts(e.section) {
+		if v := at(e.value, name); v.Exists() {
+			c.bindInput(e, name, v, e.path(name))
+		}
 	}
 	if it, err := at(e.value, "in").Fields(); err == nil {
 		for it.Next() {
@@ -439,6 +445,14 @@ func (c *decoder) bind(e *entity) {
 			c.bindInput(e, name, it.Value(), e.path("in", name))
 		}
 	}
+	e.nested(e.fields, func(path []string, name any) any {
+		v := e.value
+		for _, name := range path {
+			v = item(v, name)
+		}
+		c.bindInput(e, strings.Join(path, "."), v, e.path(path...))
+		return name
+	})
 	for _, path := range e.referencePaths() {
 		c.bindReference(e, path)
 	}

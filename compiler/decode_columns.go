@@ -78,7 +78,7 @@ func column(name string, v cue.Value) (ir.Column, error) {
 
 // boundOf returns a number, or a text as it is written.
 func boundOf(x cue.Value) (ir.Bound, error) {
-	b, err := decode(x, false)
+	b, err := decode(x)
 	if err != nil {
 		return "", err
 	}

@@ -119,6 +119,12 @@ func (c *lowerer) lowerStage(e *entity, s *stage, w work) ir.Unit {
 		}
 	}
 	u.Release = c.releaseOf(e, s, &u)
+	u.Monitor = e.monitor
+	if u.Loop = e.loop; u.Loop != nil {
+		for i := range u.Inputs {
+			u.Inputs[i].Advisory = true // what a loop reads is no reason to record it again
+		}
+	}
 	if s.Endpoint != nil {
 		u.Endpoint = endpointOf(e.fields, s.Endpoint)
 		if k := e.component.Edge; k != nil {

@@ -18,7 +18,7 @@ import (
 // sectionPackages maps a section to the packages of the library whose definitions may be
 // its entries.
 var sectionPackages = map[string]string{
-	"sources": "source", "features": "feature", "models": "train", "deployments": "serve", "slos": "slo", "steps": "step",
+	"sources": "source", "features": "feature", "models": "train", "deployments": "serve", "slos": "slo", "monitors": "monitor", "loops": "loop", "steps": "step",
 }
 
 // examples lists definitions for a section: "source.#CSV".

@@ -17,7 +17,7 @@ import (
 
 // others are values that users may prefer to a default. Every default of the library has one
 // among them that its field allows.
-var others = []string{`"next"`, `"scores"`, "true", "false", "3", "0.25", `"none"`, `"7d"`, `"8d"`, `"2GiB"`, `"duckdb"`, `"SGD"`, `"int8"`, `";"`, `"file"`, `"service"`, `"10.0.0.0/16"`, `"arm64"`, `"sagemaker"`, `["-"]`, `[2]`, `["ES256"]`, `{a: "b"}`}
+var others = []string{`"next"`, `"scores"`, "true", "false", "3", "0.25", `"none"`, `"7d"`, `"8d"`, `"2GiB"`, `"duckdb"`, `"SGD"`, `"int8"`, `";"`, `"file"`, `"service"`, `"10.0.0.0/16"`, `"arm64"`, `"sagemaker"`, `["-"]`, `[2]`, `["ES256"]`, `{a: "b"}`, `"page"`}
 
 // A defaulted field is one of a definition of the library that has a default.
 type defaulted struct {
@@ -119,7 +119,7 @@ func TestUsersOverrideEveryDefaultOfTheLibrary(t *testing.T) {
 	}
 	var all strings.Builder
 	all.WriteString("\ntenon.#System\nname: \"x\"\n")
-	for i, def := range []string{"col.#Column", "evaluate.#Any", "feature.#Base", "serve.#HTTP", "slo.#Objectives", "source.#Base", "split.#Any", "step.#Base", "train.#Base"} {
+	for i, def := range []string{"col.#Column", "evaluate.#Any", "feature.#Base", "loop.#Retrain", "monitor.#Base", "serve.#HTTP", "slo.#Objectives", "source.#Base", "split.#Any", "step.#Base", "train.#Base"} {
 		fmt.Fprintf(&all, "_p%d: %s\n", i, def) // imports its package
 	}
 	s, err := Load(folder(t, map[string]string{"cue.mod/module.cue": moduleFile(stdlib.Version), "s.cue": imports(all.String())}), Options{})

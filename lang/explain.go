@@ -67,13 +67,22 @@ func inPort(p []string) (port []string, column string) {
 	return p[:n], ""
 }
 
+// barePorts are the inputs of entities that are fields of their own, besides `on`, by section. All
+// others are below `in`.
+var barePorts = map[string][]string{"monitors": {"against", "labels"}, "loops": {"model"}}
+
+// BarePorts returns the inputs of entities of a section that are fields of their own.
+func BarePorts(section string) []string { return append([]string{"on"}, barePorts[section]...) }
+
 // portIn returns how much of a path is that of a port of an entity, or of the table of a
 // reference: 4 for models.x.in.table.schema. It is 0 if the path is none below one.
 func portIn(p []string) int {
 	at := func(i int, name string) bool { return i < len(p) && p[i] == name }
 	switch {
-	case at(2, "on"):
+	case at(2, "on"), len(p) > 2 && slices.Contains(barePorts[p[0]], p[2]):
 		return 3
+	case len(p) > 2 && NestedPort(p[0], p[2:]) > 0:
+		return 2 + NestedPort(p[0], p[2:])
 	case at(2, "in") && len(p) >= 4:
 		return 4
 	case at(2, "references") && at(4, "table"):
@@ -353,7 +362,7 @@ func (s *System) explainKind(f fault, port []string) diag.Diagnostic {
 		d.Spans = []diag.Span{s.At("", port...)}
 		d.Message = fmt.Sprintf("%s needs %s but is bound to %s", strings.Join(port, "."), a(want), a(got))
 	}
-	section := map[string]string{"model": "models", "table": "features", "endpoint": "deployments"}[want]
+	section := map[string]string{"model": "models", "table": "features", "endpoint": "deployments", "monitor": "monitors"}[want]
 	if names := s.EntityNames(section); len(names) > 0 {
 		d.Hint = fmt.Sprintf("bind it to %s, such as %s.%s.out", a(want), section, names[0])
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // Sections lists the fields of a system that hold entities.
-var Sections = []string{"targets", "resources", "sources", "features", "models", "deployments", "slos", "steps"}
+var Sections = []string{"targets", "resources", "sources", "features", "models", "deployments", "slos", "monitors", "loops", "steps"}
 
 // Valid reports whether CUE finds nothing wrong with the whole system.
 func (s *System) Valid() bool {

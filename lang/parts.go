@@ -33,7 +33,7 @@ type Part struct {
 }
 
 // divided are the sections whose entities are parts of their own.
-var divided = []string{"sources", "features", "models", "deployments", "slos", "steps"}
+var divided = []string{"sources", "features", "models", "deployments", "slos", "monitors", "loops", "steps"}
 
 // divide returns the parts of the loaded files, or nil if an entity may be made of
 // anything but the fields with its name, such as a pattern for all entities of a section.

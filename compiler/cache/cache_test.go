@@ -19,6 +19,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler"
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/compiler/prices"
 	"github.com/tenon-ml/tenon/internal/fingerprint"
 	"github.com/tenon-ml/tenon/lang"
 	"github.com/tenon-ml/tenon/stdlib/duck/engine"
@@ -64,6 +65,7 @@ func systems(t *testing.T) map[string]*compiler.Result {
 		r, err := compiler.Compile(context.Background(), sys, compiler.Options{
 			Describe:  sql.Describe,
 			Bind:      sql.Bind,
+			Prices:    func() (*prices.File, error) { return prices.Open(sys.Dir) },
 			Executors: map[string]func(ir.Target, ir.Unit) []ir.Fault{"process": nil, "kubernetes": nil}, Default: "process",
 			Lock: func(_ context.Context, r []string) ([]byte, error) { return []byte(strings.Join(r, "\n")), nil },
 		})

@@ -48,7 +48,9 @@ func (u *Unit) Define() error {
 		Secrets   []Secret
 		Seed      int64
 		Endpoint  *Endpoint
-	}{u.Kind, u.Component, u.Code, u.Params, u.Files, inputs, outputs, u.Secrets, u.Seed, endpoint}
+		Monitor   *Monitor `json:",omitempty"`
+		Loop      *Loop    `json:",omitempty"`
+	}{u.Kind, u.Component, u.Code, u.Params, u.Files, inputs, outputs, u.Secrets, u.Seed, endpoint, u.Monitor, u.Loop}
 	b, err := json.Marshal(d)
 	if err != nil {
 		return fmt.Errorf("digest of %s: %w", u.ID, err)

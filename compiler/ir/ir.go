@@ -148,6 +148,8 @@ type Unit struct {
 	Keeps      string        `json:"keeps,omitempty"`      // the field that makes a service keep files for later versions
 	Ships      Shipments     `json:"ships,omitempty"`      // what of that an executor may store elsewhere; none if it needs the folder itself
 	Release    *Release      `json:"release,omitempty"`    // how a new version of a service replaces the current one; in no digest
+	Monitor    *Monitor      `json:"monitor,omitempty"`    // what a record says is measured
+	Loop       *Loop         `json:"loop,omitempty"`       // what a record says calls for trainings
 	// MachineFiles are the fields with paths of files of the machine that runs it.
 	MachineFiles []string `json:"machine_files,omitempty"`
 	Pos          Pos      `json:"pos"`    // where the entity is declared
@@ -268,6 +270,8 @@ const (
 	Model      PortKind = "model"    // a folder, with a signature
 	Report     PortKind = "report"   // a folder with report.json
 	EndpointOf PortKind = "endpoint" // a running service
+	LoopOf     PortKind = "loop"     // decisions, whose record is in the state
+	MonitorOf  PortKind = "monitor"  // verdicts, which are in the state
 	File       PortKind = "file"     // any file or folder
 )
 
