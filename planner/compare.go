@@ -139,7 +139,7 @@ func Compare(ctx context.Context, before, after Side, times map[string][]time.Du
 }
 
 // sections lists the sections in the order in which a comparison reports them.
-var sections = []string{"system", "sources", "features", "models", "deployments", "slos", "steps", "resources"}
+var sections = []string{"system", "sources", "features", "models", "deployments", "slos", "monitors", "loops", "steps", "resources"}
 
 func rank(section string) int { return slices.Index(sections, section) }
 

@@ -329,21 +329,29 @@ func (m *maker) dead(l *look) []Reason {
 	if !looked {
 		return nil
 	}
-	switch {
-	case st.Phase == state.Absent && l.u.Kind == ir.Service:
-		return []Reason{{What: "it is gone: no process runs"}}
-	case st.Phase == state.Absent:
-		return []Reason{{What: "it is gone"}}
-	case st.Phase == state.Running && l.u.Kind == ir.Service:
-		return []Reason{{What: "it runs but is " + cmp.Or(st.Message, "not ready")}}
-	case st.Phase != state.Failed:
-		return nil
-	case st.Signal != "":
-		return []Reason{{What: "process died: " + st.Signal}}
-	case st.Message != "":
-		return []Reason{{What: "it failed: " + st.Message}}
+	if why := Dead(l.u.Kind, st); why != "" {
+		return []Reason{{What: why}}
 	}
-	return []Reason{{What: fmt.Sprintf("process died: exit %d", st.ExitCode)}}
+	return nil
+}
+
+// Dead says why a unit with that status does not work, or returns "".
+func Dead(kind ir.Kind, st state.Status) string {
+	switch {
+	case st.Phase == state.Absent && kind == ir.Service:
+		return "it is gone: no process runs"
+	case st.Phase == state.Absent:
+		return "it is gone"
+	case st.Phase == state.Running && kind == ir.Service:
+		return "it runs but is " + cmp.Or(st.Message, "not ready")
+	case st.Phase != state.Failed:
+		return ""
+	case st.Signal != "":
+		return "process died: " + st.Signal
+	case st.Message != "":
+		return "it failed: " + st.Message
+	}
+	return fmt.Sprintf("process died: exit %d", st.ExitCode)
 }
 
 // settle records what the units that read from this one may rely on.

@@ -205,6 +205,7 @@ func (d *FileDigests) save() error {
 		err = os.MkdirAll(filepath.Dir(d.path), 0o700)
 	}
 	if err == nil {
+		_ = files.SweepOlder(filepath.Dir(d.path), time.Hour) // writers that were killed
 		err = files.WriteSynced(d.path, b, 0o600)
 	}
 	if err != nil {

@@ -115,6 +115,11 @@ func Know(ctx context.Context, s State) (*Known, error) {
 type Options struct {
 	// Rerun names units or entities to run even if nothing changed.
 	Rerun []string
+	// Only names the entities to plan, with what they read from and, unless Upstream is set, what reads
+	// from them. All other units stay as they are deployed, whatever was declared or has changed since.
+	// Nil plans all.
+	Only     []string
+	Upstream bool
 	// Now is the time at which the plan is made; zero means the current time.
 	Now time.Time
 }
@@ -144,23 +149,30 @@ func Make(ctx context.Context, sys *ir.System, in Inputs) (*Plan, error) {
 	var wg sync.WaitGroup
 	wg.Go(func() { used, usedErr = in.State.Used(ctx, asking(sys)) })
 	defer wg.Wait()
-	if err := m.load(sys); err != nil {
+	only := scope(sys, in.Only, in.Upstream)
+	if err := m.load(only.read(sys)); err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
 	p := m.plan(sys, m.in.Known.meta)
 	for _, i := range order {
 		u := &sys.Units[i]
-		item, err := m.decide(u)
+		decide := m.decide
+		if only != nil && !only[u.ID] {
+			decide = m.keep
+		}
+		item, err := decide(u)
 		if err != nil {
 			return nil, fmt.Errorf("plan %s: %w", u.ID, err)
 		}
 		p.Items = append(p.Items, item)
 	}
-	gone, err := m.deletes(sys)
-	if err != nil {
-		return nil, fmt.Errorf("plan: %w", err)
+	if only == nil {
+		gone, err := m.deletes(sys)
+		if err != nil {
+			return nil, fmt.Errorf("plan: %w", err)
+		}
+		p.Items = append(p.Items, gone...)
 	}
-	p.Items = append(p.Items, gone...)
 	if wg.Wait(); usedErr != nil {
 		return nil, fmt.Errorf("plan: %w", usedErr)
 	}

@@ -34,6 +34,7 @@ type Plan struct {
 	State   state.Meta        `json:"state"`             // the state it was made against
 	BackTo  int               `json:"back_to,omitempty"` // the revision that it restores
 	From    *Origin           `json:"from,omitempty"`    // what it promotes, or nil
+	Cause   *Cause            `json:"cause,omitempty"`   // why a controller made it, or nil
 	Moves   []ir.Move         `json:"moves,omitempty"`   // renamed units, before all else
 	Items   []Item            `json:"items"`             // in the order of execution; deletes last
 	Prepare []Preparation     `json:"prepare,omitempty"` // what was missing when the plan was made
@@ -150,6 +151,16 @@ type Origin struct {
 	Env      string `json:"env"`
 	Revision int    `json:"revision"`
 }
+
+// A Cause says why a controller made a plan.
+type Cause struct {
+	Act    string `json:"act"`              // "repair", "refresh", "retrain" or "rollback"
+	Loop   string `json:"loop,omitempty"`   // the unit of the loop that decided it
+	Number int64  `json:"number,omitempty"` // of the act in the record of that loop
+	Reason string `json:"reason"`           // with figures
+}
+
+func (c *Cause) String() string { return c.Act + ": " + c.Reason }
 
 // An Item is the plan for one unit.
 type Item struct {

@@ -24,8 +24,9 @@ type alike struct {
 }
 
 // resemble estimates jobs that never ran from the most similar ones that did: of the same component
-// and stage, with the same command and files, since a program of the user's may do anything, and with the nearest number of rows to read, by which the time is scaled. Where the rows of one
-// of them are unknown, the time is not scaled.
+// and stage, with the same command and files, since a program of the user's may do anything, and with
+// the nearest number of rows to read, by which the time is scaled. Where the rows of one of them are
+// unknown, the time is not scaled.
 func (m *maker) resemble(p *Plan, times map[string][]time.Duration) error {
 	units := p.units()
 	type kind struct{ component, section, stage, code string }
