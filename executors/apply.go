@@ -269,7 +269,7 @@ func (w *walk) end(ctx context.Context) (*Result, error) {
 	}
 	ctx = context.WithoutCancel(ctx)
 	deployed := ""
-	if res.Outcome == state.Done && w.o.back == 0 {
+	if res.Outcome == state.Done && w.o.back == 0 && w.o.act != state.Repair {
 		var storeErr error
 		if deployed, storeErr = w.storeDeployed(ctx); storeErr != nil {
 			res.Outcome, res.Fault, err = state.Failure, storeErr.Error(), storeErr

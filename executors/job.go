@@ -154,6 +154,9 @@ func (c *call) finish(ctx context.Context, h *state.Handle) error {
 		Unit: n.unit.ID, Kind: n.unit.Kind, Definition: n.unit.Digest, Key: n.key,
 		Revision: c.result.Revision, Handle: h, Since: c.o.Now(), Route: n.route,
 	}
+	if was, ok := c.walk.current[n.unit.ID]; ok && c.o.act == state.Repair {
+		current.Revision = was.Revision // which deployed it
+	}
 	if err := c.close(ctx, state.Done, &current); err != nil {
 		return &stateError{err}
 	}

@@ -49,7 +49,7 @@ func (w *walk) openJournal(ctx context.Context) {
 		}
 	}
 	for _, p := range entries {
-		if w.o.act == state.Release && w.byID[p.Run.Unit] == nil {
+		if w.partial() && w.byID[p.Run.Unit] == nil {
 			continue // the next apply adopts or ends it
 		}
 		if record := w.byID[p.Run.Unit]; record != nil && record.unit.Kind == ir.Record {

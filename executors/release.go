@@ -148,7 +148,7 @@ func (w *walk) route(ctx context.Context, n *work) (*state.Route, error) {
 	}
 	two := c.Route != nil && len(c.Route.Versions) == 2
 	switch {
-	case n.item.Pinned != nil:
+	case n.item.Pinned != nil && !(c.Route.Releasing() && n.key == c.Key):
 		r := cmp.Or(n.item.Route, c.Route)
 		if r == nil { // a rollback, and nothing is known of a rejection
 			return nil, nil
@@ -338,8 +338,19 @@ func shareSecrets(host *Task, secrets []ir.Secret, env map[string]string) error 
 
 // recordedPorts returns the inputs of a version as its run read them.
 func (c *call) recordedPorts(ctx context.Context, u *ir.Unit, inputs map[string]string) (map[string]step.Port, error) {
-	if len(u.Files) > 0 {
-		return nil, errors.New("it reads data files, which may have changed")
+	data, err := c.data(ctx, u)
+	if err != nil {
+		return nil, err
+	}
+	for name, was := range inputs {
+		if f, ok := strings.CutPrefix(name, "file:"); ok && data[f] != was {
+			return nil, fmt.Errorf("it reads %s, which has changed", f)
+		}
+	}
+	for _, f := range sortedKeys(data) {
+		if inputs["file:"+f] == "" {
+			return nil, fmt.Errorf("it reads %s, which is new", f)
+		}
 	}
 	ports := map[string]step.Port{}
 	for _, in := range u.Inputs {
@@ -348,7 +359,12 @@ func (c *call) recordedPorts(ctx context.Context, u *ir.Unit, inputs map[string]
 		case digest == "" || in.Checked:
 			continue
 		case in.Kind == ir.EndpointOf:
-			return nil, fmt.Errorf("it reads the endpoint of %s", in.Unit)
+			p, err := c.recordedEndpoint(ctx, in, digest)
+			if err != nil {
+				return nil, err
+			}
+			ports[in.Port] = p
+			continue
 		case !c.o.Artifacts.Has(digest):
 			return nil, fmt.Errorf("input %s: %w: %s of %s", in.Port, artifact.ErrMissing, in.From, in.Unit)
 		}
@@ -359,7 +375,6 @@ func (c *call) recordedPorts(ctx context.Context, u *ir.Unit, inputs map[string]
 		if in.Kind == ir.Table {
 			p.Format = "parquet"
 		}
-		var err error
 		if p.Created, err = c.created(ctx, digest); err != nil {
 			return nil, err
 		}
@@ -374,6 +389,28 @@ func (c *call) recordedPorts(ctx context.Context, u *ir.Unit, inputs map[string]
 		ports[in.Port] = p
 	}
 	return ports, nil
+}
+
+// recordedEndpoint returns the endpoint that a version reads, if it is still what its run read.
+func (c *call) recordedEndpoint(ctx context.Context, in ir.Input, digest string) (step.Port, error) {
+	of, ok := c.current[in.Unit]
+	same := ok && planner.EndpointDigest(planner.ServingKey(of)) == digest
+	if n := c.walk.byID[in.Unit]; n != nil && n.item.Action.Changes() {
+		// The apply may change it. What this unit waits for is resolved by now, other units may not be.
+		now := planner.EndpointDigest(n.item.Key)
+		if c.n.item.Pinned == nil && !c.walk.partial() && slices.ContainsFunc(c.n.unit.Inputs, func(own ir.Input) bool { return own.Unit == in.Unit && !own.Incumbent }) {
+			now = c.walk.output(in.Unit, in.From)
+		}
+		same = now == digest
+	}
+	if !same {
+		return step.Port{}, fmt.Errorf("it reads the endpoint of %s, which has changed", in.Unit)
+	}
+	u, err := c.o.Store.Unit(ctx, in.Unit)
+	if err != nil {
+		return step.Port{}, &stateError{err}
+	}
+	return step.Port{Kind: in.Kind, Schema: in.Schema.Bare(), Keys: in.Keys, Timestamp: in.Timestamp, Digest: digest, Path: address(u.Endpoint)}, nil
 }
 
 // restoreRoute gives a service that a killed apply started the route that is recorded with it:

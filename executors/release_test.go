@@ -433,3 +433,27 @@ func TestTwoVersionsShareAProcess(t *testing.T) {
 		})
 	}
 }
+
+// A version that reads the endpoint of another service runs beside a new one only if that endpoint
+// is still what its run read, also if the same apply changes it.
+func TestAChampionReadsTheEndpointThatItsRunRead(t *testing.T) {
+	const other = "deployments/other"
+	units := func(n, params string) []ir.Unit {
+		u := service(other, params)
+		u.Endpoint = &ir.Endpoint{Host: "127.0.0.1", Port: 7070, Ready: "/readyz", Replicas: 1}
+		return append(with(released(n), late, func(u *ir.Unit) {
+			u.Inputs = append(u.Inputs, ir.Input{Port: "api", Unit: other, From: "endpoint", Kind: ir.EndpointOf})
+		}), u)
+	}
+	b := newBench(t)
+	b.mustApply(units("1", `{}`)...)
+	b.mustApply(units("2", `{}`)...)
+	if path := b.fake.last[late].Beside["late v1"].Inputs["api"].Path; path != "http://127.0.0.1:7070" {
+		t.Errorf("the champion reads the endpoint %q", path)
+	}
+	b.ok(b.reroute(planner.Finished(b.current(late).Route, time.Now(), "good")))
+	_, err := b.apply(units("3", `{"new":true}`)...)
+	if e := failure(t, err, late); !strings.Contains(e.Error(), "it reads the endpoint of "+other+", which has changed") {
+		t.Errorf("the error is %v", e)
+	}
+}

@@ -203,7 +203,7 @@ func (w *walk) plant(ctx context.Context) error {
 			jobs[n.unit.ID] = c
 		}
 		for _, in := range n.unit.Inputs {
-			if in.Incumbent || n.item.Pinned != nil || w.o.act == state.Release {
+			if in.Incumbent || n.item.Pinned != nil || w.partial() {
 				continue // it reads what was recorded
 			}
 			from := w.byID[in.Unit]
@@ -221,7 +221,7 @@ func (w *walk) plant(ctx context.Context) error {
 	}
 	w.findPreparations(ctx)
 	w.sched = newSchedule(nodes, pools, w.o.Parallel)
-	if w.o.act == state.Release { // the other services are not in the plan
+	if w.partial() { // the other services are not in the plan
 		for unit, c := range w.current {
 			if c.Kind == ir.Service && w.byID[unit] == nil {
 				pools.takeParts(w.leaseOf(pools, claim{pool: MachinePool}, unit))
@@ -243,7 +243,7 @@ func (w *walk) plant(ctx context.Context) error {
 
 // orderAddresses lets a service wait for those that leave its address to it.
 func (w *walk) orderAddresses(ctx context.Context, nodes []node) error {
-	if ownPorts(w.o.Executor) || w.o.act == state.Release {
+	if ownPorts(w.o.Executor) || w.partial() {
 		return nil
 	}
 	first, err := Vacating(w.plan, func(unit string) (*ir.Unit, error) { return appliedUnit(ctx, w.o.Store, unit) })

@@ -34,8 +34,8 @@ const (
 	lastShipOfTry = 5 * time.Second
 )
 
-// A shipper stores the files in a folder that a service keeps, and removes them from the pod. A file that the
-// store does not take stays, and is tried again.
+// A shipper stores the files in a folder that a service keeps, and removes them from the pod. A
+// file that the store does not take stays, and is tried again.
 type shipper struct {
 	pod.Ship
 	store    *remote.Store

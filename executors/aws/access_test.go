@@ -160,6 +160,9 @@ func anySystem(t *rapid.T) *ir.System {
 		}
 		sys.Units = append(sys.Units, u)
 	}
+	if !slices.ContainsFunc(sys.Units, func(u ir.Unit) bool { return u.Kind == ir.Service && entityName(&u) == "b" }) {
+		delete(sys.Target.Settings, "endpoints")
+	}
 	return sys
 }
 

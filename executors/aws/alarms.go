@@ -140,7 +140,7 @@ func (w *writer) topic(f *terraform.File) {
 		}
 		b.Set("policy", policy(publish("Alarms", "cloudwatch.amazonaws.com"), publish("Budget", "budgets.amazonaws.com")))
 	}
-	for _, email := range w.Emails {
+	for _, email := range slices.Compact(slices.Sorted(slices.Values(w.Emails))) {
 		b := f.Resource("aws_sns_topic_subscription", "email-"+short(email))
 		b.Set("topic_arn", w.topicARN())
 		b.Set("protocol", terraform.Text("email"))

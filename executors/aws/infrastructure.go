@@ -2,6 +2,7 @@ package aws
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,7 +28,7 @@ func Infrastructure(sys *ir.System) ([]terraform.Document, error) {
 		return nil, err
 	}
 	w := newWriter(sys, s)
-	if err := w.unambiguous(); err != nil {
+	if err := errors.Join(w.unambiguous(), w.endpointsExist()); err != nil {
 		return nil, err
 	}
 	w.versions()
@@ -64,6 +65,24 @@ func Infrastructure(sys *ir.System) ([]terraform.Document, error) {
 	formatting.Wait()
 	slices.SortFunc(docs, func(a, b terraform.Document) int { return cmp.Compare(a.Name, b.Name) })
 	return docs, nil
+}
+
+// endpointsExist returns an error if the target places a deployment that the system does not have: its
+// name may be mistyped, and the service would be placed elsewhere.
+func (w *writer) endpointsExist() error {
+	var all []string
+	for i := range w.sys.Units {
+		if u := &w.sys.Units[i]; u.Kind == ir.Service {
+			all = append(all, entityName(u))
+		}
+	}
+	slices.Sort(all)
+	for _, name := range sortedKeys(w.Endpoints) {
+		if !slices.Contains(all, name) {
+			return fmt.Errorf("endpoints of target %s names %s, but the services of this system are: %s", w.sys.Target.Name, name, strings.Join(slices.Compact(all), ", "))
+		}
+	}
+	return nil
 }
 
 // A writer writes the files of one system.

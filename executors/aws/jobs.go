@@ -103,7 +103,7 @@ func (w *writer) batch() {
 		o.Set("compute_environment", reference("aws_batch_compute_environment", l.name, "arn"))
 		for _, reason := range []string{"MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE", "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT"} {
 			x := b.Block("job_state_time_limit_action")
-			x.Comment("A job that can never start would stay RUNNABLE for ever.")
+			x.Comment("A job that can never start would stay RUNNABLE forever.")
 			x.Set("action", terraform.Text("CANCEL"))
 			x.Set("max_time_seconds", terraform.Int(600))
 			x.Set("reason", terraform.Text(reason))

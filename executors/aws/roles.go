@@ -84,7 +84,8 @@ func (w *writer) statements(u *ir.Unit) (all []statement) {
 	add("AskEndpoints", endpoints, "sagemaker:InvokeEndpoint")
 	if w.place(u) == onTraining {
 		const group = "log-group:/aws/sagemaker/TrainingJobs"
-		add("LogGroup", []terraform.Expr{arn("logs", group)}, "logs:CreateLogGroup", "logs:DescribeLogStreams")
+		// AWS compares the name of a group with ":*" behind it.
+		add("LogGroup", []terraform.Expr{arn("logs", group+":*")}, "logs:CreateLogGroup", "logs:DescribeLogStreams")
 		add("Log", []terraform.Expr{arn("logs", group+":log-stream:"+w.training(u)+"*")}, "logs:CreateLogStream", "logs:PutLogEvents")
 	} else {
 		add("Log", []terraform.Expr{terraform.Join(reference("aws_cloudwatch_log_group", label(u.ID), "arn"), ":*")}, "logs:CreateLogStream", "logs:PutLogEvents")

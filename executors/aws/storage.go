@@ -56,7 +56,7 @@ func (w *writer) storage() {
 		id: "OnlyTLS", deny: true, principal: &principal{any: true}, actions: []string{"s3:*"},
 		resources:  []terraform.Expr{terraform.Code("local.bucket_arn"), terraform.Join(terraform.Code("local.bucket_arn"), "/*")},
 		conditions: []condition{{"Bool", "aws:SecureTransport", []terraform.Expr{terraform.Text("false")}}},
-		comment:    "This denies: whoever it is, whatever they want, if they come without TLS.",
+		comment:    "Denies every request without TLS.",
 	}))
 	b.Set("depends_on", terraform.List(terraform.Code("aws_s3_bucket_public_access_block.artifacts")))
 }

@@ -18,10 +18,15 @@ type Registry interface {
 }
 
 // New returns what writes each kind of record, by the kind of its output: a model is
-// registered, a file is one of rules. Rules are files below the state folder dir. To only look at records, the store of artifacts and the registry may be nil.
+// registered, a file is one of rules, a monitor or a loop is only recorded. Rules are files below
+// the state folder dir. To only look at records, the store of artifacts and the registry may be
+// nil.
 func New(dir string, artifacts *artifact.Store, r Registry) executors.Records {
 	return executors.Records{
 		ir.Model: registry{r},
 		ir.File:  rules{filepath.Join(dir, "rules"), artifacts},
+
+		ir.MonitorOf: stated{artifacts},
+		ir.LoopOf:    stated{artifacts},
 	}
 }

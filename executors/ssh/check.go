@@ -63,9 +63,7 @@ func (c *checks) unit(u ir.Unit) {
 	if u.Kind == ir.Service && !slices.ContainsFunc(c.faults, func(f ir.Fault) bool { return !f.Target }) {
 		c.fault("component", another, "it is a service, and hosts of tenon.#SSH run jobs only")
 	}
-	switch {
-	case u.Code.Runtime == ir.Builtin || u.Code.Runtime == ir.Command || u.Kind == ir.Service:
-	case u.Code.Runtime == ir.Python:
+	if u.Code.Runtime == ir.Python && u.Kind != ir.Service {
 		c.fault("component", another, "it runs Python, for which hosts of tenon.#SSH have no environments; they run SQL and commands")
 	}
 	for _, in := range u.Inputs {

@@ -142,7 +142,7 @@ type noKey struct{}
 
 func (noKey) Type() string                          { return "none" }
 func (noKey) Marshal() []byte                       { return []byte("none") }
-func (noKey) Verify([]byte, *gossh.Signature) error { return errors.New("it is no key") }
+func (noKey) Verify([]byte, *gossh.Signature) error { return errors.New("it is not a key") }
 
 // auth returns how to log in: with a key file or the agent. done closes what it needs.
 func (o Options) auth(ctx context.Context, h Host) (methods []gossh.AuthMethod, done func(), err error) {

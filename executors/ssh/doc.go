@@ -8,9 +8,9 @@
 // What a job reads is sent by digest, once for each host, and its outputs come back by digest.
 // Whoever receives something compares it with its digest.
 //
-//	Dir/ssh.json        which host may have the task, if any, written before that is asked
-//	Dir/ended.json      how the job ended, once its log and outputs are here
-//	Dir/abandoned.json  that the task was destroyed while its host could not be reached
+//	Dir/ssh.json             which host may have the task, if any, written before that is asked
+//	Dir/ended.json           how the job ended, once its log and outputs are here
+//	Dir/abandoned-HOST.json  that the task was given up while its host did not answer
 //
 // # What is found again
 //

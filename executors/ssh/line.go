@@ -16,10 +16,20 @@ type line struct {
 	e    *Executor
 	host Host
 
-	opening sync.Mutex // held while a connection is made
-	mu      sync.Mutex
-	link    *link
-	silent  time.Time // since when the host does not answer
+	mu        sync.Mutex
+	link      *link
+	attempt   *attempt  // to connect, if one is in progress
+	abandoned int       // counts the tasks that were abandoned, see [line.abandon]
+	silent    time.Time // since when the host does not answer
+}
+
+// An attempt to connect is shared by all callers that wait for it: otherwise, each of them would
+// wait in turn for a host that does not answer.
+type attempt struct {
+	done     chan struct{} // closed at its end
+	link     *link
+	err      error
+	canceled bool // by the caller that made it, which says nothing about the host
 }
 
 // line returns the line to a host, which may be one that the target does not name any more. One
@@ -49,28 +59,65 @@ func (e *lostError) Unwrap() error { return e.err }
 
 // connected returns the link, and makes one if there is none.
 func (n *line) connected(ctx context.Context) (*link, error) {
-	n.opening.Lock()
-	defer n.opening.Unlock()
-	if err := ctx.Err(); err != nil {
-		return nil, err
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		n.mu.Lock()
+		l, a := n.link, n.attempt
+		if l == nil && a == nil {
+			own := &attempt{done: make(chan struct{})}
+			n.attempt = own
+			abandoned := n.abandoned
+			n.mu.Unlock()
+			n.connect(ctx, own, abandoned)
+			return own.link, own.err
+		}
+		n.mu.Unlock()
+		if l != nil {
+			return l, nil
+		}
+		select {
+		case <-a.done:
+			if !a.canceled {
+				return a.link, a.err
+			}
+		case <-ctx.Done():
+		}
 	}
-	n.mu.Lock()
-	l := n.link
-	n.mu.Unlock()
-	if l != nil {
-		return l, nil
-	}
-	l, err := n.e.open(ctx, n.host)
-	if err != nil {
-		return nil, err
-	}
-	if err := n.e.endAbandoned(ctx, l); err != nil {
-		return nil, errors.Join(err, l.close())
+}
+
+// connect makes an attempt, which began when some tasks were abandoned.
+func (n *line) connect(ctx context.Context, a *attempt, abandoned int) {
+	a.link, a.err = n.e.open(ctx, n.host)
+	if a.err == nil {
+		a.err = n.e.endAbandoned(ctx, a.link)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.link = l
-	return l, nil
+	if a.err == nil && n.abandoned != abandoned {
+		a.err = fmt.Errorf("host %s: another task was abandoned while the connection was made", n.host)
+	}
+	if a.err != nil && a.link != nil {
+		a.err = errors.Join(a.err, a.link.close())
+		a.link = nil
+	}
+	a.canceled = a.err != nil && ctx.Err() != nil
+	n.link, n.attempt = a.link, nil
+	close(a.done)
+}
+
+// abandon leaves it to the next connection to end a task. A connection that was made in the
+// meantime, or is being made, may have missed the task, so it is closed.
+func (n *line) abandon(st taskState) error {
+	if err := st.abandon(); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	n.abandoned++
+	n.mu.Unlock()
+	_ = n.drop(nil) // whoever uses it connects again
+	return nil
 }
 
 // drop closes a link that has failed, or any link if it is nil.

@@ -104,12 +104,18 @@ func (h Host) folder() string {
 	return `"${XDG_CACHE_HOME:-$HOME/.cache}/tenon/ssh"`
 }
 
+// startPatience is how long a host may take to start tenon-host, which runs the profile of the
+// user first.
+const startPatience = 30 * time.Second
+
 // begin starts tenon-host if it is there, intact.
 func (l *link) begin(digest, runner string, grace time.Duration) (ready bool, err error) {
 	hex, _ := artifact.Hex(digest)
 	script := fmt.Sprintf(`set -eu; umask 077; d=%s; p=$d/programs/%s
 if [ -x "$p" ] && [ "$(sha256sum <"$p")" = "%[2]s  -" ]; then echo "%[3]sready"; exec "$p" serve -dir "$d" -runner %s -grace %s; fi
 echo "%[3]smissing $(uname -s) $(uname -m)"`, l.host.folder(), hex, mark, runner, grace)
+	timer := time.AfterFunc(startPatience, func() { l.client.Close() })
+	defer timer.Stop()
 	if l.session, err = l.client.NewSession(); err != nil {
 		return false, err
 	}
@@ -124,7 +130,10 @@ echo "%[3]smissing $(uname -s) $(uname -m)"`, l.host.folder(), hex, mark, runner
 	l.said = &tailBuffer{}
 	l.session.Stderr = l.said
 	if err := l.session.Start(asScript(script)); err != nil {
-		return false, l.host.refused(err, "it does not run commands for user %s: %v", l.host.User, err)
+		if strings.HasPrefix(err.Error(), "ssh: command ") { // and the script
+			return false, l.host.refused(err, "it does not run commands for user %s", l.host.User)
+		}
+		return false, fmt.Errorf("host %s: start tenon-host: %w", l.host, err)
 	}
 	r := bufio.NewReaderSize(out, 64<<10)
 	for {
@@ -135,13 +144,22 @@ echo "%[3]smissing $(uname -s) $(uname -m)"`, l.host.folder(), hex, mark, runner
 			return false, fmt.Errorf("host %s: start tenon-host: %w%s", l.host, err, l.said.after())
 		case !found:
 		case strings.TrimSpace(answer) == "ready":
-			l.conn = host.NewConn(io.NopCloser(r), in)
+			l.conn = host.NewConn(io.NopCloser(r), input{in, l.session})
 			return true, nil
 		default:
 			return false, l.host.platform(strings.Fields(answer))
 		}
 	}
 }
+
+// An input is the standard input of a session. To close it closes the session: that may happen
+// during a write, and the end of the input alone must not be sent during one.
+type input struct {
+	io.Writer
+	session *gossh.Session
+}
+
+func (i input) Close() error { return i.session.Close() }
 
 // machines are the names that uname has for architectures of Go.
 var machines = map[string]string{"x86_64": "amd64", "aarch64": "arm64"}

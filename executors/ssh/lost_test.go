@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -163,8 +164,45 @@ func TestHostLost(t *testing.T) {
 	if left := l.runs(first); len(left) > 0 {
 		t.Errorf("the host still has %q, which was destroyed while it was lost", left)
 	}
-	if _, err := os.Stat(filepath.Join(first.Dir, "abandoned.json")); err == nil {
-		t.Error("the task is still noted as abandoned")
+	if left := abandoned(first); len(left) > 0 {
+		t.Errorf("the task is still noted as abandoned: %q", left)
+	}
+}
+
+// abandoned returns the files that note a task as abandoned.
+func abandoned(task executors.Task) []string {
+	paths, _ := filepath.Glob(filepath.Join(task.Dir, "abandoned-*.json"))
+	return paths
+}
+
+// A host that is lost while it is asked to start a job may have started it. The job is abandoned
+// there before another host is asked, so that it does not stay.
+func TestHostLostDuringStart(t *testing.T) {
+	l, runs := newLab(t), t.TempDir()
+	e := l.executor(t, func(o *ssh.Options) { o.Runs, o.Patience = runs, 500*time.Millisecond })
+	first := job(t, runs, "first", "exit", "0")
+	wait(t, e, apply(t, e, first), state.Succeeded)
+	host := l.on(t, first)
+	host.Kill(t) // the connection is still there
+	second := job(t, runs, "second", "exit", "0")
+	wait(t, e, apply(t, e, second), state.Succeeded)
+	if l.on(t, second) == host {
+		t.Error("it ran on the host that is lost")
+	}
+	if noted := abandoned(second); len(noted) != 1 {
+		t.Errorf("%q note it as abandoned on the first host", noted)
+	}
+	host.Start(t)
+	third := job(t, runs, "third", "exit", "0")
+	wait(t, e, apply(t, e, third), state.Succeeded)
+	if l.on(t, third) != host {
+		t.Error("the host is not used again")
+	}
+	if left := abandoned(second); len(left) > 0 {
+		t.Errorf("it is still noted as abandoned: %q", left)
+	}
+	if dirs := l.runs(second); len(dirs) != 1 {
+		t.Errorf("hosts have %q of it", dirs)
 	}
 }
 
@@ -179,6 +217,29 @@ func TestAllHostsLost(t *testing.T) {
 	for _, h := range l.All {
 		if err == nil || !strings.Contains(err.Error(), "host "+h.Address+" is lost") {
 			t.Errorf("apply gave %v, want an error that names %s", err, h.Address)
+		}
+	}
+}
+
+// All callers wait for a host at the same time, so that each finds out in time that it is lost.
+func TestCallersWaitTogether(t *testing.T) {
+	l, runs := newLab(t), t.TempDir()
+	nowhere := l.Gateway[:strings.LastIndexByte(l.Gateway, '.')] + ".99" // to which a connection takes seconds to fail
+	e := l.executor(t, func(o *ssh.Options) {
+		o.Runs, o.Patience, o.Hosts = runs, 500*time.Millisecond, o.Hosts[:1]
+		o.Hosts[0].Address = nowhere
+	})
+	const callers = 30
+	errs := make(chan error, callers)
+	for i := range callers {
+		go func() {
+			_, err := e.Find(within(t), "case", filepath.Join(runs, strconv.Itoa(i)))
+			errs <- err
+		}()
+	}
+	for range callers {
+		if err := <-errs; err == nil || !strings.Contains(err.Error(), "host "+nowhere+" is lost") {
+			t.Errorf("find gave %v, want an error that names the host", err)
 		}
 	}
 }

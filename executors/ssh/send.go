@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"net/http"
 	"os"
@@ -28,24 +29,25 @@ type source struct {
 	program bool
 }
 
-// prepare returns what a host has to start, and where what it reads is, by digest.
-func (e *Executor) prepare(ctx context.Context, t executors.Task, st taskState) (host.Start, map[string]source, error) {
+// prepare finds out the digests of what a task reads, which takes long for large data, so that
+// it is done once, for all hosts.
+func (e *Executor) prepare(ctx context.Context, t executors.Task, run string) (prepared, error) {
 	if err := local.Present(t); err != nil {
-		return host.Start{}, nil, err
+		return prepared{}, err
 	}
-	p := preparing{
+	p := prepared{
 		start: host.Start{
-			Run: st.Run, Task: t, Inputs: map[string]artifact.Ref{}, Files: map[string][]int{}, Capacity: st.Host.capacity(),
+			Run: run, Task: t, Inputs: map[string]artifact.Ref{}, Files: map[string][]int{},
 			Claim: ir.Resources{MilliCPU: t.Unit.Needs.MilliCPU, Memory: t.Unit.Needs.Memory},
 		},
 		sources: map[string]source{},
 	}
 	if err := p.all(ctx, t); err != nil {
-		return host.Start{}, nil, err
+		return prepared{}, err
 	}
 	runner, err := e.programs.digest(e.opts.Runner)
 	if err != nil {
-		return host.Start{}, nil, err
+		return prepared{}, err
 	}
 	p.sources[runner] = source{path: e.opts.Runner, name: "tenon-run", program: true}
 	if t.Unit.Code.Runtime == ir.Builtin || t.Unit.Code.DuckDB != "" {
@@ -54,20 +56,21 @@ func (e *Executor) prepare(ctx context.Context, t executors.Task, st taskState) 
 			p.start.Duck, err = e.programs.digest(path)
 		}
 		if err != nil {
-			return host.Start{}, nil, err
+			return prepared{}, err
 		}
 		p.sources[p.start.Duck] = source{path: path, name: "tenon-duck", program: true}
 	}
-	return p.start, p.sources, nil
+	return p, nil
 }
 
-// preparing collects what a task reads.
-type preparing struct {
+// prepared is what a host has to start, without its capacity, and where what that reads is on
+// this machine.
+type prepared struct {
 	start   host.Start
-	sources map[string]source
+	sources map[string]source // by digest
 }
 
-func (p *preparing) all(ctx context.Context, t executors.Task) error {
+func (p *prepared) all(ctx context.Context, t executors.Task) error {
 	if len(t.Unit.Code.Files) > 0 {
 		ref, err := p.add(ctx, t.Code, "", "code")
 		if err != nil {
@@ -91,7 +94,7 @@ func (p *preparing) all(ctx context.Context, t executors.Task) error {
 
 // data adds data files, with their paths below the folder that contains all of them: the names
 // of folders may carry meaning.
-func (p *preparing) data(ctx context.Context, patterns map[string][]string) error {
+func (p *prepared) data(ctx context.Context, patterns map[string][]string) error {
 	var all []string
 	for _, found := range patterns {
 		all = append(all, found...)
@@ -122,7 +125,7 @@ func (p *preparing) data(ctx context.Context, patterns map[string][]string) erro
 }
 
 // add adds a file or folder. Without a well-formed digest it is read to find that out.
-func (p *preparing) add(ctx context.Context, path, digest, name string) (artifact.Ref, error) {
+func (p *prepared) add(ctx context.Context, path, digest, name string) (artifact.Ref, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return artifact.Ref{}, fmt.Errorf("%s: %w", name, err)
@@ -201,13 +204,18 @@ func (l *link) get(ctx context.Context, ref artifact.Ref, to string) error {
 	}
 	defer body.Close()
 	if err := host.Receive(body, to, ref.Dir); err != nil {
+		var file *fs.PathError
+		var link *os.LinkError
+		if errors.As(err, &file) || errors.As(err, &link) {
+			return own(err)
+		}
 		return err
 	}
 	got, err := artifact.Digest(ctx, to)
 	if err == nil && got != ref.Digest {
-		err = &artifact.DamagedError{Digest: ref.Digest, Path: to, Got: got}
+		err = &artifact.DamagedError{Digest: ref.Digest, Path: "what host " + l.host.String() + " sent", Got: got}
 	}
-	return err
+	return own(err) // all of it has arrived: to connect again does not help
 }
 
 // portOf reports whether a host may name an output so.

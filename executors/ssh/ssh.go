@@ -114,24 +114,32 @@ func (e *Executor) apply(ctx context.Context, t executors.Task) (state.Handle, e
 		return state.Handle{}, err
 	}
 	if noted != nil && noted.Name == t.Name && noted.asked() {
-		return e.startOn(ctx, t, *noted)
+		p, err := e.prepare(ctx, t, noted.Run)
+		if err != nil {
+			return state.Handle{}, err
+		}
+		return e.startOn(ctx, *noted, p)
 	}
 	st := taskState{Name: t.Name, Unit: t.Unit.ID, Run: e.runName(t.Name), Dir: t.Dir}
 	if err := st.note(); err != nil {
 		return state.Handle{}, err
 	}
-	return e.place(ctx, t, st)
+	p, err := e.prepare(ctx, t, st.Run)
+	if err != nil {
+		return state.Handle{}, err
+	}
+	return e.place(ctx, st, p)
 }
 
 // place looks for a host with room, in the order of the target, until there is one.
-func (e *Executor) place(ctx context.Context, t executors.Task, st taskState) (state.Handle, error) {
+func (e *Executor) place(ctx context.Context, st taskState, p prepared) (state.Handle, error) {
 	const first, last = 50 * time.Millisecond, 2 * time.Second
 	began := time.Now()
 	for pause := first; ; pause = min(2*pause, last) {
 		var lost, never []error
 		for _, h := range e.opts.Hosts {
 			st.Host = h
-			handle, err := e.tryOn(ctx, t, st)
+			handle, err := e.tryOn(ctx, st, p)
 			var full *fullError
 			var small *smallError
 			var gone *lostError
@@ -162,22 +170,31 @@ func (e *Executor) place(ctx context.Context, t executors.Task, st taskState) (s
 }
 
 // tryOn starts a task on a host, if that can be reached now and has room. The folder of the run
-// says so before the host is asked, and no longer once it is certain that nothing was started.
-func (e *Executor) tryOn(ctx context.Context, t executors.Task, st taskState) (state.Handle, error) {
+// says so before the host is asked, and no longer once it is certain that nothing was started. A
+// host that is lost after it was asked may have started the task, which is abandoned there.
+func (e *Executor) tryOn(ctx context.Context, st taskState, p prepared) (state.Handle, error) {
 	if err := e.line(st.Host).reach(ctx); err != nil {
 		return state.Handle{}, err
 	}
 	if err := st.note(); err != nil {
 		return state.Handle{}, err
 	}
-	handle, err := e.startOn(ctx, t, st)
+	handle, err := e.startOn(ctx, st, p)
 	var full *fullError
 	var small *smallError
-	if errors.As(err, &full) || errors.As(err, &small) {
-		st.Host = Host{}
-		if failed := st.note(); failed != nil {
+	var gone *lostError
+	switch {
+	case errors.As(err, &gone):
+		if failed := e.line(st.Host).abandon(st); failed != nil {
 			return handle, failed
 		}
+	case errors.As(err, &full), errors.As(err, &small):
+	default:
+		return handle, err
+	}
+	st.Host = Host{}
+	if failed := st.note(); failed != nil {
+		return handle, failed
 	}
 	return handle, err
 }
@@ -189,12 +206,10 @@ type (
 )
 
 // startOn starts a task on a host, to which what it reads is sent first.
-func (e *Executor) startOn(ctx context.Context, t executors.Task, st taskState) (state.Handle, error) {
-	start, sources, err := e.prepare(ctx, t, st)
-	if err != nil {
-		return state.Handle{}, err
-	}
-	err = e.line(st.Host).patiently(ctx, e.opts.Patience, func(l *link) error {
+func (e *Executor) startOn(ctx context.Context, st taskState, p prepared) (state.Handle, error) {
+	start := p.start
+	start.Capacity = st.Host.capacity()
+	err := e.line(st.Host).patiently(ctx, e.opts.Patience, func(l *link) error {
 		for {
 			got, err := ask[host.Started](ctx, l, host.StartPath, start)
 			switch {
@@ -208,7 +223,7 @@ func (e *Executor) startOn(ctx context.Context, t executors.Task, st taskState) 
 				st.UID = got.UID
 				return nil
 			}
-			if err := e.send(ctx, l, sources, got.Missing); err != nil {
+			if err := e.send(ctx, l, p.sources, got.Missing); err != nil {
 				return err
 			}
 		}
@@ -338,7 +353,7 @@ func (e *Executor) destroy(ctx context.Context, st taskState) error {
 	})
 	var gone *lostError
 	if errors.As(err, &gone) {
-		err = st.abandon()
+		err = e.line(st.Host).abandon(st)
 	}
 	if err != nil {
 		return err

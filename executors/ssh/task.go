@@ -28,12 +28,16 @@ type taskState struct {
 	Dir  string `json:"dir,omitempty"` // folder of the run on this machine
 }
 
-func (st taskState) notePath() string      { return filepath.Join(st.Dir, "ssh.json") }
-func (st taskState) endPath() string       { return filepath.Join(st.Dir, "ended.json") }
-func (st taskState) abandonedPath() string { return filepath.Join(st.Dir, abandonedFile) }
-func (st taskState) logPath() string       { return filepath.Join(st.Dir, "log") }
+func (st taskState) notePath() string { return filepath.Join(st.Dir, "ssh.json") }
+func (st taskState) endPath() string  { return filepath.Join(st.Dir, "ended.json") }
+func (st taskState) logPath() string  { return filepath.Join(st.Dir, "log") }
 
-const abandonedFile = "abandoned.json"
+// abandonedPath is a file for each host, because a task may be abandoned on several.
+func (st taskState) abandonedPath() string {
+	h := st.Host
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %d %q %q", h.Address, h.Port, h.User, h.Folder))
+	return filepath.Join(st.Dir, "abandoned-"+hex.EncodeToString(sum[:8])+".json")
+}
 
 func (st taskState) named() host.Named { return host.Named{Run: st.Run, UID: st.UID} }
 
@@ -76,7 +80,8 @@ func (e *Executor) noted(dir string) (*taskState, error) {
 	return &st, err
 }
 
-// note writes down which host may have the task. Without a host, none has been asked for it.
+// note writes down which host may have the task. Without a host, none does, except where it is
+// abandoned.
 func (st taskState) note() error { return st.write(st.notePath(), st) }
 
 // asked reports whether a host may have the task.
@@ -137,11 +142,11 @@ func (e *Executor) abandoned(h Host) (all []taskState) {
 	if e.opts.Runs == "" {
 		return nil
 	}
-	paths, _ := filepath.Glob(filepath.Join(e.opts.Runs, "*", abandonedFile)) // the pattern is sound
+	paths, _ := filepath.Glob(filepath.Join(e.opts.Runs, "*", "abandoned-*.json")) // the pattern is sound
 	for _, path := range paths {
 		var st taskState
 		if local.ReadJSON(path, &st) == nil && st.Host.same(h) {
-			st.Dir = filepath.Dir(path)
+			st.Dir = filepath.Dir(path) // the state folder may have moved
 			all = append(all, st)
 		}
 	}

@@ -162,10 +162,10 @@ func (st taskState) fetch(ctx context.Context, l *link, res host.Result) error {
 	group, inGroup := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
 	for port, ref := range res.Outputs {
-		if !portOf(port) {
-			return own(fmt.Errorf("host %s reports an unknown output %q", l.host, port))
-		}
 		group.Go(func() error {
+			if !portOf(port) {
+				return own(fmt.Errorf("host %s reports an unknown output %q", l.host, port))
+			}
 			at, to := filepath.Join(tmp, port), filepath.Join(out, port)
 			if err := l.get(inGroup, ref, at); err != nil {
 				return fmt.Errorf("output %s: %w", port, err)
@@ -193,8 +193,8 @@ func (st taskState) fetchLog(ctx context.Context, l *link) error {
 	if err != nil {
 		return own(err)
 	}
-	_, err = io.Copy(f, body)
-	if err = errors.Join(err, f.Close()); err != nil {
+	_, err = io.Copy(ownWriter{f}, body)
+	if err = errors.Join(err, own(f.Close())); err != nil {
 		return err
 	}
 	return own(os.Rename(f.Name(), st.logPath()))

@@ -56,7 +56,7 @@ locals {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	if !terraform.Written(got) || terraform.Written([]byte("# mine\n"+want)) || terraform.Written(nil) {
-		t.Error("a file of its own is not told by its first line")
+		t.Error("Written does not recognize files by their first line")
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // HalfWritten begins the names of files and folders that are not whole yet.
@@ -47,13 +48,19 @@ func write(path string, b []byte, mode fs.FileMode, synced bool) (err error) {
 
 // Sweep removes from a folder what writers that were killed left. Nobody may be
 // writing there. A folder that does not exist is swept.
-func Sweep(dir string) error {
+func Sweep(dir string) error { return SweepOlder(dir, 0) }
+
+// SweepOlder is [Sweep] for a folder where others may be writing: it leaves what is newer than an age.
+func SweepOlder(dir string, age time.Duration) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), HalfWritten) {
+		if !strings.HasPrefix(e.Name(), HalfWritten) {
+			continue
+		}
+		if info, infoErr := e.Info(); age == 0 || infoErr == nil && time.Since(info.ModTime()) > age {
 			err = errors.Join(err, RemoveAll(filepath.Join(dir, e.Name())))
 		}
 	}

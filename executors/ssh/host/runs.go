@@ -299,8 +299,10 @@ func (s *server) result(ctx context.Context, in Named) (Result, error) {
 	if h == nil {
 		return Result{}, errors.New("it was removed, with its outputs")
 	}
-	if st, err := s.process.Inspect(ctx, *h); err != nil || st.Phase == state.Running {
-		return Result{}, errors.Join(err, errors.New("it still runs"))
+	if st, err := s.process.Inspect(ctx, *h); err != nil {
+		return Result{}, err
+	} else if st.Phase == state.Running {
+		return Result{}, errors.New("it still runs")
 	}
 	dir := s.run(in.Run)
 	out := Result{Outputs: map[string]artifact.Ref{}, Faults: map[string]string{}}

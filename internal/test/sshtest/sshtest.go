@@ -69,7 +69,7 @@ func Up(t testing.TB) *Hosts {
 	bridge := fmt.Sprintf("tnb%d", subnet)
 	h.Gateway = fmt.Sprintf("10.211.%d.1", subnet)
 	if err := run("ip", "link", "add", bridge, "type", "bridge"); err != nil {
-		t.Skipf("this machine lets nobody make a network: %v", err)
+		t.Skipf("a network bridge cannot be created on this machine: %v", err)
 	}
 	t.Cleanup(func() { must(t, run("ip", "link", "del", bridge)) })
 	must(t, run("ip", "addr", "add", h.Gateway+"/24", "dev", bridge))
@@ -115,10 +115,12 @@ func freeSubnet(t testing.TB) int {
 func (h *Host) network(t testing.TB, bridge, link string) {
 	t.Helper()
 	if err := run("ip", "netns", "add", h.NS); err != nil {
-		t.Skipf("this machine lets nobody make a network namespace: %v", err)
+		t.Skipf("a network namespace cannot be created on this machine: %v", err)
 	}
 	t.Cleanup(func() { must(t, run("ip", "netns", "del", h.NS)) })
 	must(t, run("ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", h.NS))
+	// With its namespace, it would go some time later, and the next test may use the name again.
+	t.Cleanup(func() { must(t, run("ip", "link", "del", link)) })
 	must(t, run("ip", "link", "set", link, "master", bridge, "up"))
 	must(t, run("ip", "-n", h.NS, "addr", "add", h.Address+"/24", "dev", "eth0"))
 	must(t, run("ip", "-n", h.NS, "link", "set", "eth0", "up"))

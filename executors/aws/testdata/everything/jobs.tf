@@ -20,14 +20,14 @@ resource "aws_batch_job_queue" "closed" {
     compute_environment = aws_batch_compute_environment.closed.arn
   }
   job_state_time_limit_action {
-    # A job that can never start would stay RUNNABLE for ever.
+    # A job that can never start would stay RUNNABLE forever.
     action           = "CANCEL"
     max_time_seconds = 600
     reason           = "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE"
     state            = "RUNNABLE"
   }
   job_state_time_limit_action {
-    # A job that can never start would stay RUNNABLE for ever.
+    # A job that can never start would stay RUNNABLE forever.
     action           = "CANCEL"
     max_time_seconds = 600
     reason           = "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT"
@@ -55,14 +55,14 @@ resource "aws_batch_job_queue" "open" {
     compute_environment = aws_batch_compute_environment.open.arn
   }
   job_state_time_limit_action {
-    # A job that can never start would stay RUNNABLE for ever.
+    # A job that can never start would stay RUNNABLE forever.
     action           = "CANCEL"
     max_time_seconds = 600
     reason           = "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE"
     state            = "RUNNABLE"
   }
   job_state_time_limit_action {
-    # A job that can never start would stay RUNNABLE for ever.
+    # A job that can never start would stay RUNNABLE forever.
     action           = "CANCEL"
     max_time_seconds = 600
     reason           = "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT"

@@ -265,7 +265,7 @@ resource "aws_iam_role_policy" "models-late-train" {
           "logs:CreateLogGroup",
           "logs:DescribeLogStreams",
         ]
-        Resource = ["arn:${local.partition}:logs:${var.region}:${local.account}:log-group:/aws/sagemaker/TrainingJobs"]
+        Resource = ["arn:${local.partition}:logs:${var.region}:${local.account}:log-group:/aws/sagemaker/TrainingJobs:*"]
       },
       {
         Sid    = "Log"

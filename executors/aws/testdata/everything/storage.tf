@@ -61,7 +61,7 @@ resource "aws_s3_bucket_policy" "artifacts" {
     Version = "2012-10-17"
     Statement = [{
       Sid = "OnlyTLS"
-      # This denies: whoever it is, whatever they want, if they come without TLS.
+      # Denies every request without TLS.
       Effect    = "Deny"
       Principal = "*"
       Action    = ["s3:*"]
