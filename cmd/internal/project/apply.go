@@ -21,6 +21,7 @@ import (
 type ApplyOptions struct {
 	Parallel int                   // how many units may run at once; 0 means that only the pools limit them
 	Events   func(executors.Event) // receives the events, one at a time; may be nil
+	Cause    *planner.Cause        // of a revision that a controller begins for a release
 }
 
 // Work is what an apply of a plan has to do.
@@ -128,7 +129,10 @@ func (s *Session) Apply(ctx context.Context, p *planner.Plan, o ApplyOptions) (*
 	if err != nil {
 		return nil, err
 	}
-	opts.Commit, opts.Protection = s.gitCommit(p.Dir), permitted
+	opts.Protection = permitted
+	if p.Cause == nil { // a controller does not use the sources in the folder
+		opts.Commit = s.gitCommit(p.Dir)
+	}
 	return executors.Apply(ctx, p, opts)
 }
 

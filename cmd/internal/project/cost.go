@@ -175,7 +175,10 @@ func (w *Workspace) uses(ctx context.Context, now time.Time) ([]planner.Use, err
 		if r.Outcome != state.Done {
 			continue // what it deployed is recorded by the revision that completes it
 		}
-		if r.Act == state.Release {
+		switch r.Act {
+		case state.Repair:
+			continue // services cost what they did before
+		case state.Release:
 			services = released(p, standing, past[r.BackTo], names)
 		}
 		until := now
@@ -217,10 +220,10 @@ func nameNow(unit string, names map[string]string) string {
 	return unit
 }
 
-// nextDone returns the oldest of some revisions, newest first, that is done, or nil.
+// nextDone returns the oldest of some revisions, newest first, that is done, or nil. Repairs do not count.
 func nextDone(newer []state.Revision) *state.Revision {
 	for i := range slices.Backward(newer) {
-		if newer[i].Outcome == state.Done {
+		if newer[i].Outcome == state.Done && newer[i].Act != state.Repair {
 			return &newer[i]
 		}
 	}

@@ -83,7 +83,13 @@ func servedFrom(services []planner.Use, since, until time.Time, group func(plann
 		var n int64
 		seen := map[string]bool{}
 		for _, u := range services {
-			if group(u) != s.Name || seen[u.Unit] {
+			if group(u) != s.Name {
+				continue
+			}
+			if u.Currency != s.Currency && row.Unknown == "" { // each row would have all predictions, and a part of the cost
+				row.Unknown = "not all of its time has a price in one currency"
+			}
+			if seen[u.Unit] {
 				continue
 			}
 			seen[u.Unit] = true

@@ -62,6 +62,21 @@ func TestAPredictionCostsItsPartOfTheService(t *testing.T) {
 	}
 }
 
+// What was free, or had a price in another currency, for a part of the time has no cost of a prediction.
+func TestAPredictionHasNoCostInSeveralCurrencies(t *testing.T) {
+	begin := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	var services []planner.Use
+	for i, currency := range []string{"", "USD"} {
+		from := begin.Add(time.Duration(i) * time.Hour)
+		services = append(services, planner.Use{Unit: "deployments/a", From: from, To: from.Add(time.Hour), Rate: money.One, Currency: currency})
+	}
+	for _, s := range servedFrom(services, begin, begin.Add(24*time.Hour), servedBy["unit"], map[string]int64{"deployments/a": 7}, nil) {
+		if s.Unknown == "" || s.Predictions != nil || s.Each != nil {
+			t.Errorf("%+v: want no cost of a prediction", s)
+		}
+	}
+}
+
 // Groups of groups add up to the same as either of them, and those of one first name are together.
 func TestSeveralGroupsAddUp(t *testing.T) {
 	begin := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)

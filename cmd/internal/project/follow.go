@@ -23,6 +23,8 @@ const (
 // FollowOptions configure [Workspace.FollowReleases].
 type FollowOptions struct {
 	Apply ApplyOptions
+	// Command is what the holder of the lock is called.
+	Command string
 	// Changed is called with every change.
 	Changed func(ReleaseChange)
 	// Waits is called with what a release waits for, whenever that is something else.
@@ -92,19 +94,16 @@ func (w *Workspace) follow(ctx context.Context, r Release, o FollowOptions) (*Re
 	if err != nil || !now.InProgress() && !now.unsettled() {
 		return now, err
 	}
-	route := now.current.Route
 	now.repeated = r.repeated
-	due := now.unsettled() || now.Next != nil && now.Next.Act != planner.ReleaseWait && now.Next.Act != planner.ReleaseHold
-	stale := now.seen == nil || now.seen.Serial < route.Serial
-	if !due && (!stale || min(time.Since(route.Since), time.Since(now.repeated)) < patience) {
+	if !now.due() && !now.stale() {
 		return now, nil
 	}
-	if stale {
+	if now.unreported() {
 		if err := w.dead(ctx, now); err != nil {
 			return nil, err
 		}
 	}
-	s, err := w.Lock(ctx, "tenon release", followLock)
+	s, err := w.Lock(ctx, o.Command, followLock)
 	var held *state.HeldError
 	if errors.As(err, &held) {
 		return now, nil // an apply is running, and may be long
@@ -124,6 +123,21 @@ func (w *Workspace) follow(ctx context.Context, r Release, o FollowOptions) (*Re
 		now.repeated = time.Now()
 	}
 	return now, err
+}
+
+// due reports whether a step is due, or the end.
+func (r *Release) due() bool {
+	return r.unsettled() || r.Next != nil && r.Next.Act != planner.ReleaseWait && r.Next.Act != planner.ReleaseHold
+}
+
+// unreported reports whether the service has not reported on the present route.
+func (r *Release) unreported() bool {
+	return r.seen == nil || r.seen.Serial < r.current.Route.Serial
+}
+
+// stale reports whether the route has to be made effective again: the process that set it may have been killed.
+func (r *Release) stale() bool {
+	return r.unreported() && min(time.Since(r.current.Route.Since), time.Since(r.repeated)) >= patience
 }
 
 // dead returns an error if the service of a release has failed: only an apply replaces it.

@@ -18,6 +18,8 @@ type Revision struct {
 	Units []Outcome `json:"units"`
 	// From is what it promoted, or nil.
 	From *planner.Origin `json:"from,omitempty"`
+	// Cause says why a controller made it, or is nil.
+	Cause *planner.Cause `json:"cause,omitempty"`
 	// Current reports whether what it applied is still deployed.
 	Current bool `json:"-"`
 }
@@ -87,7 +89,7 @@ func (w *Workspace) outcomes(ctx context.Context, r state.Revision, all []state.
 	if err != nil {
 		return out, err
 	}
-	out.From = p.From
+	out.From, out.Cause = p.From, p.Cause
 	runs, err := w.store.RunsOf(ctx, r.Number)
 	if err != nil {
 		return out, err

@@ -440,7 +440,7 @@ func (s *Session) releasePlan(ctx context.Context, r *Release, to *state.Route, 
 		return fail(fmt.Errorf("find the system: %w", err))
 	}
 	p := planner.PlanRoute(sys, meta, r.unit, r.current, to)
-	p.Created, p.Dir = time.Now().UTC(), dir
+	p.Created, p.Dir, p.Cause = time.Now().UTC(), dir, o.Cause
 	if pinned := p.Items[0].Pinned; pinned != nil {
 		p.Blobs = s.code(ctx, []ir.Unit{pinned.Unit})
 	}

@@ -63,6 +63,7 @@ type UnitReport struct {
 	Outputs    []OutputFacts      `json:"outputs,omitempty"`
 	Metrics    map[string]float64 `json:"metrics,omitempty"`
 	Evaluation *Evaluation        `json:"evaluation,omitempty"`
+	Monitor    *MonitorHistory    `json:"monitor,omitempty"` // of a monitor that is deployed
 }
 
 // RunFacts are when and where a unit ran.
@@ -149,13 +150,16 @@ func (w *Workspace) report(ctx context.Context, snap *snapshot, name string) (*R
 		return nil, err
 	}
 	if snap.revision == nil {
-		err = w.addStatus(ctx, r)
+		err = w.addStatus(ctx, snap, r)
 	}
 	return r, err
 }
 
+// shownMeasurements is how many measurements of a monitor a report has at most.
+const shownMeasurements = 500
+
 // addStatus adds what is known about units only as long as they are deployed.
-func (w *Workspace) addStatus(ctx context.Context, r *Report) error {
+func (w *Workspace) addStatus(ctx context.Context, snap *snapshot, r *Report) error {
 	unstable, err := w.store.Unstable(ctx)
 	if err != nil {
 		return err
@@ -167,6 +171,11 @@ func (w *Workspace) addStatus(ctx context.Context, r *Report) error {
 		}
 	}
 	for _, u := range r.Units {
+		if m := snap.units[u.Unit].Monitor; m != nil {
+			if u.Monitor, err = w.history(ctx, u.Unit, m, time.Time{}, shownMeasurements); err != nil {
+				return err
+			}
+		}
 		if mark, ok := unstable[u.Unit]; ok && mark.Definition == u.Definition {
 			u.Unstable = &mark
 		}

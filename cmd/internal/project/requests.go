@@ -143,6 +143,12 @@ func (w *Workspace) askServe(ctx context.Context, what string, u *ir.Unit, quest
 	if err != nil {
 		return err
 	}
+	return w.ask(ctx, serve, what, u, question, f)
+}
+
+// ask asks a program of tenon, and calls f for each line of its answer.
+func (w *Workspace) ask(ctx context.Context, program, what string, u *ir.Unit, question any, f func(line []byte) error) error {
+	name := filepath.Base(program)
 	b, err := json.Marshal(question)
 	if err != nil {
 		return err
@@ -151,7 +157,7 @@ func (w *Workspace) askServe(ctx context.Context, what string, u *ir.Unit, quest
 	maps.Copy(env, local.Variables(*u))
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, serve, what)
+	cmd := exec.CommandContext(ctx, program, what)
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		cmd.Env = append(cmd.Env, name+"="+env[name])
 	}
@@ -162,7 +168,7 @@ func (w *Workspace) askServe(ctx context.Context, what string, u *ir.Unit, quest
 		err = cmd.Start()
 	}
 	if err != nil {
-		return fmt.Errorf("start tenon-serve: %w", err)
+		return fmt.Errorf("start %s: %w", name, err)
 	}
 	lines := bufio.NewScanner(out)
 	lines.Buffer(nil, 1<<28)
@@ -181,10 +187,12 @@ func (w *Workspace) askServe(ctx context.Context, what string, u *ir.Unit, quest
 		return context.Cause(ctx)
 	case ended != nil:
 		text := strings.TrimSpace(log.String())
-		if _, says, ok := strings.Cut("\n"+text, "\nerror: "); ok && !strings.Contains(says, "\n") {
-			return errors.New(says)
+		for _, prefix := range []string{"\nerror: ", "\ntenon: "} {
+			if _, says, ok := strings.Cut("\n"+text, prefix); ok && !strings.Contains(says, "\n") {
+				return errors.New(says)
+			}
 		}
-		return fmt.Errorf("tenon-serve %s: %w\n%s", what, ended, text)
+		return fmt.Errorf("%s %s: %w\n%s", name, what, ended, text)
 	}
 	return nil
 }

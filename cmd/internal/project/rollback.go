@@ -47,8 +47,16 @@ func (w *Workspace) RollbackTo(ctx context.Context, name string) (*state.Revisio
 // earlier returns the revision to go back to, given all of them, newest first. now is the
 // digest of what is deployed. After an apply that did not finish, it is the revision
 // before that apply; after such a rollback, it is the target of the rollback. It is none that
-// deployed a version of a service which was rejected then.
+// deployed a version of a service which was rejected then. Repairs and refreshed data deploy nothing, and do not count.
 func earlier(all []state.Revision, now string) *state.Revision {
+	counts := slices.DeleteFunc(slices.Clone(all), func(r state.Revision) bool { return r.Act == state.Repair || r.Act == state.Refresh })
+	if len(counts) == 0 {
+		return nil
+	}
+	if slices.ContainsFunc(all, func(r state.Revision) bool { return r.Act == state.Refresh && r.Number > counts[0].Number }) {
+		now = counts[0].Deployed
+	}
+	all = counts
 	if last := all[0]; last.Deployed == "" {
 		if last.Act == state.Rollback {
 			return numbered(all, last.BackTo)
@@ -108,6 +116,9 @@ func (w *Workspace) notWhole(ctx context.Context, r *state.Revision) error {
 	if r.Act == state.Release {
 		return fmt.Errorf("cannot roll back to @%d: it rejected a version, and deployed nothing else%s", r.Number, thereIs(all))
 	}
+	if r.Act == state.Repair {
+		return fmt.Errorf("cannot roll back to @%d: it repaired what was deployed, and deployed nothing else%s", r.Number, thereIs(all))
+	}
 	switch r.Outcome {
 	case state.Done:
 		why = "an older tenon applied it and did not record what was deployed"
@@ -125,7 +136,7 @@ func (w *Workspace) notWhole(ctx context.Context, r *state.Revision) error {
 func thereIs(all []state.Revision) string {
 	var whole []string
 	for _, r := range all {
-		if r.Deployed != "" && r.Act != state.Destroy && r.Act != state.Release && len(whole) < 5 {
+		if r.Deployed != "" && r.Act != state.Destroy && r.Act != state.Release && r.Act != state.Refresh && len(whole) < 5 {
 			whole = append(whole, fmt.Sprintf("@%d", r.Number))
 		}
 	}

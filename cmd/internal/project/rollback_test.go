@@ -23,6 +23,7 @@ func TestPreviousRevision(t *testing.T) {
 	}
 	failed := state.Revision{Act: state.Apply, Outcome: state.Failure}
 	failedBack := state.Revision{Act: state.Rollback, BackTo: 1, Outcome: state.Failure}
+	refreshed := state.Revision{Act: state.Refresh, Outcome: state.Done, Deployed: "with newer labels"}
 	destroyed := state.Revision{Act: state.Destroy, Outcome: state.Done, Deployed: "nothing"}
 	for name, tt := range map[string]struct {
 		revisions []state.Revision // oldest first
@@ -44,6 +45,9 @@ func TestPreviousRevision(t *testing.T) {
 		"after an abort, all of the champion's":          {[]state.Revision{whole("a"), whole("b"), step("b"), abort(1)}, "a and some of b", 1},
 		"during a release, no version that was rejected": {[]state.Revision{whole("a"), whole("b"), step("b"), abort(1), whole("c"), step("c")}, "c", 1},
 		"after two aborts":                               {[]state.Revision{whole("a"), whole("b"), abort(1), whole("c"), step("c"), abort(3)}, "a and some of c", 1},
+		"new labels are no deployment":                   {[]state.Revision{whole("a"), whole("b"), refreshed, refreshed}, "with newer labels", 1},
+		"also before the current one":                    {[]state.Revision{whole("a"), refreshed, whole("b")}, "b", 1},
+		"new labels of the first":                        {[]state.Revision{whole("a"), refreshed}, "with newer labels", 0},
 		"after a destroy":                                {[]state.Revision{whole("a"), whole("b"), destroyed}, "nothing", 2},
 	} {
 		t.Run(name, func(t *testing.T) {

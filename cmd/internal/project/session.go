@@ -2,6 +2,7 @@ package project
 
 import (
 	"context"
+	"errors"
 	"os/user"
 	"time"
 
@@ -15,6 +16,13 @@ type Session struct {
 	*Workspace
 	lease *state.Lease
 }
+
+// RunCommand is the command of a controller, as holders of the lock name it.
+const RunCommand = "tenon run"
+
+// runPatience is how long a command waits for a controller, whose acts nobody expects, also without
+// --lock-timeout.
+const runPatience = time.Minute
 
 // Lock takes the lock of the environment for a command, whose name is shown to others that have
 // to wait. It waits up to wait for another holder to release it.
@@ -33,7 +41,13 @@ func (w *Workspace) lock(ctx context.Context, s *state.Store, command string, wa
 	if u, err := user.Current(); err == nil {
 		h.User = u.Username
 	}
-	lease, err := s.Lock(ctx, h, state.LockOptions{Wait: wait, TTL: w.set.Faults.Lease})
+	o := state.LockOptions{Wait: wait, TTL: w.set.Faults.Lease}
+	lease, err := s.Lock(ctx, h, o)
+	if held := (*state.HeldError)(nil); errors.As(err, &held) && held.Holder.Command == RunCommand && command != RunCommand && wait >= 0 && wait < runPatience {
+		w.set.notify(Notice{Text: "tenon run is at work: waiting for it to finish"})
+		o.Wait = runPatience - wait
+		lease, err = s.Lock(ctx, h, o)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,8 @@ type Status struct {
 	Revision *state.Revision `json:"revision,omitempty"`
 	UnderWay *UnderWay       `json:"under_way,omitempty"`
 	Units    []UnitStatus    `json:"units"`
+	// Controller is the process of tenon run that watches the environment, or nil.
+	Controller *state.Controller `json:"controller,omitempty"`
 }
 
 // A UnitStatus is the status of a deployed unit.
@@ -48,6 +50,9 @@ func (w *Workspace) Status(ctx context.Context) (*Status, error) {
 	}
 	slices.SortFunc(units, func(a, b UnitStatus) int { return order(a.Unit, b.Unit) })
 	s := &Status{Units: units}
+	if s.Controller, err = w.store.Controller(ctx); err != nil {
+		return nil, err
+	}
 	last, err := w.store.Revisions(ctx, 1)
 	if err != nil || len(last) == 0 {
 		return s, err

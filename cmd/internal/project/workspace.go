@@ -26,6 +26,7 @@ type Workspace struct {
 	artifacts *artifact.Store
 	shared    *shared        // or nil
 	known     *planner.Known // of the state, read ahead, or nil
+	causes    *sync.Map      // of revisions, by the digest of the plan: *planner.Cause
 }
 
 // Open opens the state, and creates it if it does not exist.
@@ -83,7 +84,7 @@ func (p *Project) open(ctx context.Context, dir string, bound bool) (*Workspace,
 	if err != nil {
 		return nil, err
 	}
-	w := &Workspace{Project: p, dir: dir, store: store}
+	w := &Workspace{Project: p, dir: dir, store: store, causes: new(sync.Map)}
 	folder := filepath.Join(dir, "artifacts")
 	if url := p.set.Artifacts; url == "" {
 		w.artifacts, err = artifact.Open(folder)

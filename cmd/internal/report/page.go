@@ -31,6 +31,7 @@ type page struct {
 	Notes      []note
 	Metrics    *table
 	Tables     []*table // that follow: confusion, classes, segments, ...
+	About      string   // what the figures show
 	Figures    []figure
 	Classes    []classFigures
 	Confusions []*table
@@ -61,6 +62,11 @@ func Page(r *project.Report) ([]byte, error) {
 		p.Metrics = metricsTable(u.Evaluation)
 	}
 	for _, u := range r.Units {
+		if u.Monitor != nil {
+			if err := p.monitor(u.Monitor); err != nil {
+				return nil, err
+			}
+		}
 		p.Units = append(p.Units, unitView{u.Unit, unitTables(u), len(r.Units) == 1})
 	}
 	return p.html()
@@ -100,7 +106,7 @@ func (p *page) evaluations(sides []side) {
 		return
 	}
 	if detailed[0].Details.Task == "regression" {
-		p.Figures = regression(detailed)
+		p.About, p.Figures = "Predictions", regression(detailed)
 	} else {
 		p.Classes = byClass(detailed)
 		for _, s := range detailed {

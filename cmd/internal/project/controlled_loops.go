@@ -1,0 +1,258 @@
+package project
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tenon-ml/tenon/cmd/internal/control"
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// Measure implements [control.Engine]. Before, it reads labels again.
+func (c *controlled) Measure(ctx context.Context, monitor string, now time.Time) (string, error) {
+	stale := c.refresh(ctx, monitor)
+	m, err := c.Workspace.Measure(ctx, monitor, now)
+	if err != nil {
+		return "", errors.Join(err, stale)
+	}
+	verdict := m.Verdict
+	if m.Reason != "" {
+		verdict += ": " + m.Reason
+	}
+	if stale != nil {
+		verdict += fmt.Sprintf(" (labels could not be read again: %v)", stale)
+	}
+	return verdict, nil
+}
+
+// refresh makes the labels of a monitor again if their data has changed: they become known while nobody applies
+// anything. What else reads them stays as it is, and so do the labels while another command has the lock.
+func (c *controlled) refresh(ctx context.Context, monitor string) error {
+	u, err := c.store.Unit(ctx, monitor)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(u.Inputs, func(in ir.Input) bool { return in.Port == ir.MonitorLabels })
+	if i < 0 {
+		return nil
+	}
+	labels, _ := ir.SplitID(u.Inputs[i].Unit)
+	err = c.locked(ctx, func(s *Session, _ *state.Revision) error {
+		revisions, err := c.store.Revisions(ctx, 0)
+		if err != nil {
+			return err
+		}
+		// After an apply that failed, what is declared is not what is deployed.
+		var seen planner.LoopState
+		if err := c.heedPeople(ctx, &seen, revisions); err != nil {
+			return err
+		}
+		if seen.Busy != "" {
+			return errors.New(seen.Busy)
+		}
+		p, err := c.planSome(ctx, planner.Options{Only: []string{labels}, Upstream: true})
+		if err != nil || !p.Changes() {
+			return err
+		}
+		p.Cause = &planner.Cause{Act: string(state.Refresh), Reason: "labels of " + monitor}
+		_, err = s.mend(ctx, p, c.apply, executors.Refresh)
+		return err
+	})
+	if held := (*state.HeldError)(nil); errors.As(err, &held) {
+		return nil
+	}
+	return err
+}
+
+// Decide implements [control.Engine].
+func (c *controlled) Decide(ctx context.Context, loop string, now time.Time) (planner.LoopDecision, error) {
+	u, err := c.loop(ctx, loop)
+	if err != nil {
+		return planner.LoopDecision{}, err
+	}
+	s, err := c.LoopState(ctx, u)
+	if err != nil {
+		return planner.LoopDecision{}, err
+	}
+	return planner.DecideLoop(*u.Loop, *s, now), nil
+}
+
+// loop returns a loop as it was applied.
+func (c *controlled) loop(ctx context.Context, id string) (*ir.Unit, error) {
+	u, err := c.store.Unit(ctx, id)
+	if err == nil && u.Loop == nil {
+		err = fmt.Errorf("%s is not a loop any more", id)
+	}
+	return u, err
+}
+
+// Record implements [control.Engine].
+func (c *controlled) Record(ctx context.Context, loop string, d planner.LoopDecision, now time.Time) (int64, error) {
+	if d.Act == state.LoopRetrain || d.Act == state.LoopRollback {
+		return c.store.ClaimLoopAct(ctx, d.Entry(loop, now), d.Seen, d.Units)
+	}
+	return c.store.AddLoopAct(ctx, d.Entry(loop, now))
+}
+
+// CarryOut implements [control.Engine].
+func (c *controlled) CarryOut(ctx context.Context, loop string, number int64, d planner.LoopDecision) (done control.Acted, err error) {
+	cause := planner.Cause{Act: string(d.Act), Loop: loop, Number: number, Reason: d.Reason}
+	err = c.locked(ctx, func(s *Session, last *state.Revision) (err error) {
+		u, err := c.loop(ctx, loop)
+		if err != nil {
+			return err
+		}
+		// A person may have pinned something, or rolled back, before this had the lock.
+		seen, err := c.loopState(ctx, u)
+		if err != nil {
+			return err
+		}
+		if now := planner.DecideLoop(*u.Loop, *seen, time.Now()); now.Act != d.Act || now.Of != number {
+			return state.ErrOvertaken
+		}
+		if d.Act == state.LoopRollback && d.Detail.Abort != "" {
+			done, err = s.abortFor(ctx, d.Detail.Abort, cause, c.apply)
+			return err
+		}
+		p, err := c.planFor(ctx, s, last, u.Loop, cause, d.Detail.Back)
+		if err != nil {
+			return err
+		}
+		if !p.Changes() {
+			done.Message = "there is nothing to do: everything is as it would be afterwards"
+			return nil
+		}
+		if d.Act == state.LoopRetrain && !runs(p) && tookBack(seen.Acts) {
+			done.Message = "there is nothing to train: the data is as it was for the version that was taken back"
+			return nil
+		}
+		if err := errors.Join(p.CheckBudget(), s.CheckProtection(ctx, p), s.CheckSecrets(p), s.CheckPreparations(ctx, p)); err != nil {
+			return err
+		}
+		result, err := s.Apply(ctx, p, c.apply)
+		done = actedIn(result)
+		return err
+	})
+	return ended(ctx, done, err)
+}
+
+// runs reports whether a plan runs a job.
+func runs(p *planner.Plan) bool {
+	return slices.ContainsFunc(p.Items, func(i planner.Item) bool { return i.Kind == ir.Job && i.Action == planner.Run })
+}
+
+// tookBack reports whether what a loop did last, with a revision, was to take a version back. acts are
+// its record, newest first.
+func tookBack(acts []state.LoopAct) bool {
+	i := slices.IndexFunc(acts, func(a state.LoopAct) bool {
+		return a.Act == state.LoopRolledBack || a.Act == state.LoopRetrained && a.Revision > 0
+	})
+	return i >= 0 && acts[i].Act == state.LoopRolledBack
+}
+
+// actedIn returns what came of a revision, if one began.
+func actedIn(r *executors.Result) (done control.Acted) {
+	if r != nil {
+		done.Revision = r.Revision
+	}
+	return done
+}
+
+// ended separates what failed from what has to be tried again: a revision that ended says itself how, and an error
+// before it began is final unless it is of the state.
+func ended(ctx context.Context, done control.Acted, err error) (control.Acted, error) {
+	held, unreachable := (*state.HeldError)(nil), (*state.UnreachableError)(nil)
+	switch {
+	case err == nil:
+		return done, nil
+	case ctx.Err() != nil, errors.As(err, &held), errors.As(err, &unreachable), errors.Is(err, state.ErrFenced), errors.Is(err, state.ErrOvertaken), errors.Is(err, executors.ErrMoved):
+		return done, err
+	case done.Revision == 0:
+		return control.Acted{Refused: true, Message: err.Error()}, nil
+	}
+	return done, nil
+}
+
+// planFor returns the plan of a training, or of a rollback to a revision. If a controller was killed while it
+// carried out the same, it is the plan of then.
+func (c *controlled) planFor(ctx context.Context, s *Session, last *state.Revision, l *ir.Loop, cause planner.Cause, back int) (p *planner.Plan, err error) {
+	if of, err := c.causeOf(ctx, *last); err != nil {
+		return nil, err
+	} else if last.Outcome == state.Started && of != nil && of.Loop == cause.Loop && of.Number == cause.Number {
+		if p, err = c.recordedPlan(ctx, last); err != nil {
+			return nil, err
+		}
+		p.Blobs = c.code(ctx, planned(p))
+		return p, nil
+	}
+	if cause.Act == string(state.LoopRollback) {
+		r, err := c.revision(ctx, back)
+		if err != nil {
+			return nil, err
+		}
+		p, err = c.PlanRollback(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+	} else if p, err = c.planSome(ctx, planner.Options{Only: []string{l.Model}}); err != nil {
+		return nil, err
+	}
+	p.Cause = &cause
+	return p, nil
+}
+
+// planSome returns the plan for some entities on the data as it is now, as they were applied last.
+func (c *controlled) planSome(ctx context.Context, o planner.Options) (*planner.Plan, error) {
+	revisions, err := c.store.Revisions(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(revisions, declares)
+	if i < 0 {
+		return nil, errNoRevision
+	}
+	sys, err := c.system(ctx, &revisions[i])
+	if err != nil {
+		return nil, err
+	}
+	in, err := c.inputs(ctx, sys)
+	if err != nil {
+		return nil, err
+	}
+	in.Options, in.Blobs = o, c.code(ctx, sys.Units)
+	if in.Images, err = c.pin(ctx, sys, false); err != nil {
+		return nil, err
+	}
+	if in.Python, err = c.pythons(ctx, sys, in.Images); err != nil {
+		return nil, err
+	}
+	p, err := planner.Make(ctx, sys, in)
+	if err != nil {
+		return nil, err
+	}
+	p.Protect, err = c.currentRules(ctx)
+	return p, err
+}
+
+// abortFor ends a release because of a loop.
+func (s *Session) abortFor(ctx context.Context, unit string, cause planner.Cause, o ApplyOptions) (control.Acted, error) {
+	o.Cause = &cause
+	r, err := s.releaseNow(ctx, unit)
+	if err != nil {
+		return control.Acted{}, err
+	}
+	if !r.InProgress() {
+		return control.Acted{Message: "its release has ended"}, nil
+	}
+	change, err := s.abort(ctx, r, rejection(r, cause.Reason), o)
+	if change == nil {
+		return control.Acted{}, err
+	}
+	return control.Acted{Revision: change.Revision}, err
+}

@@ -1,0 +1,198 @@
+package project
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/monitor/window"
+)
+
+// A Monitor is a deployed monitor with its last measurement.
+type Monitor struct {
+	Unit    string      `json:"unit"` // "monitors/inputs"
+	Monitor *ir.Monitor `json:"monitor"`
+	// Last is the newest measurement, or nil. Its report is left out.
+	Last *state.Measurement `json:"last,omitempty"`
+	Due  time.Time          `json:"due"` // when it is measured next; the zero time is at once
+}
+
+// Monitors returns what is measured of deployments, sorted.
+func (w *Workspace) Monitors(ctx context.Context) ([]Monitor, error) {
+	s, err := w.deployed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := []Monitor{}
+	for _, id := range s.monitors() {
+		m := Monitor{Unit: id, Monitor: s.units[id].Monitor}
+		last, err := w.store.Measurements(ctx, id, time.Time{}, 1)
+		if err != nil {
+			return nil, err
+		}
+		if len(last) > 0 {
+			m.Last = &last[0]
+			m.Due, m.Last.Report = m.Last.At.Add(m.Monitor.Every), nil
+		}
+		all = append(all, m)
+	}
+	return all, nil
+}
+
+// monitors returns the ids of the monitors, sorted.
+func (s *snapshot) monitors() []string {
+	var all []string
+	for id, u := range s.units {
+		if u.Monitor != nil {
+			all = append(all, id)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// monitor returns the monitor of a name: "inputs", "monitors.inputs" or "monitors/inputs". Without
+// one, it is the only monitor.
+func (s *snapshot) monitor(name string) (*ir.Unit, error) {
+	all := s.monitors()
+	switch {
+	case len(all) == 0:
+		return nil, &RequestError{fmt.Errorf("there are no monitors in %s: declare one, such as monitors: inputs: monitor.#Drift", s)}
+	case name == "" && len(all) == 1:
+		return s.units[all[0]], nil
+	case name == "":
+		return nil, &RequestError{fmt.Errorf("name a monitor: %s", strings.Join(all, ", "))}
+	}
+	if u := s.units["monitors/"+name]; u != nil && u.Monitor != nil {
+		return u, nil
+	}
+	id, _, err := s.named(name)
+	if err != nil {
+		return nil, err
+	}
+	if u := s.units[id]; u != nil && u.Monitor != nil {
+		return u, nil
+	}
+	return nil, &RequestError{fmt.Errorf("%s is not a monitor; there are %s", id, strings.Join(all, ", "))}
+}
+
+// Measure measures a monitor as of a time, which may be in the past as far as the log goes back, and
+// records the measurement. It needs no lock.
+func (w *Workspace) Measure(ctx context.Context, name string, now time.Time) (*state.Measurement, error) {
+	s, err := w.deployed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	u, err := s.monitor(name)
+	if err != nil {
+		return nil, err
+	}
+	m := u.Monitor
+	end := now.Add(-m.Delay())
+	q := window.Question{Monitor: *m, Begin: end.Add(-m.Window), End: end, Now: now}
+	if err := w.measured(ctx, s, u, &q); err != nil {
+		return nil, fmt.Errorf("measure %s: %w", u.ID, err)
+	}
+	duck, err := w.set.SQL.Program(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var answer window.Answer
+	err = w.ask(ctx, duck, "monitor", u, q, func(line []byte) error { return json.Unmarshal(line, &answer) })
+	if err == nil && answer.Report == nil {
+		err = errors.New("tenon-duck gave no answer")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("measure %s: %w", u.ID, err)
+	}
+	made := state.Measurement{Monitor: u.ID, Begin: q.Begin, End: q.End, At: now, Verdict: string(answer.Verdict), Reason: answer.Reason}
+	if made.Report, err = json.Marshal(answer); err != nil {
+		return nil, err
+	}
+	made.Number, err = w.store.AddMeasurement(ctx, made)
+	return &made, err
+}
+
+// measured finds what a question is about: the log of the deployment, and the reference rows or the
+// labels.
+func (w *Workspace) measured(ctx context.Context, s *snapshot, u *ir.Unit, q *window.Question) error {
+	service := s.units[q.Monitor.Deployment]
+	if service == nil {
+		return fmt.Errorf("%s is not deployed: run tenon apply", q.Monitor.Deployment)
+	}
+	var err error
+	if q.Log, err = w.requestLog(ctx, service, q.Begin); err != nil {
+		return err
+	}
+	run, ok := s.runs[u.ID]
+	if !ok {
+		return errors.New("its run is no longer recorded: run tenon apply")
+	}
+	for _, in := range u.Inputs {
+		switch in.Port {
+		case ir.MonitorReference:
+			// The rows of the model that is deployed: a newer training may not have been released.
+			q.Reference, err = w.table(ctx, in, run.Inputs[in.Port])
+		case ir.MonitorLabels:
+			// All that are known by now.
+			q.Labels, err = w.table(ctx, in, s.runs[in.Unit].Outputs[in.From].Digest)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// table returns the path of the Parquet file of a table.
+func (w *Workspace) table(ctx context.Context, in ir.Input, digest string) (string, error) {
+	if digest == "" {
+		return "", fmt.Errorf("%s of %s is no longer recorded: run tenon apply", in.From, in.Unit)
+	}
+	if err := w.check(ctx, &Exported{Digest: digest}); err != nil {
+		return "", fmt.Errorf("read %s of %s: %w", in.From, in.Unit, err)
+	}
+	return w.artifacts.Path(digest), nil
+}
+
+// A MonitorHistory is a monitor with its measurements, the newest first.
+type MonitorHistory struct {
+	Unit         string              `json:"unit"`
+	Monitor      *ir.Monitor         `json:"monitor"`
+	Measurements []state.Measurement `json:"measurements"`
+}
+
+// MonitorHistory returns the measurements of a monitor from a time on, at most limit, or all if it
+// is 0.
+func (w *Workspace) MonitorHistory(ctx context.Context, name string, since time.Time, limit int) (*MonitorHistory, error) {
+	s, err := w.deployed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	u, err := s.monitor(name)
+	if err != nil {
+		return nil, err
+	}
+	return w.history(ctx, u.ID, u.Monitor, since, limit)
+}
+
+func (w *Workspace) history(ctx context.Context, unit string, m *ir.Monitor, since time.Time, limit int) (h *MonitorHistory, err error) {
+	h = &MonitorHistory{Unit: unit, Monitor: m}
+	h.Measurements, err = w.store.Measurements(ctx, unit, since, limit)
+	return h, err
+}
+
+// ReportOf decodes the report of a measurement.
+func ReportOf(m *state.Measurement) (*window.Answer, error) {
+	a := new(window.Answer)
+	if err := json.Unmarshal(m.Report, a); err != nil {
+		return nil, fmt.Errorf("the report of measurement %d of %s: %w", m.Number, m.Monitor, err)
+	}
+	return a, nil
+}
