@@ -377,10 +377,10 @@ func cmdHosts(ts *testscript.TestScript, neg bool, args []string) {
 // testKey is the key under which a script finds its test.
 type testKey struct{}
 
-// http URL [BODY] prints the response to stdout; with ! nothing may listen there.
+// http URL [BODY | @FILE] prints the response to stdout; with ! nothing may listen there.
 func cmdHTTP(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) == 0 {
-		ts.Fatalf("usage: http URL [BODY]")
+		ts.Fatalf("usage: http URL [BODY | @FILE]")
 	}
 	client := &http.Client{Timeout: 20 * time.Second}
 	var r *http.Response
@@ -388,7 +388,11 @@ func cmdHTTP(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) == 1 {
 		r, err = client.Get(args[0])
 	} else {
-		r, err = client.Post(args[0], "application/json", strings.NewReader(args[1]))
+		body := args[1]
+		if file, ok := strings.CutPrefix(body, "@"); ok {
+			body = ts.ReadFile(file)
+		}
+		r, err = client.Post(args[0], "application/json", strings.NewReader(body))
 	}
 	if neg {
 		if err == nil {

@@ -50,7 +50,7 @@ With --json, amounts are billionths of the currency, and times are nanoseconds.`
 	}
 	a.stateFlag(c)
 	groups := project.SpentGroups()
-	c.Flags().StringVar(&by, "by", "unit", "sum by `GROUPS`, one or several of "+strings.Join(groups, ", "))
+	c.Flags().StringVar(&by, "by", "unit", "sum by `GROUPS`: "+strings.Join(groups, ", "))
 	_ = c.RegisterFlagCompletionFunc("by", cobra.FixedCompletions(groups, cobra.ShellCompDirectiveNoFileComp))
 	c.Flags().StringVar(&since, "since", "", "only the last `TIME`, such as 1h or 7d, or after a date")
 	c.Flags().BoolVar(&predictions, "predictions", false, "also show what each prediction cost")

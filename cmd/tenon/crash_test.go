@@ -484,7 +484,8 @@ func (s *system) files(dir string, services map[string]bool, fact func(string, .
 				return fs.SkipDir
 			}
 		case len(parts) == 3 && parts[0] == "runs" && !services[parts[1]] && !slices.Contains(kept, parts[2]),
-			strings.HasPrefix(d.Name(), ".new-"), strings.HasSuffix(d.Name(), ".tmp"):
+			strings.HasPrefix(d.Name(), ".new-") && parts[0] != "cache", // a cache is swept later
+			strings.HasSuffix(d.Name(), ".tmp"):
 			fact("left: %s", rel)
 		case parts[0] == "rules" && !d.IsDir():
 			b, err := os.ReadFile(path)

@@ -113,6 +113,9 @@ func whatDid(r project.Revision) string {
 		}
 		parts = append(parts, "release")
 	}
+	if r.Cause != nil {
+		parts = append(parts, clipTo(printable(r.Cause.String()), lineLimit))
+	}
 	if r.From != nil {
 		parts = append(parts, "promoted from "+originText(r.From))
 	}

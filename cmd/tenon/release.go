@@ -230,6 +230,7 @@ func (a *app) follow(ctx context.Context, w *project.Workspace, name string, asJ
 	a.leave.Store(&leave)
 	defer a.leave.Store(nil)
 	err := w.FollowReleases(ctx, name, project.FollowOptions{
+		Command: "tenon release",
 		Changed: func(c project.ReleaseChange) { print(a.printReleaseChange(c, asJSON)) },
 		Waits: func(r project.Release) {
 			if !asJSON {

@@ -253,9 +253,10 @@ what already exists, shows a plan, and applies it.`,
 	})
 	root.AddCommand(
 		initCommand(a), compileCommand(a), testCommand(a), planCommand(a), diffCommand(a), applyCommand(a), destroyCommand(a), promoteCommand(a), approveCommand(a),
-		adoptCommand(a), statusCommand(a), bundleCommand(a), cancelCommand(a), historyCommand(a), costCommand(a), pricesCommand(a), rollbackCommand(a), releaseCommand(a), showCommand(a),
+		adoptCommand(a), statusCommand(a), bundleCommand(a), cancelCommand(a), historyCommand(a), costCommand(a), pricesCommand(a), rollbackCommand(a), releaseCommand(a),
+		loopsCommand(a), pinCommand(a), runCommand(a), showCommand(a),
 		openCommand(a), compareCommand(a), exportCommand(a), logsCommand(a), modelsCommand(a),
-		envCommand(a), predictCommand(a), requestsCommand(a), replayCommand(a), keyCommand(a), devicesCommand(a),
+		envCommand(a), predictCommand(a), requestsCommand(a), monitorCommand(a), replayCommand(a), keyCommand(a), devicesCommand(a),
 		graphCommand(a), lineageCommand(a), componentCommand(a), imageCommand(a), rbacCommand(a), gcCommand(a),
 		stateCommand(a), fmtCommand(a), inferCommand(a), versionCommand(a), completionCommand(a), runDetachedCommand(a),
 	)

@@ -43,6 +43,10 @@ func (a *app) printRevision(r project.Revision) {
 			row("back to", fmt.Sprintf("the champion of @%d", r.BackTo))
 		}
 	}
+	if r.Cause != nil {
+		row("cause", printable(r.Cause.String()))
+		row("loop", r.Cause.Loop)
+	}
 	row("started", r.Started.Local().Format(time.DateTime))
 	if !r.Finished.IsZero() {
 		row("took", took(r.Finished.Sub(r.Started)))

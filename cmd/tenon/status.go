@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tenon-ml/tenon/cmd/internal/control"
 	"github.com/tenon-ml/tenon/cmd/internal/project"
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner/state"
@@ -21,7 +22,7 @@ func statusCommand(a *app) *cobra.Command {
 and a service whose executor does not answer is unknown. A unit that failed in the
 last revision is shown as failed, even if its earlier result is still in use. During
 an apply, here, on another machine or in the cluster, it also shows the units that
-are running.`,
+are running, and with tenon run, what that does next.`,
 		Example: "  tenon status\n  tenon status --json",
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()
@@ -53,6 +54,9 @@ func (a *app) printStatus(s *project.Status) error {
 		if now != nil {
 			fmt.Fprintln(a.stdout, strings.ReplaceAll(underWay(now), "run tenon apply", "run "+a.again("tenon apply")))
 		}
+		if c := s.Controller; c != nil {
+			fmt.Fprintln(a.stdout, watchedBy(c))
+		}
 		fmt.Fprintln(a.stdout)
 	}
 	width := 0
@@ -66,6 +70,10 @@ func (a *app) printStatus(s *project.Status) error {
 	}
 	for _, f := range failed {
 		width = max(width, len(f.Unit))
+	}
+	by := "tenon apply replaces it"
+	if c := s.Controller; c != nil && !c.Gone && time.Since(c.At) <= control.BeatsLast {
+		by = "tenon run starts it again"
 	}
 	fails := map[string]string{}
 	for _, f := range failed {
@@ -88,7 +96,7 @@ func (a *app) printStatus(s *project.Status) error {
 			text = "unknown: " + u.Message
 		case u.Kind == ir.Service:
 			mark, color = "✗", red
-			text = fmt.Sprintf("%s: %s; tenon apply replaces it", u.Phase, cmp.Or(u.Message, "it was stopped outside tenon"))
+			text = fmt.Sprintf("%s: %s; %s", u.Phase, cmp.Or(u.Message, "it was stopped outside tenon"), by)
 		case u.Kind == ir.Record:
 			text = "written"
 		}
@@ -124,6 +132,25 @@ func (a *app) printStatus(s *project.Status) error {
 		}
 	}
 	return nil
+}
+
+// watchedBy describes the controller of a system.
+func watchedBy(c *state.Controller) string {
+	who := fmt.Sprintf("tenon run, process %d on %s", c.Holder.PID, c.Holder.Host)
+	switch {
+	case c.Gone:
+		return who + ", has died; nothing watches until it is started again"
+	case time.Since(c.At) > control.BeatsLast:
+		return fmt.Sprintf("%s, has not reported since %s", who, c.At.Local().Format(time.DateTime))
+	}
+	text := fmt.Sprintf("watched by %s since %s", who, c.Since.Local().Format(time.DateTime))
+	if c.Next != "" {
+		text += "; next: " + printable(c.Next)
+		if !c.NextAt.IsZero() {
+			text += ", at " + c.NextAt.Local().Format(time.DateTime)
+		}
+	}
+	return text
 }
 
 // underWay describes which process continues an apply, if any.

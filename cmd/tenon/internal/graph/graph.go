@@ -83,7 +83,7 @@ func Of(s *ir.System, units bool) *Graph {
 // fills are the colours of boxes, by section.
 var fills = map[string]string{
 	"sources": "#dbeafe", "features": "#dcfce7", "models": "#fef3c7",
-	"deployments": "#fce7f3", "slos": "#ede9fe", "steps": "#e5e7eb",
+	"deployments": "#fce7f3", "slos": "#ede9fe", "monitors": "#e0f2fe", "loops": "#ffedd5", "steps": "#e5e7eb",
 }
 
 // DOT writes the graph for Graphviz.
