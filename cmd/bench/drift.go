@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/tenon-ml/tenon/stdlib/monitor/measure"
+)
+
+// The drift of a table of driftColumns columns, in comparison with Evidently.
+const (
+	driftRow     = "drift of a table of 50 columns"
+	driftColumns = 50
+	driftGoal    = 20.0 // times as fast as Evidently
+)
+
+// measureDrift measures the process that answers with the drift of a table, and Evidently from the
+// files to its scores: its imports do not count. Both have to come to the same figures.
+func (b *bench) measureDrift(ctx context.Context) error {
+	if !b.wants(driftRow, b.drift) {
+		return nil
+	}
+	b.say(driftRow, b.drift)
+	bin, err := b.pythonOf(ctx, "evidently")
+	if err != nil {
+		return err
+	}
+	dir := b.path("drift")
+	script, err := rivalFiles.ReadFile("rivals/drift.py")
+	if err := errors.Join(err, os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, "drift.py"), script, 0o644)); err != nil {
+		return err
+	}
+	python := filepath.Join(bin, "python")
+	if _, err := b.run(ctx, command{dir: dir, args: []string{python, "drift.py", "make", fmt.Sprint(b.drift)}}); err != nil {
+		return err
+	}
+	question := measure.Question{
+		Tables: map[string][]string{"reference": {filepath.Join(dir, "reference.parquet")}, "current": {filepath.Join(dir, "current.parquet")}},
+		Drift:  &measure.DriftQuestion{Reference: "reference", Current: "current"},
+	}
+	if err := writeJSON(filepath.Join(dir, "question.json"), question); err != nil {
+		return err
+	}
+	var ours, theirs map[string]float64
+	m, other, err := b.versus(ctx, leastRuns(b.drift),
+		command{dir: dir, args: []string{"sh", "-c", `exec "$0" measure <question.json`, filepath.Join(filepath.Dir(b.tenon), "tenon-duck")}, check: func(out string) (err error) {
+			ours, err = driftScores(out)
+			return err
+		}},
+		command{dir: dir, args: []string{python, "drift.py", "compare"}, env: []string{"DO_NOT_TRACK=1"}, took: func(out string) (time.Duration, error) {
+			lines := strings.Split(strings.TrimSpace(out), "\n")
+			var doc struct {
+				Scores  map[string]float64
+				Seconds float64
+			}
+			err := json.Unmarshal([]byte(lines[len(lines)-1]), &doc)
+			theirs = doc.Scores
+			return time.Duration(doc.Seconds * float64(time.Second)), err
+		}})
+	if err != nil {
+		return err
+	}
+	if err := sameScores(ours, theirs); err != nil {
+		return err
+	}
+	faster := ratio(other, m)
+	b.rows = append(b.rows, tableRow{Case: driftRow, Size: b.drift, Of: "rows", Tenon: m, Beside: "Evidently", Other: &other, Goals: []goal{
+		{Want: fmt.Sprintf("at least %g times faster", driftGoal), Got: fmt.Sprintf("%.1f times", faster), Met: faster >= driftGoal},
+	}})
+	return nil
+}
+
+// driftScores reads the statistics of the columns in a report.
+func driftScores(out string) (map[string]float64, error) {
+	var r measure.Report
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		return nil, err
+	}
+	scores := map[string]float64{}
+	for _, f := range r.Figures {
+		if f.Name == measure.FigureDrift && f.Value != nil {
+			scores[f.Column] = *f.Value
+		}
+	}
+	return scores, nil
+}
+
+// sameScores refuses to compare what comes to different figures.
+func sameScores(ours, theirs map[string]float64) error {
+	if len(ours) != driftColumns || len(theirs) != driftColumns {
+		return fmt.Errorf("tenon has the drift of %d columns, and Evidently of %d", len(ours), len(theirs))
+	}
+	for name, x := range ours {
+		if y, ok := theirs[name]; !ok || math.Abs(x-y) > 1e-9*math.Abs(y) {
+			return fmt.Errorf("column %s: the drift is %v, and of Evidently %v", name, x, theirs[name])
+		}
+	}
+	return nil
+}
