@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -41,7 +40,7 @@ func (w *Workspace) Loops(ctx context.Context, now time.Time) ([]Loop, error) {
 		return nil, err
 	}
 	all := []Loop{}
-	for _, id := range s.loops() {
+	for _, id := range s.having(isLoop) {
 		l, _, err := w.loopNow(ctx, s.units[id], now)
 		if err != nil {
 			return nil, err
@@ -81,45 +80,15 @@ func (w *Workspace) loopNow(ctx context.Context, u *ir.Unit, now time.Time) (*Lo
 	return l, st, nil
 }
 
-// loops returns the ids of the loops, sorted.
-func (s *snapshot) loops() []string {
-	var all []string
-	for id, u := range s.units {
-		if u.Loop != nil {
-			all = append(all, id)
-		}
-	}
-	slices.Sort(all)
-	return all
-}
+func isLoop(u *ir.Unit) bool { return u.Loop != nil }
 
-// loopNamed returns the deployed loop of a name: "late", "loops.late" or "loops/late". Without one,
-// it is the only loop.
+// loopNamed returns the deployed loop of a name, or the only one without a name.
 func (w *Workspace) loopNamed(ctx context.Context, name string) (*ir.Unit, error) {
 	s, err := w.deployed(ctx)
 	if err != nil {
 		return nil, err
 	}
-	all := s.loops()
-	switch {
-	case len(all) == 0:
-		return nil, &RequestError{fmt.Errorf("there are no loops in %s: declare one, such as loops: late: loop.#Retrain", s)}
-	case name == "" && len(all) == 1:
-		return s.units[all[0]], nil
-	case name == "":
-		return nil, &RequestError{fmt.Errorf("name a loop: %s", strings.Join(all, ", "))}
-	}
-	if u := s.units["loops/"+name]; u != nil && u.Loop != nil {
-		return u, nil
-	}
-	id, _, err := s.named(name)
-	if err != nil {
-		return nil, err
-	}
-	if u := s.units[id]; u != nil && u.Loop != nil {
-		return u, nil
-	}
-	return nil, &RequestError{fmt.Errorf("%s is not a loop; there are %s", id, strings.Join(all, ", "))}
+	return s.one("loops", name, isLoop, "loops: late: loop.#Retrain")
 }
 
 // TellLoop records that a person pauses, resumes or triggers a loop. It needs no lock, so it counts

@@ -30,7 +30,7 @@ func (w *Workspace) Monitors(ctx context.Context) ([]Monitor, error) {
 		return nil, err
 	}
 	all := []Monitor{}
-	for _, id := range s.monitors() {
+	for _, id := range s.having(isMonitor) {
 		m := Monitor{Unit: id, Monitor: s.units[id].Monitor}
 		last, err := w.store.Measurements(ctx, id, time.Time{}, 1)
 		if err != nil {
@@ -45,11 +45,18 @@ func (w *Workspace) Monitors(ctx context.Context) ([]Monitor, error) {
 	return all, nil
 }
 
-// monitors returns the ids of the monitors, sorted.
-func (s *snapshot) monitors() []string {
+func isMonitor(u *ir.Unit) bool { return u.Monitor != nil }
+
+// monitor returns the monitor of a name, or the only one without a name.
+func (s *snapshot) monitor(name string) (*ir.Unit, error) {
+	return s.one("monitors", name, isMonitor, "monitors: inputs: monitor.#Drift")
+}
+
+// having returns the ids of the units of a kind, sorted.
+func (s *snapshot) having(is func(*ir.Unit) bool) []string {
 	var all []string
 	for id, u := range s.units {
-		if u.Monitor != nil {
+		if is(u) {
 			all = append(all, id)
 		}
 	}
@@ -57,29 +64,29 @@ func (s *snapshot) monitors() []string {
 	return all
 }
 
-// monitor returns the monitor of a name: "inputs", "monitors.inputs" or "monitors/inputs". Without
-// one, it is the only monitor.
-func (s *snapshot) monitor(name string) (*ir.Unit, error) {
-	all := s.monitors()
+// one returns the unit of a kind by a name such as "late", "loops.late" or "loops/late", or the only one
+// without a name. The section and an example of a declaration describe the kind in errors.
+func (s *snapshot) one(section, name string, is func(*ir.Unit) bool, example string) (*ir.Unit, error) {
+	all, noun := s.having(is), strings.TrimSuffix(section, "s")
 	switch {
 	case len(all) == 0:
-		return nil, &RequestError{fmt.Errorf("there are no monitors in %s: declare one, such as monitors: inputs: monitor.#Drift", s)}
+		return nil, &RequestError{fmt.Errorf("there are no %s in %s: declare one, such as %s", section, s, example)}
 	case name == "" && len(all) == 1:
 		return s.units[all[0]], nil
 	case name == "":
-		return nil, &RequestError{fmt.Errorf("name a monitor: %s", strings.Join(all, ", "))}
+		return nil, &RequestError{fmt.Errorf("name a %s: %s", noun, strings.Join(all, ", "))}
 	}
-	if u := s.units["monitors/"+name]; u != nil && u.Monitor != nil {
+	if u := s.units[section+"/"+name]; u != nil && is(u) {
 		return u, nil
 	}
 	id, _, err := s.named(name)
 	if err != nil {
 		return nil, err
 	}
-	if u := s.units[id]; u != nil && u.Monitor != nil {
+	if u := s.units[id]; u != nil && is(u) {
 		return u, nil
 	}
-	return nil, &RequestError{fmt.Errorf("%s is not a monitor; there are %s", id, strings.Join(all, ", "))}
+	return nil, &RequestError{fmt.Errorf("%s is not a %s; there are %s", id, noun, strings.Join(all, ", "))}
 }
 
 // Measure measures a monitor as of a time, which may be in the past as far as the log goes back, and

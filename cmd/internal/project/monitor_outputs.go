@@ -93,7 +93,7 @@ func (w *Workspace) lastMeasured(ctx context.Context) (system string, all []Moni
 	if err != nil {
 		return "", nil, err
 	}
-	for _, id := range s.monitors() {
+	for _, id := range s.having(isMonitor) {
 		h, err := w.history(ctx, id, s.units[id].Monitor, time.Time{}, 1)
 		if err != nil {
 			return "", nil, err

@@ -109,13 +109,7 @@ func (s *snapshot) logging(name string) (*ir.Unit, error) {
 // deployment returns the deployment of a name, or the only one, that does something with requests. verb
 // and declaration describe that in errors.
 func (s *snapshot) deployment(name string, does func(*ir.Unit) bool, verb, declaration string) (*ir.Unit, error) {
-	var all []string
-	for id, u := range s.units {
-		if does(u) {
-			all = append(all, id)
-		}
-	}
-	slices.Sort(all)
+	all := s.having(does)
 	if name == "" {
 		switch len(all) {
 		case 0:
