@@ -103,8 +103,8 @@ func (s *Store) Kept(ctx context.Context, folder string) (all []Kept, err error)
 	return all, err
 }
 
-// GetKept copies a file to the path to, whose folder must exist, and replaces what is there. It
-// returns [artifact.ErrMissing] if it was removed, or an [artifact.DamagedError].
+// GetKept copies a file to the path to, whose folder must exist, and replaces what is there. The
+// copy was changed when the file ended. GetKept returns [artifact.ErrMissing] if it was removed, or an [artifact.DamagedError].
 func (s *Store) GetKept(ctx context.Context, k Kept, to string) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(to), files.HalfWritten)
 	if err != nil {
@@ -118,7 +118,7 @@ func (s *Store) GetKept(ctx context.Context, k Kept, to string) (err error) {
 	if err := errors.Join(s.verified(ctx, k.key(), k.Digest, f), f.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(f.Name(), to); err != nil {
+	if err := errors.Join(os.Chtimes(f.Name(), k.Ended, k.Ended), os.Rename(f.Name(), to)); err != nil {
 		return fmt.Errorf("store %s: %w", s.name, err)
 	}
 	return nil

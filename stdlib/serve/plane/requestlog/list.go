@@ -2,11 +2,15 @@ package requestlog
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,8 +22,8 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
 )
 
-// List writes the rows as lines of JSON, the oldest first, or writes them to a table and says
-// how many there are.
+// List writes the rows as lines of JSON, or writes them to a table and says how many there are. The
+// oldest come first: those of a limit by their time, all rows by the time at which their files begin.
 func List(ctx context.Context, s requests.Selection, to io.Writer) error {
 	if s.Out != "" {
 		n, err := export(ctx, &s)
@@ -47,24 +51,60 @@ func List(ctx context.Context, s requests.Selection, to io.Writer) error {
 		}
 		return nil
 	}
-	var newest [][]byte // lines, in their order
-	for _, path := range slices.Backward(paths) {
-		var lines [][]byte
-		err := eachOf(ctx, &s, path, func(r *Reader, row []rowsql.Value) error {
+	lines, err := newest(ctx, &s, paths)
+	if err != nil {
+		return err
+	}
+	_, err = to.Write(bytes.Join(lines, nil))
+	return err
+}
+
+// coarse is how much earlier a file system may note that a file was complete.
+const coarse = time.Second
+
+// newest returns the lines of the newest rows, the oldest first. Files of several pods overlap, so
+// a file is left out only if it was complete before the oldest of the rows.
+func newest(ctx context.Context, s *requests.Selection, paths []string) (lines [][]byte, err error) {
+	type file struct {
+		path string
+		ends int64 // microseconds: no row is later
+	}
+	var files []file
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // the service has just deleted it
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the request log: %w", err)
+		}
+		files = append(files, file{path, info.ModTime().Add(coarse).UnixMicro()})
+	}
+	slices.SortStableFunc(files, func(a, b file) int { return cmp.Compare(b.ends, a.ends) })
+	type found struct {
+		at   int64
+		line []byte
+	}
+	var rows []found
+	for _, f := range files {
+		if len(rows) == s.Limit && f.ends < rows[0].at {
+			break
+		}
+		err := eachOf(ctx, s, f.path, func(r *Reader, row []rowsql.Value) error {
 			line, err := r.line(row)
-			lines = append(lines, line)
+			rows = append(rows, found{row[r.Index(Time)].Int(), line})
 			return err
 		})
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if newest = append(lines, newest...); len(newest) >= s.Limit {
-			newest = newest[len(newest)-s.Limit:]
-			break
-		}
+		slices.SortStableFunc(rows, func(a, b found) int { return cmp.Compare(a.at, b.at) })
+		rows = slices.Delete(rows, 0, max(len(rows)-s.Limit, 0))
 	}
-	_, err = to.Write(bytes.Join(newest, nil))
-	return err
+	for _, r := range rows {
+		lines = append(lines, r.line)
+	}
+	return lines, nil
 }
 
 // eachOf calls f for the rows of a file that are selected.
