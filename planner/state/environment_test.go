@@ -1,6 +1,7 @@
 package state_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"testing"
@@ -116,7 +117,9 @@ func TestEnvironmentsLockApart(t *testing.T) {
 		}
 		ok(t, everything.Release(ctx))
 
-		stale := lock(t, dev)
+		const ttl = 300 * time.Millisecond
+		stale := must[*state.Lease](t)(dev.Lock(ctx, state.Holder{}, state.LockOptions{TTL: ttl}))
+		t.Cleanup(func() { stale.Release(context.Background()) })
 		state.Pause(stale)
 		ok(t, state.Exec(ctx, s, "UPDATE lease SET expires = 1, holder = replace(holder, '\"host\":\"', '\"host\":\"x')"))
 		next := must[*state.Lease](t)(all.Lock(ctx, state.Holder{}, state.LockOptions{TTL: 100 * time.Millisecond, Wait: time.Minute}))
