@@ -245,6 +245,9 @@ func (w *world) apply(p *planner.Plan) {
 			w.t.Fatalf("%s: the plan says key %s, the walk %s", u.ID, it.Key, key)
 		}
 		r, err := w.store.RunFor(ctx, u.ID, key)
+		if it.Run > 0 { // another unit of the key may have run meanwhile
+			r, err = w.store.Run(ctx, it.Run)
+		}
 		reusable := err == nil && !slices.ContainsFunc(u.Outputs, func(o ir.Output) bool { return w.lost[r.Outputs[o.Port].Digest] })
 		if !it.Action.Changes() && !reusable {
 			w.t.Fatalf("%s: %s, but there is no run of its key", u.ID, it.Action)
