@@ -28,9 +28,9 @@ type LoopState struct {
 	Serving *LoopVersion
 	// Releasing is the release of a deployment of the model that is in progress, or nil.
 	Releasing *LoopRelease
-	// Rows are the rows of each source of data beyond those of the last training, as far as
-	// known, by unit.
-	Rows map[string]int64
+	// Rows are the rows of each table that the loop waits for beyond those that the model in service
+	// was trained on, as far as known, by unit. Total are all of its rows.
+	Rows, Total map[string]int64
 	// Cost is what the next training is expected to cost, from what the last ones did.
 	Cost money.Amount
 }
@@ -97,6 +97,8 @@ type LoopDetail struct {
 	Abort string `json:"abort,omitempty"`
 	// Through is the time up to which schedules have been passed over or, with catch_up none, held back.
 	Through time.Time `json:"through,omitzero"`
+	// Rows are those of the tables that the loop waits for, when a training begins.
+	Rows map[string]int64 `json:"rows,omitempty"`
 }
 
 // detailOf returns the detail of an act. One that cannot be read counts as none.
@@ -113,8 +115,8 @@ func (d LoopDecision) Entry(loop string, now time.Time) state.LoopAct {
 	if d.Act == state.LoopRetrain || d.Act == state.LoopRollback {
 		a.Of = 0
 	}
-	if d.Detail != (LoopDetail{}) {
-		a.Detail, _ = json.Marshal(d.Detail) // this cannot fail
+	if detail, _ := json.Marshal(d.Detail); string(detail) != "{}" { // this cannot fail
+		a.Detail = detail
 	}
 	return a
 }

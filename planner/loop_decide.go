@@ -65,7 +65,7 @@ func (d *loopDecider) finish(open state.LoopAct) LoopDecision {
 		out.Revision, out.Detail = r.Number, LoopDetail{Cost: r.Cost}
 		out.Act, out.Reason = state.LoopFailed, cmp.Or(r.Reason, fmt.Sprintf("revision %d: %s", r.Number, r.Outcome))
 		if r.Outcome == state.Done {
-			out.Act, out.Reason = state.LoopRetrained, fmt.Sprintf("revision %d", r.Number)
+			out.Act, out.Reason = state.LoopRetrained, open.Reason
 			if open.Act == state.LoopRollback {
 				out.Act = state.LoopRolledBack
 			}
@@ -221,6 +221,9 @@ func (d *loopDecider) judge(r LoopRelease) LoopDecision {
 		return out
 	}
 	for _, m := range d.l.Judge {
+		if r.Weight == 0 && d.l.OfAnswers(m) {
+			continue // a shadow answers nobody
+		}
 		all := d.s.Measurements[m]
 		if len(all) == 0 || all[0].Begin.Before(r.Since) || all[0].Verdict != okVerdict && all[0].Verdict != warnVerdict {
 			return wait("the release of %s is at %d %%: %s has no verdict yet on what was answered since %s", r.Unit, r.Weight, m, stamp(r.Since))
@@ -255,7 +258,7 @@ func (d *loopDecider) train() LoopDecision {
 	for i, c := range calls {
 		reasons[i] = c.reason
 	}
-	out := LoopDecision{Act: state.LoopRetrain, Cause: calls[0].cause, Reason: strings.Join(reasons, "; "), Units: d.l.Changes(), Detail: LoopDetail{Cost: d.s.Cost}}
+	out := LoopDecision{Act: state.LoopRetrain, Cause: calls[0].cause, Reason: strings.Join(reasons, "; "), Units: d.l.Changes(), Detail: LoopDetail{Cost: d.s.Cost, Rows: d.s.Total}}
 	if held := d.held(slices.ContainsFunc(calls, func(c call) bool { return c.manual })); held != nil {
 		held.Cause = cmp.Or(held.Cause, out.Cause) // an alert has its own, by which it is found again
 		held.Reason = out.Reason + ", but " + held.Reason
@@ -309,12 +312,24 @@ func (d *loopDecider) calls() (all []call, passed *LoopDecision) {
 				all = append(all, call{w.Monitor, cmp.Or(m.Reason, w.Monitor+" alerts"), false, time.Time{}})
 			}
 		case w.Data != "":
-			if n := d.s.Rows[w.Data]; n >= w.Rows {
+			if n := d.newRows(w.Data); n >= w.Rows {
 				all = append(all, call{w.Data, fmt.Sprintf("%s has %d new rows >= %d", w.Data, n, w.Rows), false, time.Time{}})
 			}
 		}
 	}
 	return all, nil
+}
+
+// newRows returns how many rows a table has beyond those of the last training. One whose version was taken back
+// has read them as well: another on the same rows would give the same version.
+func (d *loopDecider) newRows(data string) int64 {
+	n := d.s.Rows[data]
+	if t := d.training(state.LoopGivenUp, state.LoopFailed); t != nil {
+		if read, ok := detailOf(*t).Rows[data]; ok {
+			n = min(n, d.s.Total[data]-read)
+		}
+	}
+	return n
 }
 
 // scheduled returns the call of a schedule, if it has fired since a training.

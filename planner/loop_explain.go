@@ -27,7 +27,11 @@ func ExplainLoop(l ir.Loop, s LoopState, now time.Time) (all []LoopFact) {
 		case w.Monitor != "":
 			add("monitor "+w.Monitor, "%s", d.verdict(w.Monitor))
 		case w.Data != "":
-			add("data "+w.Data, "%d of %d new rows", s.Rows[w.Data], w.Rows)
+			if total, ok := s.Total[w.Data]; ok {
+				add("data "+w.Data, "%d of %d new rows, %d in all, read again every %s", d.newRows(w.Data), w.Rows, total, length(w.Every))
+			} else {
+				add("data "+w.Data, "how many rows it has is not known yet")
+			}
 		case err == nil:
 			add("schedule "+w.Schedule, "fires at %s, in %s", stamp(c.Next(now)), w.Zone)
 		}

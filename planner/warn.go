@@ -3,10 +3,10 @@ package planner
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/duration"
 )
 
 // warn collects the warnings of a plan: what the compiler found, and units that usually take
@@ -45,14 +45,5 @@ func (p *Plan) warn() {
 	}
 }
 
-// length writes a duration without parts that are zero: "10m", "1h30m".
-func length(d time.Duration) string {
-	s := d.Round(time.Millisecond).String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
-}
+// length writes a length of time for a reason.
+func length(d time.Duration) string { return duration.Text(d) }

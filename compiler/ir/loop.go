@@ -2,6 +2,7 @@ package ir
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tenon-ml/tenon/internal/money"
@@ -33,6 +34,10 @@ func (l *Loop) Monitors() []string {
 	return slices.Compact(all)
 }
 
+// OfAnswers reports whether a monitor of the loop measures how a service answers, and not what it predicts:
+// objectives do.
+func (*Loop) OfAnswers(monitor string) bool { return strings.HasPrefix(monitor, "slos/") }
+
 // Changes returns the entities that a training or a rollback of the loop changes.
 func (l *Loop) Changes() []string { return append([]string{l.Model}, l.Deployments...) }
 
@@ -41,9 +46,11 @@ type LoopTrigger struct {
 	Schedule string `json:"schedule,omitempty"` // see package cron
 	Zone     string `json:"zone,omitempty"`     // of the schedule
 	Monitor  string `json:"monitor,omitempty"`  // unit whose alert calls for it
-	Data     string `json:"data,omitempty"`     // entity with a table
+	Data     string `json:"data,omitempty"`     // unit with a table
 	Port     string `json:"port,omitempty"`     // its output
 	Rows     int64  `json:"rows,omitempty"`     // how many more of them than the last training read
+	// Every is how often the data is read again.
+	Every time.Duration `json:"every_ns,omitempty"`
 }
 
 // CatchUp is what happens to missed times of schedules.

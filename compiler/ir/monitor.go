@@ -1,10 +1,15 @@
 package ir
 
-import "time"
+import (
+	"time"
 
-// A Monitor says what is measured of a deployment while it runs. Drift or Quality is set.
+	"github.com/tenon-ml/tenon/internal/money"
+)
+
+// A Monitor says what is measured of a deployment, or of a table, while a system runs. One of Drift, Quality,
+// Service, Freshness and Cost is set.
 type Monitor struct {
-	Deployment string        `json:"deployment"` // unit of the service that keeps the requests
+	Deployment string        `json:"deployment"` // unit of the service that keeps the requests; "" for Freshness
 	Every      time.Duration `json:"every_ns"`   // from one measurement to the next
 	Window     time.Duration `json:"window_ns"`  // of the requests
 	MinRows    int64         `json:"min_rows"`   // below which there is no verdict
@@ -12,6 +17,17 @@ type Monitor struct {
 	Severity   string        `json:"severity"` // label of alerts: "ticket" or "page"
 	Drift      *Drift        `json:"drift,omitempty"`
 	Quality    *Quality      `json:"quality,omitempty"`
+	Service    *ServiceLevel `json:"service,omitempty"`
+	Freshness  *Freshness    `json:"freshness,omitempty"`
+	Cost       *Cost         `json:"cost,omitempty"`
+}
+
+// Of is the unit that is measured.
+func (m *Monitor) Of() string {
+	if m.Freshness != nil {
+		return m.Freshness.Table
+	}
+	return m.Deployment
 }
 
 // Inputs of a unit with a [Monitor].
@@ -26,6 +42,37 @@ func (m *Monitor) Delay() time.Duration {
 		return m.Quality.Within
 	}
 	return 0
+}
+
+// A ServiceLevel compares requests in the audit log of a deployment with objectives. The window of the monitor is
+// the period of the objectives.
+type ServiceLevel struct {
+	Objectives []Objective `json:"objectives"`
+}
+
+// An Objective is the share of requests that has to be good. A request is bad if it failed with a status
+// of 5xx; if Slower is set, if it took longer than that; and if Refused is set, if it was refused with 429.
+type Objective struct {
+	Name    string        `json:"name"`   // "availability", "latency p99"
+	Target  float64       `json:"target"` // between 0 and 1
+	Slower  time.Duration `json:"slower_ns,omitempty"`
+	Refused bool          `json:"refused,omitempty"`
+}
+
+// Freshness measures how old the data of a table is.
+type Freshness struct {
+	Table string `json:"table"` // unit
+	// Column has the time of each row. Without one, the data is as old as its last change.
+	Column *Column       `json:"column,omitempty"`
+	Max    time.Duration `json:"max_ns"`
+}
+
+// Cost limits what a deployment costs. At least one of the limits is set.
+type Cost struct {
+	Entities      []string      `json:"entities"`                 // the deployment, and the models that it answers with
+	PerDay        *money.Amount `json:"per_day,omitempty"`        // of all of them
+	PerPrediction *money.Amount `json:"per_prediction,omitempty"` // of the deployment
+	Currency      string        `json:"currency"`
 }
 
 // A Logged is a column of the request log, see package requestlog.

@@ -29,3 +29,18 @@ func Parse(s string) time.Duration {
 	}
 	return time.Duration(math.Round(seconds * float64(time.Second)))
 }
+
+// Text writes a duration without parts that are zero: "10m", "1h30m", and whole days as "7d".
+func Text(d time.Duration) string {
+	if day := 24 * time.Hour; d >= day && d%day == 0 {
+		return strconv.FormatInt(int64(d/day), 10) + "d"
+	}
+	s := d.Round(time.Millisecond).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
