@@ -24,6 +24,7 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/onnx"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/parity"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/requestlog"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/requests"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
@@ -77,9 +78,13 @@ func measureWindow(in io.Reader, out io.Writer) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	files, err := requestlog.Files(q.Log)
+	list := requestlog.Files
+	if q.Monitor.Service != nil {
+		list = requests.AuditFiles
+	}
+	files, err := list(q.Log)
 	if err != nil {
-		return fmt.Errorf("read the request log: %w", err)
+		return fmt.Errorf("read the log: %w", err)
 	}
 	readable := files
 	for _, path := range []string{q.Reference, q.Labels} {

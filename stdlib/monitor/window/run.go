@@ -20,6 +20,12 @@ import (
 // read them, and the files of the question.
 func Run(ctx context.Context, db *sql.DB, files []string, q *Question) (*Answer, error) {
 	r := &run{Question: q, db: db}
+	if q.Monitor.Service != nil {
+		return r.service(ctx, files)
+	}
+	if q.Monitor.Freshness != nil {
+		return r.freshness(ctx)
+	}
 	if err := r.choose(ctx, files); err != nil {
 		return nil, err
 	}

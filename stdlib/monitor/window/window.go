@@ -15,13 +15,17 @@ import (
 // A Question asks for a measurement. Begin is in the window, End is not.
 type Question struct {
 	Monitor ir.Monitor `json:"monitor"`
-	Log     string     `json:"log"` // folder of the log
+	Log     string     `json:"log"` // folder of the log, which is the audit log of a service
 	Begin   time.Time  `json:"begin"`
 	End     time.Time  `json:"end"`
 	Now     time.Time  `json:"now"` // labels that became known later do not count
 
-	Reference string `json:"reference,omitempty"` // Parquet file
+	Reference string `json:"reference,omitempty"` // Parquet file; of a table whose age is measured, this one
 	Labels    string `json:"labels,omitempty"`    // Parquet file
+
+	// Version is the name of the version whose step of a release began at Begin, if there is a release. The
+	// requests of others do not count.
+	Version string `json:"version,omitempty"`
 }
 
 // An Answer is what a measurement found. It is the report of a row of the state.

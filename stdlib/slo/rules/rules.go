@@ -24,6 +24,7 @@ type promises struct {
 	Freshness    string                            `json:"freshness,omitempty"`
 	Quality      map[string]map[string]json.Number `json:"quality,omitempty"`
 	Parity       json.Number                       `json:"parity,omitempty"`
+	Saturation   json.Number                       `json:"saturation,omitempty"`
 	Labels       map[string]string                 `json:"labels,omitempty"`
 }
 
@@ -43,7 +44,7 @@ func Params(e entity.Entity) (map[string]any, error) {
 	if err := d.Decode(&objectives); err != nil {
 		return nil, err
 	}
-	known := []string{"window", "availability", "latency", "freshness", "quality", "parity", "labels"}
+	known := []string{"window", "availability", "latency", "freshness", "quality", "parity", "saturation", "labels"}
 	maps.DeleteFunc(objectives, func(name string, _ any) bool { return !slices.Contains(known, name) })
 	return map[string]any{"file": fileName(e), "content": content, "objectives": objectives}, nil
 }
@@ -56,29 +57,6 @@ func fileName(e entity.Entity) string {
 	return e.Name + ".rules.yml"
 }
 
-// burnRates are the multi-window, multi-burn-rate alerts of the Site
-// Reliability Workbook, chapter 5, table 5-8: an alert fires when the error
-// budget burns at the rate over both windows. The rates are for a budget of 30
-// days, and scaled to other windows.
-var burnRates = []struct {
-	long, short string
-	budget      float64 // the share of the budget that is gone in the long window
-	hours       float64 // the long window
-	severity    string
-}{
-	{"1h", "5m", 0.02, 1, "page"},
-	{"6h", "30m", 0.05, 6, "page"},
-	{"1d", "2h", 0.10, 24, "ticket"},
-	{"3d", "6h", 0.10, 72, "ticket"},
-}
-
-// burnWindows are all windows above, each once.
-var burnWindows = []string{"5m", "30m", "1h", "2h", "6h", "1d", "3d"}
-
-// predictions are the paths of a service that predict: in JSON or Arrow, and by the Open Inference
-// Protocol over REST and gRPC.
-const predictions = "/predict|/v2/models/.+/infer|/inference[.]GRPCInferenceService/ModelInfer"
-
 // ruleText writes the rule file.
 func ruleText(e entity.Entity, p promises) (string, error) {
 	on := e.Inputs["on"]
@@ -90,7 +68,7 @@ func ruleText(e entity.Entity, p promises) (string, error) {
 	o := objectives{
 		entity: e.Section + "." + e.Name, deployment: on.Name, windowText: p.Window,
 		service:  fmt.Sprintf(`%s,deployment=%q`, whose, on.Name),
-		selector: fmt.Sprintf(`%s,deployment=%q,path=~%q`, whose, on.Name, predictions),
+		selector: fmt.Sprintf(`%s,deployment=%q,path=~%q`, whose, on.Name, Predictions),
 		own:      fmt.Sprintf(`{%s,slo=%q}`, whose, e.Name),
 		prefix:   "slo:" + metricName(e.Name),
 		window:   duration.Parse(p.Window),
@@ -137,6 +115,15 @@ func ruleText(e entity.Entity, p promises) (string, error) {
 			}
 		}
 	}
+	if p.Saturation != "" {
+		most, err := p.Saturation.Float64()
+		if err != nil {
+			return "", fmt.Errorf("saturation: %w", err)
+		}
+		o.budget(&recording, &alerts, "saturation", "Saturation", json.Number(strconv.FormatFloat(1-most, 'g', 15, 64)),
+			fmt.Sprintf(`sum(rate(tenon_http_requests_total{%s,code="429"}[%%[1]s])) / sum(rate(tenon_http_requests_total{%s}[%%[1]s]))`, o.selector, o.selector),
+			fmt.Sprintf("requests to %s are refused", onName))
+	}
 	if p.Parity != "" {
 		alerts = append(alerts, o.parity(p.Parity, onName)...)
 	}
@@ -170,17 +157,16 @@ func (o objectives) budget(recording, alerts *[]Rule, name, title string, target
 	for _, w := range burnWindows {
 		*recording = append(*recording, Rule{Record: nameOf(w), Expr: fmt.Sprintf(ratio, w), Labels: o.labels})
 	}
-	for _, b := range burnRates {
-		rate := b.budget * o.window.Hours() / b.hours
-		if goal, err := target.Float64(); err != nil || rate*(1-goal) >= 1 {
+	for _, b := range Burns(o.window) {
+		if goal, err := target.Float64(); err != nil || b.Rate*(1-goal) >= 1 {
 			continue // more than every request would have to fail
 		}
 		condition := func(w string) string {
-			return fmt.Sprintf("%s%s > %s * (1 - %s)", nameOf(w), o.own, strconv.FormatFloat(rate, 'g', 4, 64), target)
+			return fmt.Sprintf("%s%s > %s * (1 - %s)", nameOf(w), o.own, strconv.FormatFloat(b.Rate, 'g', 4, 64), target)
 		}
-		a := o.alert(title+"Burn", b.severity, condition(b.long)+" and "+condition(b.short), "",
-			fmt.Sprintf("%s: %s%% of the error budget of %s is used up in %s", summary, strconv.FormatFloat(b.budget*100, 'g', -1, 64), o.windowText, b.long))
-		a.Labels["window"] = b.long
+		a := o.alert(title+"Burn", b.Severity, condition(b.Long)+" and "+condition(b.Short), "",
+			fmt.Sprintf("%s: %s%% of the error budget of %s is used up in %s", summary, strconv.FormatFloat(b.Budget*100, 'g', -1, 64), o.windowText, b.Long))
+		a.Labels["window"] = b.Long
 		*alerts = append(*alerts, a)
 	}
 }

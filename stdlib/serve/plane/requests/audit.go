@@ -46,13 +46,25 @@ type audited struct {
 	text string
 }
 
+// AuditFiles returns the files of an audit log, sorted by the time at which they begin. A folder that does not
+// exist has none.
+func AuditFiles(dir string) (paths []string, err error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), AuditPrefix) && strings.HasSuffix(e.Name(), AuditSuffix) {
+			paths = append(paths, filepath.Join(dir, e.Name()))
+		}
+	}
+	return paths, err
+}
+
 // Audited calls f for lines of an audit log, as they are and as they read, the oldest first. Of the
 // selection it knows Log, Since, ID and Limit. Lines that a crash has cut off are left out.
 func Audited(ask Selection, f func(text string, line AuditLine) error) error {
-	entries, err := os.ReadDir(ask.Log)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+	paths, err := AuditFiles(ask.Log)
 	if err != nil {
 		return err
 	}
@@ -64,11 +76,8 @@ func Audited(ask Selection, f func(text string, line AuditLine) error) error {
 			all = slices.Delete(all, 0, len(all)-ask.Limit)
 		}
 	}
-	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), AuditPrefix) || !strings.HasSuffix(e.Name(), AuditSuffix) {
-			continue
-		}
-		err := eachAudited(filepath.Join(ask.Log, e.Name()), func(a audited) {
+	for _, path := range paths {
+		err := eachAudited(path, func(a audited) {
 			if a.Time < since || ask.ID != "" && a.ID != ask.ID {
 				return
 			}
