@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/internal/diag"
@@ -160,4 +161,29 @@ func (c *checker) budget(limits map[string]priced, pools []ir.Pool) ir.Budget {
 		}
 	}
 	return b
+}
+
+// amount returns a limit of costs, which is in the currency of the prices, or reports why there is none. of names it
+// in errors.
+func (c *checker) amount(e *entity, pools []ir.Pool, of string, path ...string) (*money.Amount, string) {
+	at := c.sys.At("", e.path(path...)...)
+	amount, currency, err := money.Parse(stringOf(e.fields.at(strings.Join(path, "."))))
+	if err != nil {
+		c.fail(e, diag.Diagnostic{Message: fmt.Sprintf("the cost of %s of %s cannot be used: %v", of, e, err), Spans: []diag.Span{at}})
+		return nil, ""
+	}
+	at.Label = currency
+	priced := slices.IndexFunc(pools, func(p ir.Pool) bool { return p.Price != nil })
+	if priced < 0 {
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("%s of %s limits the cost, but no pool has a price", of, e),
+			Hint:    "add one to a pool: `resources: NAME: price: gpu: \"2.10 USD/h\"`", Spans: []diag.Span{at},
+		})
+	} else if p := pools[priced]; p.Price.Currency != currency {
+		c.fail(e, diag.Diagnostic{
+			Message: fmt.Sprintf("%s of %s limits the cost in %s, but prices are in %s", of, e, currency, p.Price.Currency),
+			Hint:    "write all of them in one currency: Tenon does not convert them", Spans: []diag.Span{at, c.currencySpan(p)},
+		})
+	}
+	return &amount, currency
 }

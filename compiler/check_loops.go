@@ -12,7 +12,6 @@ import (
 	"github.com/tenon-ml/tenon/internal/cron"
 	"github.com/tenon-ml/tenon/internal/diag"
 	"github.com/tenon-ml/tenon/internal/duration"
-	"github.com/tenon-ml/tenon/internal/money"
 )
 
 // checkLoops checks when models are trained again, and resolves it. It needs the monitors.
@@ -124,6 +123,8 @@ func (l *looping) trigger(t object, i int) ir.LoopTrigger {
 			l.sys.Label("", l.e.path("when", n, kinds[0])...), l.sys.Label("", l.e.path("when", n, kinds[1])...))
 	case t.has("zone") && kinds[0] != "schedule":
 		l.refuse(fmt.Sprintf("an entry of when of %s has a zone, but no schedule", l.e), "remove it", l.sys.Label("", l.e.path("when", n, "zone")...))
+	case t.has("every") && kinds[0] != "data":
+		l.refuse(fmt.Sprintf("an entry of when of %s has every, but no data", l.e), "remove it: a monitor has an every of its own", l.sys.Label("", l.e.path("when", n, "every")...))
 	case t.has("rows") != (kinds[0] == "data"):
 		hint, at := "add how many new rows call for a training: rows: 10000", here
 		if t.has("rows") {
@@ -135,18 +136,11 @@ func (l *looping) trigger(t object, i int) ir.LoopTrigger {
 	default:
 		p := *l.e.input("when." + n + "." + kinds[0])
 		l.triggers = append(l.triggers, p)
-		unit := p.out.entity.component.unit(p.from, p.port)
 		if kinds[0] == "monitor" {
-			return ir.LoopTrigger{Monitor: unit}
+			l.measured(p, "calls for trainings of "+l.model.String())
+			return ir.LoopTrigger{Monitor: p.out.entity.component.unit(p.from, p.port)}
 		}
-		if !l.upstream(l.model)[p.from] {
-			l.refuse(fmt.Sprintf("%s waits for rows of %s, but %s is not made from it", l.e, p.out.entity, l.model),
-				"name a table that the model is trained on, or one that its tables are made from", l.reference(p), l.sys.Label("the model", l.model.path()...))
-			return ir.LoopTrigger{}
-		}
-		l.refuse(fmt.Sprintf("%s cannot wait for rows of %s yet: a controller does not know how many rows a table has before it is made", l.e, p.out.entity),
-			"train on a schedule, or when a monitor alerts", l.reference(p))
-		return ir.LoopTrigger{Data: unit, Port: p.port, Rows: whole(t.get("rows"))}
+		return l.waitsForRows(t, p, n)
 	}
 	return ir.LoopTrigger{}
 }
@@ -198,20 +192,9 @@ func (l *looping) limit(pools []ir.Pool) *ir.LoopLimit {
 	if !o.has("cost") {
 		return out
 	}
-	at := l.at("", "at_most", "cost")
-	amount, currency, err := money.Parse(stringOf(o.get("cost")))
-	if err != nil {
-		l.refuse(fmt.Sprintf("the cost of at_most of %s cannot be used: %v", l.e, err), "", at)
+	out.Cost, out.Currency = l.amount(l.e, pools, "at_most", "at_most", "cost")
+	if out.Cost == nil {
 		return nil
-	}
-	out.Cost, out.Currency = &amount, currency
-	at.Label = currency
-	priced := slices.IndexFunc(pools, func(p ir.Pool) bool { return p.Price != nil })
-	if priced < 0 {
-		l.refuse(fmt.Sprintf("at_most of %s limits the cost, but no pool has a price", l.e), "add one to a pool: `resources: NAME: price: gpu: \"2.10 USD/h\"`", at)
-	} else if p := pools[priced]; p.Price.Currency != currency {
-		l.refuse(fmt.Sprintf("at_most of %s limits the cost in %s, but prices are in %s", l.e, currency, p.Price.Currency), "write all of them in one currency: Tenon does not convert them",
-			at, l.currencySpan(p))
 	}
 	return out
 }
@@ -238,6 +221,9 @@ func (l *looping) reference(p port) diag.Span {
 func (l *looping) about(p port, does string) *entity {
 	d := p.out.entity.input("on").out.entity
 	if slices.Contains(l.deployments, d) {
+		if !l.measured(p, does) {
+			return nil
+		}
 		return d
 	}
 	serves := "no model"
@@ -267,7 +253,6 @@ func (l *looping) judges() (units []string) {
 		if d == nil {
 			continue
 		}
-		m := p.out.entity.monitor
 		steps := d.releaseField()
 		if steps == "" {
 			l.refuse(fmt.Sprintf("%s judges releases of %s, but %s replaces a version at once", p.out.entity, l.model, d),
@@ -275,14 +260,10 @@ func (l *looping) judges() (units []string) {
 			continue
 		}
 		each := duration.Parse(stringOf(d.fields.at(steps + ".each")))
-		if needs := m.Every + m.Window + m.Delay(); needs > each {
-			parts := fmt.Sprintf("its window of %s and %s until it is measured", shortly(m.Window), shortly(m.Every))
-			if m.Delay() > 0 {
-				parts += fmt.Sprintf(", after %s for labels", shortly(m.Delay()))
-			}
+		if needs, parts, hint := l.verdictAfter(p.out.entity, d); needs > each {
 			l.refuse(fmt.Sprintf("%s judges releases of %s, but may have no verdict on a step within the %s that it lasts: that takes up to %s, %s",
-				p.out.entity, l.model, shortly(each), shortly(needs), parts), "lengthen each, or shorten window, every or within of the monitor",
-				l.reference(p), l.sys.At("how long a step lasts", d.path(steps, "each")...), l.sys.Label("the monitor", p.out.entity.path()...))
+				p.out.entity, l.model, shortly(each), shortly(needs), parts), hint,
+				l.reference(p), l.sys.At("how long a step lasts", d.path(steps, "each")...), l.spanOf(p.out.entity))
 			continue
 		}
 		units = append(units, p.from)

@@ -16,15 +16,26 @@ import (
 
 // checkMonitors checks what is measured of deployments, and resolves it. It needs to know the
 // columns of requests, and which ones are private.
-func (c *checker) checkMonitors() {
+func (c *checker) checkMonitors(pools []ir.Pool) {
 	for _, id := range c.order {
 		e := c.entities[id]
-		if e.section != "monitors" || c.broken[id] {
+		if e.section != "monitors" && e.section != "slos" || c.broken[id] {
 			continue
 		}
 		m := &monitoring{checker: c, e: e, on: e.input("on").out}
 		if c.broken[m.on.entity.id()] {
 			c.broken[id] = true // the fault of the deployment is reported
+			continue
+		}
+		switch {
+		case e.section == "slos":
+			m.objectives()
+			continue
+		case e.component.name == costMonitor:
+			m.cost(pools)
+			continue
+		case m.on.kind == ir.Table:
+			m.freshness()
 			continue
 		}
 		if !m.findLog() || !m.checkTimes() {
@@ -73,14 +84,24 @@ func (m *monitoring) findLog() bool {
 	return false
 }
 
+// checkEvery refuses what is measured too often.
+func (m *monitoring) checkEvery() bool {
+	if duration.Parse(m.e.string("every")) >= time.Second {
+		return true
+	}
+	m.refuse(fmt.Sprintf("%s is measured every %s, which is too often", m.e, m.e.string("every")), "write a length of time of at least 1s, such as 5m", m.at("", "every"))
+	return false
+}
+
 // checkTimes compares how often is measured with what the log has by then.
 func (m *monitoring) checkTimes() bool {
+	if !m.checkEvery() {
+		return false
+	}
 	every, window := duration.Parse(m.e.string("every")), duration.Parse(m.e.string("window"))
 	interval := duration.Parse(stringOf(m.log.get("interval")))
 	logged := m.sys.At("how long a request waits until it is in the log", m.deployment().path(m.deployment().component.Serves.Log, "interval")...)
 	switch {
-	case every < time.Second:
-		m.refuse(fmt.Sprintf("%s is measured every %s, which is too often", m.e, m.e.string("every")), "write a length of time of at least 1s, such as 5m", m.at("", "every"))
 	case every < interval:
 		m.refuse(fmt.Sprintf("%s is measured every %s, but requests are in the log only after up to %s", m.e, m.e.string("every"), stringOf(m.log.get("interval"))),
 			"measure less often, or shorten interval", m.at("", "every"), logged)

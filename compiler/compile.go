@@ -105,8 +105,8 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	if err := check.checkFacts(ctx); err != nil {
 		return nil, err
 	}
-	check.checkMonitors()
 	pools := check.pools()
+	check.checkMonitors(pools)
 	budget := check.budget(limits, pools)
 	check.checkLoops(pools)
 	lower := &lowerer{program: p, blobs: map[string][]byte{}}
