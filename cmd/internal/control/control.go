@@ -39,7 +39,7 @@ type Options struct {
 // Run watches a system until ctx ends. Nothing else ends it: what fails is tried again. With Once, it
 // returns what failed. open opens the engine; it is called again when the state cannot be read.
 func Run(ctx context.Context, open func(context.Context) (Engine, error), o Options) error {
-	c := &controller{o: o, open: open, self: state.Controller{ID: rand.Text(), Since: o.Clock.Now()}, fails: map[string]*failure{}, said: map[string]string{}, faults: map[string]fault{}, holds: map[string]string{}}
+	c := &controller{o: o, open: open, self: state.Controller{ID: rand.Text(), Since: o.Clock.Now()}, fails: map[string]*failure{}, said: map[string]string{}, faults: map[string]fault{}, holds: map[string]string{}, read: map[string]time.Duration{}}
 	defer c.leave(context.WithoutCancel(ctx))
 	for ctx.Err() == nil {
 		c.lookAtClock()
@@ -71,7 +71,8 @@ type controller struct {
 	failed []error           // with Once
 	said   map[string]string // the last message of a kind
 	faults map[string]fault
-	holds  map[string]string // why loops hold back the next step of a release, by service
+	holds  map[string]string        // why loops hold back the next step of a release, by service
+	read   map[string]time.Duration // when tables that loops wait for were read, by unit
 	// By what the two clocks are compared.
 	wall    time.Time
 	elapsed time.Duration
@@ -185,6 +186,7 @@ func (c *controller) tasks(s *Sight) (all []task) {
 	}
 	all = append(all, c.mends(s)...)
 	all = append(all, c.measurements(s)...)
+	all = append(all, c.reads(s)...)
 	all = append(all, c.loops(s)...)
 	for _, r := range s.Releases {
 		if _, faulty := c.faults[r.Unit]; faulty {

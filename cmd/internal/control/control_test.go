@@ -288,3 +288,15 @@ func TestLoopDecidesAgainWithTheLock(t *testing.T) {
 		"0s waits loops/late nothing to do",
 		"5s stopped the test is over")
 }
+
+// Tables that loops wait for are read at once, and then as often as the loop says, before it decides.
+func TestTablesThatLoopsWaitForAreReadAgain(t *testing.T) {
+	r := &record{}
+	r.sight.Loops = []Loop{{Unit: "loops/late", Tables: []Table{{Unit: "sources/flights", Every: 20 * time.Second}}}}
+	equal(t, watch(t, r, &fakeClock{}, 45*time.Second, Options{}),
+		"0s started watching",
+		"0s read sources/flights for loops/late",
+		"20s read sources/flights for loops/late",
+		"40s read sources/flights for loops/late",
+		"45s stopped the test is over")
+}

@@ -23,6 +23,9 @@ type Engine interface {
 	// Measure measures a monitor, records that, and returns the verdict with its reason. It needs no
 	// lock: it reads labels again only if it gets that.
 	Measure(ctx context.Context, monitor string, now time.Time) (verdict string, err error)
+	// Read makes a table again if its data has changed, for a loop that waits for its rows. Nothing else that
+	// reads from it runs.
+	Read(ctx context.Context, loop, unit string) (Acted, error)
 	// Decide decides what a loop does now, and records nothing.
 	Decide(ctx context.Context, loop string, now time.Time) (planner.LoopDecision, error)
 	// Record records a decision in the record of a loop, and returns the number of the act. It returns
@@ -65,10 +68,17 @@ type Monitor struct {
 	Last  time.Time // when it was measured, zero if it never was
 }
 
-// A Loop is a deployed loop, and the services whose releases it judges.
+// A Loop is a deployed loop, the services whose releases it judges, and the tables whose rows it waits for.
 type Loop struct {
 	Unit   string
 	Judges []string
+	Tables []Table
+}
+
+// A Table is a unit with a table that is read again.
+type Table struct {
+	Unit  string
+	Every time.Duration
 }
 
 // A Release is a release in progress.

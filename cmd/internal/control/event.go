@@ -14,6 +14,7 @@ const (
 	Continued EventType = "continued" // an apply that was killed
 	Released  EventType = "released"  // a step of a release was taken
 	Measured  EventType = "measured"  // a monitor
+	Read      EventType = "read"      // a table that a loop waits for, because its data has changed
 	Decided   EventType = "decided"   // a loop
 	Waits     EventType = "waits"     // what is due next
 	Failed    EventType = "failed"    // something failed and is tried again

@@ -175,6 +175,14 @@ func (e fakeEngine) Measure(_ context.Context, monitor string, now time.Time) (s
 	return "ok", err
 }
 
+func (e fakeEngine) Read(_ context.Context, loop, unit string) (Acted, error) {
+	err := e.call("read " + unit + " for " + loop)
+	if err == nil {
+		e.r.revision++
+	}
+	return Acted{Revision: e.r.revision}, err
+}
+
 func (e fakeEngine) Decide(_ context.Context, _ string, now time.Time) (planner.LoopDecision, error) {
 	if e.r.decide == nil {
 		return planner.LoopDecision{}, nil

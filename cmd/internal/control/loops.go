@@ -34,6 +34,33 @@ func (c *controller) measurements(s *Sight) (all []task) {
 	return all
 }
 
+// reads reads the tables that loops wait for again, each when the last time is old enough. A controller that
+// begins reads all of them.
+func (c *controller) reads(s *Sight) (all []task) {
+	now := c.o.Clock.Elapsed()
+	for _, l := range s.Loops {
+		for _, table := range l.Tables {
+			t := task{key: "read " + table.Unit, what: "read " + table.Unit}
+			if last, ok := c.read[table.Unit]; ok {
+				t.wait = max(last+table.Every-now, 0)
+			}
+			t.do = func(ctx context.Context) (time.Duration, error) {
+				done, err := c.engine.Read(ctx, l.Unit, table.Unit)
+				if err != nil {
+					return 0, err
+				}
+				c.read[table.Unit] = c.o.Clock.Elapsed()
+				if done.Revision > 0 {
+					c.say(Event{Type: Read, Unit: table.Unit, Revision: done.Revision, Message: "for " + l.Unit})
+				}
+				return table.Every, nil
+			}
+			all = append(all, t)
+		}
+	}
+	return all
+}
+
 // loops lets each loop decide. Until it has, the releases that it judges do not go on.
 func (c *controller) loops(s *Sight) (all []task) {
 	clear(c.holds)

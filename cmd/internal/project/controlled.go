@@ -177,6 +177,11 @@ func (c *controlled) watched(ctx context.Context, s *control.Sight, current map[
 			if len(u.Loop.Judge) > 0 {
 				l.Judges = u.Loop.Deployments
 			}
+			for _, t := range u.Loop.When {
+				if t.Data != "" {
+					l.Tables = append(l.Tables, control.Table{Unit: t.Data, Every: t.Every})
+				}
+			}
 			s.Loops = append(s.Loops, l)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// Measure implements [control.Engine]. Before, it reads labels again.
+// Measure implements [control.Engine]. Before, it reads the table of the monitor again.
 func (c *controlled) Measure(ctx context.Context, monitor string, now time.Time) (string, error) {
 	stale := c.refresh(ctx, monitor)
 	m, err := c.Workspace.Measure(ctx, monitor, now)
@@ -26,23 +26,45 @@ func (c *controlled) Measure(ctx context.Context, monitor string, now time.Time)
 		verdict += ": " + m.Reason
 	}
 	if stale != nil {
-		verdict += fmt.Sprintf(" (labels could not be read again: %v)", stale)
+		verdict += fmt.Sprintf(" (its table could not be read again: %v)", stale)
 	}
 	return verdict, nil
 }
 
-// refresh makes the labels of a monitor again if their data has changed: they become known while nobody applies
-// anything. What else reads them stays as it is, and so do the labels while another command has the lock.
+// refresh makes the labels of a monitor, or the table whose age it measures, again if their data has changed: it
+// becomes known while nobody applies anything. They stay as they are while another command has the lock.
 func (c *controlled) refresh(ctx context.Context, monitor string) error {
 	u, err := c.store.Unit(ctx, monitor)
 	if err != nil {
 		return err
 	}
+	reason := "labels of " + monitor
 	i := slices.IndexFunc(u.Inputs, func(in ir.Input) bool { return in.Port == ir.MonitorLabels })
+	if u.Monitor.Freshness != nil {
+		i, reason = 0, "data of "+monitor
+	}
 	if i < 0 {
 		return nil
 	}
-	labels, _ := ir.SplitID(u.Inputs[i].Unit)
+	done, err := c.readAgain(ctx, u.Inputs[i].Unit, reason)
+	if held := (*state.HeldError)(nil); errors.As(err, &held) {
+		return nil
+	}
+	if err == nil && done.Revision == 0 && done.Message != "" {
+		err = errors.New(done.Message)
+	}
+	return err
+}
+
+// Read implements [control.Engine].
+func (c *controlled) Read(ctx context.Context, loop, unit string) (control.Acted, error) {
+	return c.readAgain(ctx, unit, "data of "+loop)
+}
+
+// readAgain makes a unit with a table again if its data has changed, as a revision. What else reads it stays as it
+// is. If nothing is read before something else has ended, the message says so.
+func (c *controlled) readAgain(ctx context.Context, unit, reason string) (done control.Acted, err error) {
+	entity, _ := ir.SplitID(unit)
 	err = c.locked(ctx, func(s *Session, _ *state.Revision) error {
 		revisions, err := c.store.Revisions(ctx, 0)
 		if err != nil {
@@ -54,20 +76,19 @@ func (c *controlled) refresh(ctx context.Context, monitor string) error {
 			return err
 		}
 		if seen.Busy != "" {
-			return errors.New(seen.Busy)
+			done.Message = seen.Busy
+			return nil
 		}
-		p, err := c.planSome(ctx, planner.Options{Only: []string{labels}, Upstream: true})
+		p, err := c.planSome(ctx, planner.Options{Only: []string{entity}, Upstream: true})
 		if err != nil || !p.Changes() {
 			return err
 		}
-		p.Cause = &planner.Cause{Act: string(state.Refresh), Reason: "labels of " + monitor}
-		_, err = s.mend(ctx, p, c.apply, executors.Refresh)
+		p.Cause = &planner.Cause{Act: string(state.Refresh), Reason: reason}
+		result, err := s.mend(ctx, p, c.apply, executors.Refresh)
+		done = actedIn(result)
 		return err
 	})
-	if held := (*state.HeldError)(nil); errors.As(err, &held) {
-		return nil
-	}
-	return err
+	return done, err
 }
 
 // Decide implements [control.Engine].

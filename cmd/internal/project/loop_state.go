@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
@@ -53,4 +55,56 @@ func (w *Workspace) heedPeople(ctx context.Context, s *planner.LoopState, revisi
 		return nil // the newest one of people decides
 	}
 	return nil
+}
+
+// countRows counts the rows of the tables that a loop waits for, now and when its model was trained last.
+func (w *Workspace) countRows(ctx context.Context, l *ir.Loop, current map[string]state.Current, revisions []state.Revision, s *planner.LoopState) error {
+	var then state.Deployed // when the newest version of the model was registered
+	for _, t := range l.When {
+		c, ok := current[t.Data]
+		if t.Data == "" || !ok {
+			continue
+		}
+		if then == nil {
+			registered := current[l.Model+"/register"].Revision
+			i := slices.IndexFunc(revisions, func(r state.Revision) bool { return r.Number == registered && r.Deployed != "" })
+			if i < 0 {
+				return nil // not known: that revision did not complete, or is not kept any more
+			}
+			if err := w.recorded(ctx, &revisions[i], "list of what was deployed", revisions[i].Deployed, &then); errors.Is(err, artifact.ErrMissing) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+		}
+		now, err := w.rowsOf(ctx, c.Run, t.Port)
+		if err != nil {
+			return err
+		}
+		before, err := w.rowsOf(ctx, then[t.Data].Run, t.Port)
+		if err != nil {
+			return err
+		}
+		if now == nil || before == nil {
+			continue
+		}
+		if s.Total == nil {
+			s.Rows, s.Total = map[string]int64{}, map[string]int64{}
+		}
+		s.Total[t.Data], s.Rows[t.Data] = *now, *now-*before
+	}
+	return nil
+}
+
+// rowsOf returns the rows of a table that a run made, or nil if the run is not recorded any more.
+func (w *Workspace) rowsOf(ctx context.Context, run int64, port string) (*int64, error) {
+	r, err := w.store.Run(ctx, run)
+	if errors.Is(err, state.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	rows := r.Outputs[port].Rows
+	return &rows, nil
 }

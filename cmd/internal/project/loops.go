@@ -171,6 +171,9 @@ func (w *Workspace) loopState(ctx context.Context, u *ir.Unit) (*planner.LoopSta
 	if err := w.servedVersions(ctx, u.Loop, current, revisions, s); err != nil {
 		return nil, err
 	}
+	if err := w.countRows(ctx, u.Loop, current, revisions, s); err != nil {
+		return nil, err
+	}
 	return s, w.heedPeople(ctx, s, revisions)
 }
 
@@ -252,18 +255,17 @@ func (w *Workspace) servedVersions(ctx context.Context, l *ir.Loop, current map[
 		}
 		served = &c
 	}
-	v := &planner.LoopVersion{Revision: served.Revision, Since: served.Since}
+	v := &planner.LoopVersion{Revision: served.Revision}
 	key := planner.ServingKey(*served)
 	if r := served.Route; r.Releasing() || r.Ending() {
 		v.Revision, key = r.Champion().Revision, r.Champion().Key
 	}
+	v.Since = answersSince(served.Since, v.Revision, revisions)
 	s.Serving = v
 	looked := 0
 	for i := range revisions {
 		r := &revisions[i]
 		switch {
-		case r.Number > v.Revision && r.Act == state.Release && r.Outcome == state.Done && r.Finished.After(v.Since):
-			v.Since = r.Finished // its share grew then at the latest
 		case r.Number == v.Revision && r.Act == state.Rollback:
 			cause, err := w.causeOf(ctx, *r)
 			if err != nil {
@@ -288,6 +290,23 @@ func (w *Workspace) servedVersions(ctx context.Context, l *ir.Loop, current map[
 		}
 	}
 	return nil
+}
+
+// answersSince returns when the version that a revision deployed began to answer everything. started is
+// when its process began at the latest: a repair starts the same version again.
+func answersSince(started time.Time, revision int, revisions []state.Revision) time.Time {
+	since := started
+	if i := slices.IndexFunc(revisions, func(r state.Revision) bool { return r.Number == revision }); i >= 0 {
+		if ended := revisions[i].Finished; !ended.IsZero() && ended.Before(since) {
+			since = ended
+		}
+	}
+	for _, r := range revisions {
+		if r.Number > revision && r.Act == state.Release && r.Outcome == state.Done && r.Finished.After(since) {
+			since = r.Finished // its share grew then at the latest
+		}
+	}
+	return since
 }
 
 // lookedBack is among how many revisions the one before the version in service is searched.

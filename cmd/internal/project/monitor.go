@@ -11,6 +11,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/monitor/measure"
 	"github.com/tenon-ml/tenon/stdlib/monitor/window"
 )
 
@@ -103,18 +104,7 @@ func (w *Workspace) Measure(ctx context.Context, name string, now time.Time) (*s
 	m := u.Monitor
 	end := now.Add(-m.Delay())
 	q := window.Question{Monitor: *m, Begin: end.Add(-m.Window), End: end, Now: now}
-	if err := w.measured(ctx, s, u, &q); err != nil {
-		return nil, fmt.Errorf("measure %s: %w", u.ID, err)
-	}
-	duck, err := w.set.SQL.Program(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var answer window.Answer
-	err = w.ask(ctx, duck, "monitor", u, q, func(line []byte) error { return json.Unmarshal(line, &answer) })
-	if err == nil && answer.Report == nil {
-		err = errors.New("tenon-duck gave no answer")
-	}
+	answer, err := w.answer(ctx, s, u, &q)
 	if err != nil {
 		return nil, fmt.Errorf("measure %s: %w", u.ID, err)
 	}
@@ -126,12 +116,57 @@ func (w *Workspace) Measure(ctx context.Context, name string, now time.Time) (*s
 	return &made, err
 }
 
+// answer measures what a question asks, and completes the question.
+func (w *Workspace) answer(ctx context.Context, s *snapshot, u *ir.Unit, q *window.Question) (*window.Answer, error) {
+	if f := u.Monitor.Freshness; f != nil && f.Column == nil {
+		return changed(s, f, q)
+	}
+	if u.Monitor.Cost != nil {
+		return w.spent(ctx, q)
+	}
+	if err := w.measured(ctx, s, u, q); err != nil {
+		return nil, err
+	}
+	duck, err := w.set.SQL.Program(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var answer window.Answer
+	err = w.ask(ctx, duck, "monitor", u, q, func(line []byte) error { return json.Unmarshal(line, &answer) })
+	if err == nil && answer.Report == nil {
+		err = errors.New("tenon-duck gave no answer")
+	}
+	return &answer, err
+}
+
+// changed measures when the files of a table changed last: a run that reads what an earlier one has read is that one.
+func changed(s *snapshot, f *ir.Freshness, q *window.Question) (*window.Answer, error) {
+	run, ok := s.runs[f.Table]
+	if !ok {
+		return nil, fmt.Errorf("%s is not deployed: run tenon apply", f.Table)
+	}
+	var rows int64
+	for _, o := range run.Outputs {
+		rows = o.Rows
+	}
+	return &window.Answer{Report: measure.Freshness("change", rows, run.Started, q.Now, f.Max)}, nil
+}
+
 // measured finds what a question is about: the log of the deployment, and the reference rows or the
 // labels.
 func (w *Workspace) measured(ctx context.Context, s *snapshot, u *ir.Unit, q *window.Question) error {
+	if f := q.Monitor.Freshness; f != nil {
+		in := u.Inputs[0]
+		var err error
+		q.Reference, err = w.table(ctx, in, s.runs[in.Unit].Outputs[in.From].Digest)
+		return err
+	}
 	service := s.units[q.Monitor.Deployment]
 	if service == nil {
 		return fmt.Errorf("%s is not deployed: run tenon apply", q.Monitor.Deployment)
+	}
+	if q.Monitor.Service != nil {
+		return w.measuredService(ctx, service, q)
 	}
 	var err error
 	if q.Log, err = w.requestLog(ctx, service, q.Begin); err != nil {

@@ -175,8 +175,7 @@ func (w *Workspace) monitorLabels(system, unit string) []string {
 	if w.set.Env != "" {
 		labels = append(labels, "env", w.set.Env)
 	}
-	_, name, _ := strings.Cut(unit, "/")
-	return append(labels, "monitor", name)
+	return append(labels, "monitor", strings.TrimPrefix(unit, "monitors/"))
 }
 
 func figureLabels(f *measure.Figure) []string {
@@ -232,9 +231,11 @@ func (w *Workspace) MonitorRules(ctx context.Context) (string, error) {
 				Annotations: map[string]string{"summary": summary, "description": fmt.Sprintf("Declared as %s.", dotted(h.Unit))},
 			})
 		}
-		what := fmt.Sprintf("%s of %s", dotted(h.Unit), dotted(h.Monitor.Deployment))
+		what := fmt.Sprintf("%s of %s", dotted(h.Unit), dotted(h.Monitor.Of()))
 		add("TenonMonitorAlert", fmt.Sprintf(`%s{%s,verdict="alert"} == 1`, metricVerdict, whose), "", what+" is beyond its limits")
-		add("TenonMonitorUnknown", fmt.Sprintf(`%s{%s,verdict="unknown"} == 1`, metricVerdict, whose), prometheusDuration(h.Monitor.Window), what+" has too few rows for a verdict")
+		if h.Monitor.MinRows > 0 && h.Monitor.Service == nil { // that few people ask is no fault of a service
+			add("TenonMonitorUnknown", fmt.Sprintf(`%s{%s,verdict="unknown"} == 1`, metricVerdict, whose), prometheusDuration(h.Monitor.Window), what+" has too few rows for a verdict")
+		}
 		add("TenonMonitorStale", fmt.Sprintf("time() - %s{%s} > %d", metricMeasured, whose, int64((3*h.Monitor.Every).Seconds())), "", what+" is not measured any more")
 	}
 	f := rules.File{}

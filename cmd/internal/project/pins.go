@@ -47,10 +47,7 @@ func (w *Workspace) Pin(ctx context.Context, name, reason string) (*state.Pin, e
 	p := state.Pin{Unit: id, At: time.Now().UTC(), Reason: reason}
 	for _, u := range units { // the last of them is what others read
 		if c, ok := current[u]; ok {
-			p.Key = c.Key
-			if p.Revision < c.Revision {
-				p.Revision = c.Revision
-			}
+			p.Key, p.Revision = c.Key, c.Revision
 		}
 	}
 	if versioned {

@@ -18,8 +18,15 @@ import (
 func (p *page) monitor(h *project.MonitorHistory) error {
 	m := h.Monitor
 	facts := p.Heads[0].Facts
-	facts.fact("watches", m.Deployment)
-	facts.fact("measured", fmt.Sprintf("every %s, over %s, with at least %d rows", took(m.Every), took(m.Window), m.MinRows))
+	facts.fact("watches", m.Of())
+	measured := "every " + took(m.Every)
+	if m.Window > 0 {
+		measured += ", over " + took(m.Window)
+	}
+	if m.MinRows > 0 {
+		measured += fmt.Sprintf(", with at least %d rows", m.MinRows)
+	}
+	facts.fact("measured", measured)
 	if len(h.Measurements) == 0 {
 		p.Notes = append(p.Notes, note{Text: "It has not been measured yet."})
 		return nil
