@@ -268,7 +268,14 @@ func (a *app) printMeasurement(m *state.Measurement, all bool) error {
 // printMonitorHistory prints the last measurement, and the verdicts before it.
 func (a *app) printMonitorHistory(h *project.MonitorHistory) error {
 	m := h.Monitor
-	fmt.Fprintf(a.stdout, "%s  %s, every %s over %s, at least %s\n", a.paint(bold, h.Unit), m.Deployment, took(m.Every), took(m.Window), plural(m.MinRows, "row"))
+	over := ""
+	if m.Window > 0 {
+		over = " over " + took(m.Window)
+	}
+	if m.MinRows > 0 {
+		over += ", at least " + plural(m.MinRows, "row")
+	}
+	fmt.Fprintf(a.stdout, "%s  %s, every %s%s\n", a.paint(bold, h.Unit), m.Of(), took(m.Every), over)
 	if len(h.Measurements) == 0 {
 		_, err := fmt.Fprintln(a.stdout, "It has not been measured: run tenon monitor run.")
 		return err

@@ -322,7 +322,7 @@ func (a *app) stateAt() string { return cmp.Or(a.state, os.Getenv("TENON_STATE")
 func atMost(n int, what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) > n {
-			return &usageError{fmt.Errorf("tenon %s takes %s, but got %s; see tenon %[1]s --help", c.Name(), what, plural(int64(len(args)), "argument"))}
+			return &usageError{fmt.Errorf("%s takes %s, but got %s; see %[1]s --help", c.CommandPath(), what, plural(int64(len(args)), "argument"))}
 		}
 		return nil
 	}
@@ -331,7 +331,7 @@ func atMost(n int, what string) cobra.PositionalArgs {
 // oneUnit requires the name of one unit.
 func oneUnit(c *cobra.Command, args []string) error {
 	if len(args) != 1 {
-		return &usageError{fmt.Errorf("tenon %s takes one unit, such as models/late/train, but got %s; see tenon %[1]s --help", c.Name(), plural(int64(len(args)), "argument"))}
+		return &usageError{fmt.Errorf("%s takes one unit, such as models/late/train, but got %s; see %[1]s --help", c.CommandPath(), plural(int64(len(args)), "argument"))}
 	}
 	return nil
 }
