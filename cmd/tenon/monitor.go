@@ -246,7 +246,10 @@ func (a *app) printMeasurement(m *state.Measurement, all bool) error {
 	if r.ReferenceRows > 0 {
 		of = fmt.Sprintf(", compared with %s", plural(r.ReferenceRows, "row"))
 	}
-	fmt.Fprintf(a.stdout, "  %s from %s to %s%s\n", plural(r.Rows, "row"), m.Begin.Local().Format(time.DateTime), m.End.Local().Format(time.DateTime), of)
+	if m.Begin.Before(m.End) {
+		of = fmt.Sprintf(" from %s to %s%s", m.Begin.Local().Format(time.DateTime), m.End.Local().Format(time.DateTime), of)
+	}
+	fmt.Fprintf(a.stdout, "  %s%s\n", plural(r.Rows, "row"), of)
 	for _, note := range r.Notes {
 		fmt.Fprintln(a.stdout, "  note: "+printable(note))
 	}
