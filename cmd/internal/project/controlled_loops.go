@@ -58,11 +58,15 @@ func (c *controlled) refresh(ctx context.Context, monitor string) error {
 
 // Read implements [control.Engine].
 func (c *controlled) Read(ctx context.Context, loop, unit string) (control.Acted, error) {
+	acts, err := c.store.LoopActs(ctx, loop, time.Time{}, 0)
+	if err != nil || planner.PausedBy(acts) != nil {
+		return control.Acted{}, err
+	}
 	return c.readAgain(ctx, unit, "data of "+loop)
 }
 
 // readAgain makes a unit with a table again if its data has changed, as a revision. What else reads it stays as it
-// is. If nothing is read before something else has ended, the message says so.
+// is. If nothing may be read now, the message says why.
 func (c *controlled) readAgain(ctx context.Context, unit, reason string) (done control.Acted, err error) {
 	entity, _ := ir.SplitID(unit)
 	err = c.locked(ctx, func(s *Session, _ *state.Revision) error {
@@ -82,6 +86,17 @@ func (c *controlled) readAgain(ctx context.Context, unit, reason string) (done c
 		p, err := c.planSome(ctx, planner.Options{Only: []string{entity}, Upstream: true})
 		if err != nil || !p.Changes() {
 			return err
+		}
+		pins, err := c.store.Pins(ctx)
+		if err != nil {
+			return err
+		}
+		for _, i := range p.Items {
+			entity, _ := ir.SplitID(i.Unit)
+			if pin := planner.PinOf(ir.Loop{Model: entity}, pins); pin != nil && i.Action.Changes() {
+				done.Message = fmt.Sprintf("%s is pinned by %s", pin.Unit, pin.By)
+				return nil
+			}
 		}
 		p.Cause = &planner.Cause{Act: string(state.Refresh), Reason: reason}
 		result, err := s.mend(ctx, p, c.apply, executors.Refresh)
