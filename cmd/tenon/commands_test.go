@@ -262,7 +262,7 @@ func cmdReplace(ts *testscript.TestScript, neg bool, args []string) {
 func cmdWaitFor(ts *testscript.TestScript, neg bool, args []string) {
 	positive(ts, neg, args, 1, "waitfor FILE [PATTERN]")
 	pattern := regexp.MustCompile(strings.Join(args[1:], " "))
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		found, err := filepath.Glob(ts.MkAbs(args[0]))
 		ts.Check(err)
 		for _, f := range found {
