@@ -28,7 +28,7 @@ func (m *monitoring) freshness() {
 	case name != "" && col == nil:
 		m.noColumn(m.e, field, name, m.on, m.on.schema, field)
 	case name != "" && col.Type != "timestamp" && col.Type != "timestamptz":
-		m.refuse(fmt.Sprintf("%s measures the age of %s by %q of type %s, which is no point in time", m.e, of, name, col.Type), "name a column of type timestamp or timestamptz",
+		m.refuse(fmt.Sprintf("%s measures the age of %s by %q of type %s, which is not a point in time", m.e, of, name, col.Type), "name a column of type timestamp or timestamptz",
 			m.at("", field), m.columnSpan(of, name))
 	default:
 		if col != nil {

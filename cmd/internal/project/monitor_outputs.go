@@ -233,7 +233,7 @@ func (w *Workspace) MonitorRules(ctx context.Context) (string, error) {
 		}
 		what := fmt.Sprintf("%s of %s", dotted(h.Unit), dotted(h.Monitor.Of()))
 		add("TenonMonitorAlert", fmt.Sprintf(`%s{%s,verdict="alert"} == 1`, metricVerdict, whose), "", what+" is beyond its limits")
-		if h.Monitor.MinRows > 0 && h.Monitor.Service == nil { // that few people ask is no fault of a service
+		if h.Monitor.MinRows > 0 && h.Monitor.Service == nil { // that few people ask is not a fault of a service
 			add("TenonMonitorUnknown", fmt.Sprintf(`%s{%s,verdict="unknown"} == 1`, metricVerdict, whose), prometheusDuration(h.Monitor.Window), what+" has too few rows for a verdict")
 		}
 		add("TenonMonitorStale", fmt.Sprintf("time() - %s{%s} > %d", metricMeasured, whose, int64((3*h.Monitor.Every).Seconds())), "", what+" is not measured any more")
