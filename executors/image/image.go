@@ -91,6 +91,9 @@ type Recipe struct {
 	Duck         string // path of a tenon-duck binary, if the unit or tenon needs it
 	Serve        string // path of a tenon-serve binary, if the unit needs it
 	Pod          string // path of a tenon-pod binary, if the image is to run in a pod
+	// Bare removes what the base starts by itself, for a platform that passes its command on to
+	// that instead of running it.
+	Bare bool
 }
 
 // Parts are what the recipe of a unit needs besides the unit itself.
@@ -202,7 +205,7 @@ func (s *Store) Build(ctx context.Context, r Recipe) (v1.Image, error) {
 	if len(parts) == 0 {
 		return base, nil
 	}
-	return s.assemble(ctx, base, parts)
+	return s.assemble(ctx, base, parts, r.Bare)
 }
 
 // environment builds the layer of a Python environment at a path.
@@ -291,7 +294,7 @@ type part struct {
 
 // assemble adds layers to a base. The base may use docker's media types; the image uses
 // those of OCI.
-func (s *Store) assemble(ctx context.Context, base *stored, parts []part) (v1.Image, error) {
+func (s *Store) assemble(ctx context.Context, base *stored, parts []part, bare bool) (v1.Image, error) {
 	m, err := base.Manifest()
 	if err != nil {
 		return nil, err
@@ -314,6 +317,9 @@ func (s *Store) assemble(ctx context.Context, base *stored, parts []part) (v1.Im
 		manifest.Layers = append(manifest.Layers, v1.Descriptor{MediaType: types.OCILayerZStd, Size: p.Size, Digest: p.Digest})
 		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, p.DiffID)
 		config.History = append(config.History, v1.History{Created: v1.Time{Time: epoch}, CreatedBy: "tenon: " + p.what})
+	}
+	if bare {
+		config.Config.Entrypoint, config.Config.Cmd = nil, nil
 	}
 	config.Created = v1.Time{Time: epoch}
 	manifest.Annotations = nil

@@ -10,15 +10,15 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/inside"
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/internal/files"
+	"github.com/tenon-ml/tenon/planner/artifact/remote"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -29,9 +29,8 @@ type jobEnd struct {
 	Status state.Status `json:"status"`
 }
 
-func jobEndPath(dir string) string       { return filepath.Join(dir, "kubernetes.json") }
-func (ts taskState) logPath() string     { return filepath.Join(ts.Dir, "log") }
-func (ts taskState) metricsPath() string { return filepath.Join(ts.Dir, executors.MetricsFile) }
+func jobEndPath(dir string) string   { return filepath.Join(dir, "kubernetes.json") }
+func (ts taskState) logPath() string { return filepath.Join(ts.Dir, "log") }
 
 // ended returns how the job ended, if its folder says so.
 func (ts taskState) ended() (state.Status, bool) {
@@ -164,47 +163,9 @@ func (ts taskState) readLog(ctx context.Context, l *link, p *corev1.Pod, to stri
 
 // fetch gets the metrics and outputs from the store.
 func (e *Executor) fetch(ctx context.Context, ts taskState, st state.Status, res *pod.Result) error {
-	if len(res.Metrics) > 0 {
-		if err := os.MkdirAll(filepath.Dir(ts.metricsPath()), 0o755); err != nil {
-			return err
-		}
-		if err := files.Write(ts.metricsPath(), res.Metrics, 0o644); err != nil {
-			return err
-		}
-	}
-	if st.Phase != state.Succeeded || len(res.Outputs) == 0 {
-		return nil
-	}
-	s, err := e.store(ctx, ts.Store)
-	if err != nil {
-		return err
-	}
-	out := filepath.Join(ts.Dir, "out")
-	if err := os.MkdirAll(out, 0o755); err != nil {
-		return err
-	}
-	return e.each(ctx, sortedKeys(res.Outputs), func(ctx context.Context, port string) error {
-		if !filepath.IsLocal(port) || filepath.Base(port) != port {
-			return fmt.Errorf("the pod reports an unknown output %q", port)
-		}
-		if err := s.Get(ctx, res.Outputs[port], filepath.Join(out, port)); err != nil {
-			return fmt.Errorf("output %s: %w", port, err)
-		}
-		return nil
+	return inside.Fetch(ctx, ts.Dir, res, st.Phase == state.Succeeded, func(ctx context.Context, _ string) (*remote.Store, error) {
+		return e.store(ctx, ts.Store)
 	})
-}
-
-// atOnce is how many artifacts of a task are transferred in parallel.
-const atOnce = 8
-
-// each calls do for all names in parallel.
-func (e *Executor) each(ctx context.Context, names []string, do func(context.Context, string) error) error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(atOnce)
-	for _, name := range names {
-		group.Go(func() error { return do(ctx, name) })
-	}
-	return group.Wait()
 }
 
 // forget removes the executor's own files from the folder.

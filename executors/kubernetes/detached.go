@@ -125,7 +125,7 @@ func (d detachedApply) Start(ctx context.Context, base string, args []string) er
 	duck, err := d.e.opts.Programs.Duck(ctx)
 	ref := ""
 	if err == nil {
-		ref, err = d.e.publish(ctx, image.Recipe{Base: base, Tenon: d.e.opts.Tenon, Duck: duck, Pod: d.e.opts.Pod})
+		ref, err = d.e.images.Push(ctx, image.Recipe{Base: base, Tenon: d.e.opts.Tenon, Duck: duck, Pod: d.e.opts.Pod}, d.e.repository())
 	}
 	if err == nil {
 		err = d.e.patiently(ctx, func() error { return d.start(ctx, ref, args) })

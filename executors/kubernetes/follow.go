@@ -3,13 +3,10 @@ package kubernetes
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -20,7 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/inside"
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/planner/state"
@@ -82,7 +79,7 @@ func (f *follower) stop() error {
 
 // writeLog appends the log to the folder of the run as it arrives.
 func (ts taskState) writeLog(ctx context.Context, l *link, p *corev1.Pod) (err error) {
-	log, err := openToWrite(ts.logPath())
+	log, err := inside.OpenToWrite(ts.logPath())
 	if err != nil {
 		return err
 	}
@@ -93,7 +90,7 @@ func (ts taskState) writeLog(ctx context.Context, l *link, p *corev1.Pod) (err e
 	if err := log.Truncate(0); err != nil {
 		return err
 	}
-	reader := pod.NewLogReader(log, func(s step.Progress) { _ = ts.append(s) })
+	reader := pod.NewLogReader(log, func(s step.Progress) { _ = inside.AppendProgress(ts.Dir, s) })
 	return errors.Join(l.copyLog(ctx, p, untilLast{reader}, true), reader.Close())
 }
 
@@ -110,33 +107,12 @@ func (u untilLast) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// openToWrite opens a file for appending. It does not follow a symbolic link.
-func openToWrite(path string) (*os.File, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, err
-	}
-	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND|unix.O_NOFOLLOW, 0o644)
-}
-
-// append adds a line to the progress of a run.
-func (ts taskState) append(s step.Progress) error {
-	f, err := openToWrite(filepath.Join(ts.Dir, executors.ProgressFile))
-	if err != nil {
-		return err
-	}
-	b, err := json.Marshal(s)
-	if err == nil {
-		_, err = f.Write(append(b, '\n'))
-	}
-	return errors.Join(err, f.Close())
-}
-
 // say adds to the progress of a run why the task does not run.
 func (ts taskState) say(waits string) error {
 	if waits == "" || ts.Dir == "" {
 		return nil
 	}
-	return ts.append(step.Progress{Waits: waits})
+	return inside.AppendProgress(ts.Dir, step.Progress{Waits: waits})
 }
 
 // openLog opens the log of a pod's program.
@@ -296,20 +272,9 @@ func (e *Executor) newest(ctx context.Context, l *link, ts taskState, wait bool)
 
 // withLog adds the last output of the program to a message, from the log in the folder.
 func (ts taskState) withLog(message string) string {
-	f, err := os.Open(ts.logPath())
-	if err != nil {
-		return message
-	}
-	defer f.Close()
-	const window = 4 << 10
-	if info, err := f.Stat(); err == nil {
-		_, _ = f.Seek(max(0, info.Size()-window), io.SeekStart)
-	}
-	b, _ := io.ReadAll(io.LimitReader(f, window)) // as much as can be read
-	lines := strings.Split(strings.TrimSpace(strings.ToValidUTF8(string(b), "?")), "\n")
-	line := oneLine(lines[len(lines)-1])
+	line := inside.LastLine(ts.logPath())
 	if line == "" || message != "" && strings.HasPrefix(strings.TrimPrefix(line, "tenon: "), message) {
 		return message // the runner has printed it too
 	}
-	return cmp.Or(message, "it ended") + "; it printed last: " + line[:min(len(line), 300)]
+	return cmp.Or(message, "it ended") + "; it printed last: " + line
 }

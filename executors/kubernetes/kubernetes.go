@@ -19,8 +19,8 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/image"
+	"github.com/tenon-ml/tenon/executors/inside"
 	"github.com/tenon-ml/tenon/executors/local"
-	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/artifact/remote"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -63,11 +63,10 @@ type Executor struct {
 	mu     sync.Mutex
 	links  map[Place]*link
 	stores map[string]*remote.Store
-	sent   map[string]artifact.Ref // artifacts known to be in the store, by store and path or digest
-	silent time.Time               // when the cluster stopped answering
+	silent time.Time // when the cluster stopped answering
 
-	publishing sync.Mutex
-	published  map[string]string // images known to be in the registry, by recipe
+	sender inside.Sender
+	images inside.Images
 }
 
 // A link is a connection to a namespace, with its watches.
@@ -99,7 +98,7 @@ func New(o Options) *Executor {
 	if o.Patience == 0 {
 		o.Patience = time.Minute
 	}
-	return &Executor{opts: o, links: map[Place]*link{}, stores: map[string]*remote.Store{}, sent: map[string]artifact.Ref{}, published: map[string]string{}}
+	return &Executor{opts: o, links: map[Place]*link{}, stores: map[string]*remote.Store{}, images: inside.Images{Programs: o.Programs, Pod: o.Pod, Build: o.Build, Publish: o.Publish}}
 }
 
 // Close closes the connections. Running tasks continue.

@@ -24,8 +24,6 @@ import (
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/executors/local/disk"
-	"github.com/tenon-ml/tenon/planner/artifact"
-	"github.com/tenon-ml/tenon/planner/artifact/remote"
 )
 
 // start uploads the inputs of the task, publishes its image and creates its objects.
@@ -107,6 +105,9 @@ func (e *Executor) make(ctx context.Context, l *link, ts taskState, o object) er
 
 func (ts taskState) owns(o metav1.OwnerReference) bool { return o.UID == ts.UID }
 
+// atOnce is how many artifacts of a task are transferred in parallel.
+const atOnce = 8
+
 // send uploads the inputs of the task and the document for its pod. It returns the
 // digest of the document and the disk space in bytes that the inputs take.
 func (e *Executor) send(ctx context.Context, ts taskState, t executors.Task) (digest string, taken int64, err error) {
@@ -120,14 +121,14 @@ func (e *Executor) send(ctx context.Context, ts taskState, t executors.Task) (di
 	group, inGroup := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
 	for i, p := range pass {
-		taken += disk.Taken(p.from)
+		taken += disk.Taken(p.From)
 		group.Go(func() error {
-			ref, err := e.put(inGroup, s, p)
+			ref, err := e.sender.Put(inGroup, s, p)
 			if err != nil {
-				return fmt.Errorf("%s: %w", p.name, err)
+				return fmt.Errorf("%s: %w", p.Name, err)
 			}
-			to, err := filepath.Rel(pod.Work, p.to)
-			task.Fetch[i] = pod.Fetch{Ref: ref, Path: to, Name: p.name}
+			to, err := filepath.Rel(pod.Work, p.To)
+			task.Fetch[i] = pod.Fetch{Ref: ref, Path: to, Name: p.Name}
 			return err
 		})
 	}
@@ -143,51 +144,6 @@ func (e *Executor) send(ctx context.Context, ts taskState, t executors.Task) (di
 	}
 	ref, err := s.PutBytes(ctx, b)
 	return ref.Digest, taken, err
-}
-
-// put makes sure that something is in the store. It does not look again for what it has
-// seen there.
-func (e *Executor) put(ctx context.Context, s *remote.Store, p passage) (artifact.Ref, error) {
-	key := s.String() + " " + p.digest
-	if p.digest != "" {
-		e.mu.Lock()
-		ref, sent := e.sent[key]
-		e.mu.Unlock()
-		if sent {
-			return ref, nil
-		}
-	}
-	ref, err := e.lookUp(ctx, s, p)
-	if err == nil && ref.Digest == "" {
-		ref, err = s.Put(ctx, p.from)
-	}
-	if err == nil && ref.Digest == p.digest {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		e.sent[key] = ref
-	}
-	return ref, err
-}
-
-// lookUp finds an artifact in the store by its local digest, so that it need not be
-// read.
-func (e *Executor) lookUp(ctx context.Context, s *remote.Store, p passage) (artifact.Ref, error) {
-	if _, ok := artifact.Hex(p.digest); !ok {
-		return artifact.Ref{}, nil
-	}
-	info, err := os.Stat(p.from)
-	if err != nil {
-		return artifact.Ref{}, err
-	}
-	ref := artifact.Ref{Digest: p.digest, Dir: info.IsDir()}
-	if !ref.Dir {
-		ref.Size = info.Size()
-	}
-	there, err := s.Has(ctx, ref)
-	if err != nil || !there {
-		return artifact.Ref{}, err
-	}
-	return ref, nil
 }
 
 // address returns the address inside the cluster of the service that an input port is
