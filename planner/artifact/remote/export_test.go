@@ -7,7 +7,7 @@ import (
 
 // OpenHasty opens a store that gives up soon.
 func OpenHasty(ctx context.Context, url string) (*Store, error) {
-	return open(ctx, url, patience{tries: 3, pause: time.Millisecond, stall: time.Second})
+	return open(ctx, url, patience{tries: 3, pause: time.Millisecond, stall: time.Second}, false)
 }
 
 // PartSize is how many bytes are sent at once.

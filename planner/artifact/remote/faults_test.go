@@ -516,3 +516,29 @@ func TestServerThatIsNotThere(t *testing.T) {
 		}
 	}
 }
+
+// A program that may only write needs no other right.
+func TestWriteOnly(t *testing.T) {
+	f := newFaulty(t)
+	f.set(func(w http.ResponseWriter, r *http.Request) bool {
+		return (r.Method == http.MethodGet || r.Method == http.MethodHead) && refuse(w, http.StatusForbidden, "AccessDenied")
+	})
+	s, err := remote.OpenWriteOnly(t.Context(), f.url)
+	ok(t, err)
+	t.Cleanup(func() { ok(t, s.Close()) })
+	dir := t.TempDir()
+	for name, size := range map[string]int{"small": 1, "same": 1, "large": 2*remote.PartSize + 1} {
+		ok(t, os.WriteFile(filepath.Join(dir, name), make([]byte, size), 0o644))
+	}
+	ref, err := s.Put(t.Context(), dir)
+	ok(t, err)
+	ok(t, s.PutNote(t.Context(), "note", []byte("text")))
+	f.mend()
+	whole, err := remote.Open(t.Context(), f.url)
+	ok(t, err)
+	t.Cleanup(func() { ok(t, whole.Close()) })
+	ok(t, whole.Get(t.Context(), ref, filepath.Join(t.TempDir(), "out")))
+	if b, err := whole.Note(t.Context(), "note"); err != nil || string(b) != "text" {
+		t.Errorf("the note is %q, %v", b, err)
+	}
+}

@@ -48,8 +48,17 @@ func (p patience) delay(try int) time.Duration {
 //
 // Credentials are those that the service's own tools find.
 func Open(ctx context.Context, url string) (*Store, error) {
-	return open(ctx, url, patience{tries: 7, pause: time.Second, stall: time.Minute})
+	return open(ctx, url, usual, false)
 }
+
+// OpenWriteOnly opens the store at a URL for a program that may write there, and neither read
+// nor list. The store sends everything, also what is there already, and finds out with the
+// first of it whether it can be reached.
+func OpenWriteOnly(ctx context.Context, url string) (*Store, error) {
+	return open(ctx, url, usual, true)
+}
+
+var usual = patience{tries: 7, pause: time.Second, stall: time.Minute}
 
 // Check returns what is wrong with the URL of a store. It does not access the network.
 func Check(url string) error {
@@ -57,12 +66,12 @@ func Check(url string) error {
 	return err
 }
 
-func open(ctx context.Context, text string, p patience) (*Store, error) {
+func open(ctx context.Context, text string, p patience, writeOnly bool) (*Store, error) {
 	u, service, err := parse(text)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{name: u.Scheme + "://" + u.Host + u.Path, remedy: service.remedy, patience: p}
+	s := &Store{name: u.Scheme + "://" + u.Host + u.Path, remedy: service.remedy, patience: p, writeOnly: writeOnly}
 	if prefix := strings.Trim(u.Path, "/"); prefix != "" && u.Scheme != "file" {
 		s.prefix = prefix + "/"
 	}
@@ -71,6 +80,9 @@ func open(ctx context.Context, text string, p patience) (*Store, error) {
 			return nil, s.explain("open", err)
 		}
 		return nil, fmt.Errorf("open the store %s: %w", s.name, err)
+	}
+	if writeOnly {
+		return s, nil
 	}
 	for _, err := range s.bucket.list(ctx, s.prefix, 1) {
 		if errors.Is(err, errAbsent) {

@@ -107,7 +107,7 @@ func (s *Store) put(ctx context.Context, digest, what string, size int64, r io.R
 		return err
 	}
 	h, _ := artifact.Hex(digest)
-	if err := s.write(ctx, k, "store "+what, size, &proof{r: r, h: sha256.New(), want: h, what: what}); err != nil || size < partSize {
+	if err := s.write(ctx, k, "store "+what, size, &proof{r: r, h: sha256.New(), want: h, what: what}); err != nil || size < partSize || s.writeOnly {
 		return err
 	}
 	// Some servers lose an object if they are asked twice to assemble its parts, because

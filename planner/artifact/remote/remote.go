@@ -21,6 +21,8 @@ type Store struct {
 	name     string // the URL without its settings
 	remedy   string // remedy after a refusal
 	patience patience
+	// writeOnly says that nothing may be read: then nothing is known to be there.
+	writeOnly bool
 }
 
 // String returns the URL of the store without its settings.
@@ -64,6 +66,9 @@ func (s *Store) has(ctx context.Context, digest string, size int64) (bool, error
 	k, err := key(digest)
 	if err != nil {
 		return false, nil //nolint:nilerr // nothing has that name
+	}
+	if s.writeOnly {
+		return false, nil
 	}
 	is, err := s.bucket.size(ctx, s.prefix+k)
 	if errors.Is(err, errAbsent) {
