@@ -32,6 +32,7 @@ type runner struct {
 	signals   <-chan os.Signal // for the program
 	container []string         // the variables of the container
 	store     *remote.Store
+	stores    stores
 	task      pod.Task
 	tail      *tail     // the end of the program's output; nil for a service
 	started   io.Closer // set once the program of a service without an endpoint has started
@@ -50,6 +51,7 @@ func (o options) run(stdout io.Writer) pod.End {
 	} else if !done {
 		r.do(ctx)
 	}
+	r.stores.close()
 	if r.store != nil {
 		_ = r.store.Close() // it has acknowledged everything it has
 	}

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -35,7 +36,7 @@ func (r *runner) open(ctx context.Context) (done bool, err error) {
 	if v := r.task.Step.Version; v != step.Version {
 		return false, fmt.Errorf("the task has version %d of the contract, but this tenon-pod supports version %d", v, step.Version)
 	}
-	if r.task.Kind != ir.Job {
+	if r.task.Kind != ir.Job || r.task.Places != nil {
 		return false, nil
 	}
 	b, err = r.store.Note(ctx, r.note())
@@ -54,6 +55,75 @@ func (r *runner) open(ctx context.Context) (done bool, err error) {
 // note returns the name of the note with the result of this pod.
 func (r *runner) note() string { return pod.NodeNote(r.task.Name, os.Getenv(pod.NodeEnv)) }
 
+// notes returns the URL of the store for the log and the result, and place that for an output.
+// "" is where the task is.
+func (r *runner) notes() string {
+	if p := r.task.Places; p != nil {
+		return p.Notes
+	}
+	return ""
+}
+
+func (r *runner) place(port string) string {
+	if p := r.task.Places; p != nil {
+		return p.Outputs[port]
+	}
+	return ""
+}
+
+// writable returns the store at a URL that the task may only write to, or that of the task.
+func (r *runner) writable(ctx context.Context, url string) (*remote.Store, error) {
+	return r.stores.at(ctx, r.store, url, remote.OpenWriteOnly)
+}
+
+// readable returns the store at a URL that the task may read, or that of the task.
+func (r *runner) readable(ctx context.Context, url string) (*remote.Store, error) {
+	return r.stores.at(ctx, r.store, url, remote.Open)
+}
+
+// stores are the open stores besides that of the task, by URL. No URL is both read and written.
+type stores struct {
+	mu  sync.Mutex
+	all map[string]*remote.Store
+}
+
+func (s *stores) at(ctx context.Context, own *remote.Store, url string, open func(context.Context, string) (*remote.Store, error)) (*remote.Store, error) {
+	if url == "" {
+		return own, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at := s.all[url]; at != nil {
+		return at, nil
+	}
+	at, err := open(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	if s.all == nil {
+		s.all = map[string]*remote.Store{}
+	}
+	s.all[url] = at
+	return at, nil
+}
+
+// close closes all of them, which have acknowledged everything they have.
+func (s *stores) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, at := range s.all {
+		_ = at.Close()
+	}
+}
+
+func (r *runner) writeNote(ctx context.Context, b []byte) error {
+	s, err := r.writable(ctx, r.notes())
+	if err != nil {
+		return err
+	}
+	return s.PutNote(ctx, r.note(), b)
+}
+
 // upload stores the outputs of a job and then its result.
 func (r *runner) upload(ctx context.Context) {
 	if r.result.Status() == 0 && r.note() == pod.ResultNote(r.task.Name) {
@@ -69,7 +139,7 @@ func (r *runner) upload(ctx context.Context) {
 	err := r.insist("the store does not accept the result", func() (again bool, err error) {
 		b, err := json.Marshal(r.result)
 		if err == nil {
-			err = r.store.PutNote(ctx, r.note(), b)
+			err = r.writeNote(ctx, b)
 		}
 		return true, err
 	})
@@ -93,7 +163,7 @@ func (r *runner) uploadOutputs(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if r.result.Outputs[port], err = r.put(ctx, "output "+port, out.Path); err != nil {
+		if r.result.Outputs[port], err = r.put(ctx, r.place(port), "output "+port, out.Path); err != nil {
 			return fmt.Errorf("store output %s: %w", port, err)
 		}
 	}
@@ -106,7 +176,7 @@ func (r *runner) uploadNotes(ctx context.Context) error {
 		return nil
 	}
 	if path, cut, err := r.tail.end(); err == nil {
-		if ref, err := r.put(ctx, "the log", path); err == nil {
+		if ref, err := r.put(ctx, r.notes(), "the log", path); err == nil {
 			r.result.Log, r.result.LogCut = &ref, cut
 		}
 	}
@@ -118,10 +188,14 @@ func (r *runner) uploadNotes(ctx context.Context) error {
 	return nil
 }
 
-// put stores a file or a folder.
-func (r *runner) put(ctx context.Context, what, path string) (ref artifact.Ref, err error) {
+// put stores a file or a folder at a URL, or with the task if that is "".
+func (r *runner) put(ctx context.Context, url, what, path string) (ref artifact.Ref, err error) {
 	err = r.insist("the store does not accept "+what, func() (again bool, err error) {
-		if ref, err = r.store.Put(ctx, path); err == nil {
+		s, err := r.writable(ctx, url)
+		if err != nil {
+			return true, err
+		}
+		if ref, err = s.Put(ctx, path); err == nil {
 			return false, nil
 		}
 		if _, own := artifact.Digest(ctx, path); own != nil { // the fault is in the file, not in the store

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -161,5 +162,31 @@ func TestTheLogThatIsStoredIsBounded(t *testing.T) {
 				t.Errorf("%d bytes in pieces of %d: %q without %d, %v, want %q", size, piece, got, cut, err, want)
 			}
 		}
+	}
+}
+
+// A job with the rights of its unit reads inputs where they are made, and only writes what it
+// leaves: each output into a store of its own, and the result elsewhere.
+func TestAJobWithPlaces(t *testing.T) {
+	b, made, notes, out := newFixture(t), newFixture(t), newFixture(t), newFixture(t)
+	task := b.job("cat ../in/flights; echo 42 > ../out/result")
+	task.Fetch = []pod.Fetch{{Ref: made.put("rows\n"), Path: "in/flights", Name: "input flights", Store: made.url}}
+	task.Places = &pod.Places{Notes: notes.url, Outputs: map[string]string{"result": out.url}}
+	c := b.run(task)
+	if c.status != 0 || c.said() != "rows\n" {
+		t.Fatalf("it exits with %d and says %q", c.status, c.said())
+	}
+	text, err := notes.store.Note(t.Context(), pod.ResultNote(task.Name))
+	b.ok(err)
+	var res pod.Result
+	b.ok(json.Unmarshal(text, &res))
+	if text, err := out.store.Bytes(t.Context(), res.Outputs["result"]); err != nil || string(text) != "42\n" {
+		t.Errorf("the output is %q, %v", text, err)
+	}
+	if text, err := notes.store.Bytes(t.Context(), *res.Log); err != nil || string(text) != "rows\n" {
+		t.Errorf("the log is %q, %v", text, err)
+	}
+	if all, err := b.store.Notes(t.Context(), ""); err != nil || len(all) > 0 {
+		t.Errorf("the store of the task has %v, %v", all, err)
 	}
 }

@@ -69,7 +69,7 @@ func (r *runner) lay(ctx context.Context) error {
 	group.SetLimit(fetches)
 	for _, f := range r.task.Fetch {
 		group.Go(func() error {
-			if err := r.fetch(ctx, f.Ref, r.at(f.Path)); err != nil {
+			if err := r.fetch(ctx, f, r.at(f.Path)); err != nil {
 				return fmt.Errorf("fetch %s: %w", f.Name, err)
 			}
 			return nil
@@ -106,13 +106,17 @@ func sweep(dir string, stays map[string]bool) error {
 }
 
 // fetch fetches an artifact unless the right one is already there.
-func (r *runner) fetch(ctx context.Context, ref artifact.Ref, to string) error {
-	if got, err := artifact.Digest(ctx, to); err != nil || got != ref.Digest {
+func (r *runner) fetch(ctx context.Context, f pod.Fetch, to string) error {
+	if got, err := artifact.Digest(ctx, to); err != nil || got != f.Ref.Digest {
 		if err := files.RemoveAll(to); err != nil {
 			return err
 		}
 	}
-	if err := r.store.Get(ctx, ref, to); err != nil {
+	from, err := r.readable(ctx, f.Store)
+	if err != nil {
+		return err
+	}
+	if err := from.Get(ctx, f.Ref, to); err != nil {
 		return err
 	}
 	return filepath.WalkDir(to, func(path string, d fs.DirEntry, err error) error {

@@ -85,6 +85,16 @@ type Task struct {
 	Drain time.Duration `json:"drain_ns,omitempty"`
 	// Ships are the files of a service that are stored while it runs.
 	Ships []Ship `json:"ships,omitempty"`
+	// Places says where a job stores what it leaves, if not where its task is.
+	Places *Places `json:"places,omitempty"`
+}
+
+// Places are the stores of a job whose rights are those of its unit: it reads each input where
+// the unit that made it stores it, and what it may write it may not read. The platform starts
+// such a job once, so it does not look for a result of its own.
+type Places struct {
+	Notes   string            `json:"notes"`   // URL of the store for the log and the [Result]
+	Outputs map[string]string `json:"outputs"` // URLs by port
 }
 
 // A Ship is a folder with files that never change once they have names, and where they go.
@@ -101,6 +111,8 @@ type Fetch struct {
 	Path string       `json:"path"` // relative to Work
 	// Name is the name shown to users, also in errors: "input flights".
 	Name string `json:"name"`
+	// Store is the URL of the store that has it, "" for that of the task.
+	Store string `json:"store,omitempty"`
 }
 
 // A Result is how a job ended. It is a note in the store, see [ResultNote]. A service
