@@ -24,20 +24,19 @@ var list = []struct {
 	{containerd.Name, newContainerd},
 	{kubernetes.Name, newKubernetes},
 	{ssh.Name, newSSH},
+	{aws.Name, newAWS},
 }
 
-// A platform has no executor yet. Its infrastructure can be written for others to apply.
+// A platform has infrastructure, which can be written for others to apply. That may be for units
+// that its executor does not run.
 type platform struct {
 	name  string
-	title string
 	check func(ir.Target, ir.Unit) []ir.Fault
 	write func(*ir.System) ([]terraform.Document, error)
 }
 
-func (p platform) refusal() string { return fmt.Sprintf("jobs on %s are not supported yet", p.title) }
-
 var platforms = []platform{
-	{aws.Name, "AWS", aws.Check, aws.Infrastructure},
+	{aws.Name, aws.Check, aws.Infrastructure},
 }
 
 // Default is the executor of systems that name no target. It needs nothing but the machine.
@@ -82,15 +81,6 @@ func Names() []string {
 	return names
 }
 
-// Targets are the names that targets may have: those of executors, and of platforms without one.
-func Targets() []string {
-	names := Names()
-	for _, p := range platforms {
-		names = append(names, p.name)
-	}
-	return names
-}
-
 // New makes the executor of a target. It connects to nothing yet.
 func New(t ir.Target, s Setup) (executors.Executor, error) {
 	for _, x := range list {
@@ -98,25 +88,12 @@ func New(t ir.Target, s Setup) (executors.Executor, error) {
 			return x.make(t, s)
 		}
 	}
-	for _, p := range platforms {
-		if p.name == t.Executor {
-			return nil, fmt.Errorf("%s: choose another target", p.refusal())
-		}
-	}
 	return nil, fmt.Errorf("this tenon has no executor %q", t.Executor)
 }
 
 // Check returns one fault for each field of a unit or its target that the executor cannot
-// honour. A platform without an executor honours nothing.
+// honour.
 func Check(t ir.Target, u ir.Unit) []ir.Fault {
-	for _, p := range platforms {
-		if p.name == t.Executor {
-			return []ir.Fault{{
-				Message: p.refusal(), Target: true,
-				Hint: "tenon compile --format=terraform writes its infrastructure; choose another target for everything else",
-			}}
-		}
-	}
 	x, err := New(t, Setup{})
 	if err != nil {
 		return []ir.Fault{{Field: "executor", Message: err.Error(), Target: true}}
@@ -204,4 +181,17 @@ func newSSH(t ir.Target, s Setup) (executors.Executor, error) {
 	}
 	settings.State = s.State
 	return ssh.New(ssh.Options{Settings: settings, Programs: s.Programs, Runner: s.Runner, Host: s.Host, Runs: s.Runs, Env: s.Environ}), nil
+}
+
+func newAWS(t ir.Target, s Setup) (executors.Executor, error) {
+	settings, err := aws.SettingsOf(t)
+	if err != nil {
+		return nil, err
+	}
+	o := aws.Options{Settings: settings, System: s.System, Env: s.Env, State: s.State, Programs: s.Programs, Pod: s.Pod, Runs: s.Runs}
+	if s.Images != nil {
+		store := s.Images(settings.Hosts)
+		o.Build, o.Publish = store.Build, store.Publish
+	}
+	return aws.New(o), nil
 }

@@ -22,7 +22,7 @@ const module = "github.com/tenon-ml/tenon"
 // Only this package and the executors' own folders know an executor by name: no other code
 // imports one or compares a string with the name of one. cmd/bench measures one by itself.
 func TestExecutorsAreNamedInOnePlace(t *testing.T) {
-	names := all.Targets()
+	names := all.Names()
 	own := []string{"executors/all", "cmd/bench"}
 	for _, n := range names {
 		own = append(own, "executors/"+n)

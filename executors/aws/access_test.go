@@ -39,7 +39,7 @@ func policiesOf(t interface{ Fatal(...any) }, text []byte) map[string]document {
 			continue
 		}
 		x := b.Body.Attributes["policy"].Expr
-		v, diags := x.Value(context(x))
+		v, diags := x.Value(names(x))
 		if diags.HasErrors() {
 			t.Fatal(diags)
 		}
@@ -52,9 +52,9 @@ func policiesOf(t interface{ Fatal(...any) }, text []byte) map[string]document {
 	return out
 }
 
-// context gives a value to each name in an expression: that of the bucket, and ARNs that have the name of
+// names gives a value to each name in an expression: that of the bucket, and ARNs that have the name of
 // their resource.
-func context(x hclsyntax.Expression) *hcl.EvalContext {
+func names(x hclsyntax.Expression) *hcl.EvalContext {
 	values := map[string]map[string]cty.Value{"local": {
 		"bucket_arn": cty.StringVal("arn:aws:s3:::b"), "root_arn": cty.StringVal("arn:aws:s3:::b/root"), "root": cty.StringVal("root"),
 		"repository_arn": cty.StringVal("repository"), "partition": cty.StringVal("aws"), "account": cty.StringVal("1"),

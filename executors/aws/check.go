@@ -11,18 +11,43 @@ import (
 	"github.com/tenon-ml/tenon/internal/lazyregexp"
 )
 
-// Check returns one fault for each field of a unit or its target that cannot be had in AWS.
+// Check returns one fault for each field of a unit or its target that cannot be had in AWS, when
+// only the infrastructure is written.
 func Check(t ir.Target, u ir.Unit) []ir.Fault {
 	s, err := SettingsOf(t)
 	if err != nil {
 		return []ir.Fault{{Field: "executor", Message: err.Error(), Target: true}}
 	}
-	c := checks{faults: local.CheckProgram(u), settings: s}
+	return s.check(u).faults
+}
+
+// Check returns one fault for each field that keeps a unit from running in AWS.
+func (e *Executor) Check(u ir.Unit) []ir.Fault {
+	c := e.opts.Settings.check(u)
+	const another = "choose a target with the executor process, containerd or kubernetes"
+	switch {
+	case u.Kind == ir.Service && u.Endpoint != nil && u.Endpoint.Scale != nil:
+		c.fault("replicas", another, "no service runs in AWS, whatever its load")
+	case u.Kind == ir.Service && len(c.faults) == 0:
+		c.fault("component", another, "it is a service, and only jobs run in AWS; tenon compile --format=terraform writes infrastructure for it")
+	case u.Needs.GPU > 0:
+		c.fault("needs.gpu", another, "AWS Batch runs it on Fargate, which has no GPUs, and training jobs of SageMaker are not supported")
+	}
+	for _, in := range u.Inputs {
+		if in.Kind == ir.EndpointOf && u.Kind == ir.Job {
+			c.fault("in."+in.Port, another, "it calls the service %s, which does not run in AWS", strings.Replace(in.Unit, "/", ".", 1))
+		}
+	}
+	return c.faults
+}
+
+func (s Settings) check(u ir.Unit) *checks {
+	c := &checks{faults: local.CheckProgram(u), settings: s}
 	c.target()
 	switch s.place(&u) {
 	case onTenon:
 		c.objectives(u)
-		return c.faults
+		return c
 	case onBatch:
 		if _, _, ok := size(u.Needs); !ok {
 			c.fault("needs", "request less, or split the work", "a job on Fargate has at most 16 cores and 120 GiB")
@@ -34,7 +59,7 @@ func Check(t ir.Target, u ir.Unit) []ir.Fault {
 		c.service(u)
 	}
 	c.unit(u)
-	return c.faults
+	return c
 }
 
 type checks struct {
@@ -42,7 +67,11 @@ type checks struct {
 	settings Settings
 }
 
+// fault adds a fault, unless its field has one.
 func (c *checks) fault(field, hint, format string, args ...any) {
+	if slices.ContainsFunc(c.faults, func(f ir.Fault) bool { return f.Field == field && !f.Target }) {
+		return
+	}
 	c.faults = append(c.faults, ir.Fault{Field: field, Message: fmt.Sprintf(format, args...), Hint: hint})
 }
 
@@ -81,8 +110,10 @@ func (c *checks) unit(u ir.Unit) {
 		switch {
 		case u.Kind == ir.Service || c.settings.place(&u) == onTraining:
 			c.fault(field, "let the program read it from Secrets Manager, or choose another target", "only jobs on Fargate get secrets")
+		case x.Kubernetes != nil:
+			c.fault(field+".secret.kubernetes", "take it from a variable: secret: env: \"NAME\"", "a job in AWS has no Secrets of a cluster")
 		case x.Env == "":
-			c.fault(field, "take it from a variable: secret: env: \"NAME\"; the target says with existing: secrets: NAME where it is", "a job in AWS has neither the files of this machine nor the Secrets of a cluster")
+			c.fault(field, "take it from a variable: secret: env: \"NAME\"; the target says with existing: secrets: NAME where it is", "a job in AWS does not have the files of this machine")
 		case x.As == ir.AsFile:
 			c.fault(field+".secret.as", "remove as", "a job in AWS gets secrets only in variables")
 		}

@@ -28,7 +28,7 @@ func TestWhatAWSCannotHonourIsRefused(t *testing.T) {
 		}), []string{"kubernetes", "needs.gpu.slice", "needs.nodes", "needs.pids"}},
 		{"secrets from elsewhere", nil, job("steps/a", func(u *ir.Unit) {
 			u.Secrets = []ir.Secret{{Name: "A", File: "/run/a"}, {Name: "B", Kubernetes: &ir.SecretKey{}}, {Name: "C", Env: "C", As: ir.AsFile}, {Name: "D", Env: "D"}}
-		}), []string{"secrets.A", "secrets.B", "secrets.C.secret.as"}},
+		}), []string{"secrets.A", "secrets.B.secret.kubernetes", "secrets.C.secret.as"}},
 		{"a secret of a training job", nil, job("steps/a", func(u *ir.Unit) {
 			u.Needs.GPU, u.Secrets = 1, []ir.Secret{{Name: "A", Env: "A"}}
 		}), []string{"secrets.A"}},
@@ -94,5 +94,39 @@ func TestNamesFit(t *testing.T) {
 	}
 	if got := hyphened("Late_flights", 30); got != "late-flights-"+short("Late_flights") {
 		t.Error(got)
+	}
+}
+
+// More is refused for units that run there than for their infrastructure.
+func TestWhatDoesNotRunInAWSIsRefused(t *testing.T) {
+	s, err := SettingsOf(ir.Target{Name: "aws", Executor: Name, Settings: settings(nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		unit ir.Unit
+		want []string // fields
+	}{
+		{"a job", job("steps/a", nil), nil},
+		{"a record", slo("a", "deployments/api", `{"window":"30d","availability":0.9}`), nil},
+		{"a GPU", job("steps/a", func(u *ir.Unit) { u.Needs.GPU = 1 }), []string{"needs.gpu"}},
+		{"an endpoint as input", job("steps/a", func(u *ir.Unit) {
+			u.Inputs = []ir.Input{{Port: "api", Unit: "deployments/api", From: "endpoint", Kind: ir.EndpointOf}}
+		}), []string{"in.api"}},
+		{"a service", service("api", nil), []string{"component"}},
+		{"a service that scales", service("api", func(u *ir.Unit) { u.Endpoint.Scale = &ir.Scale{Max: 2} }), []string{"replicas"}},
+		{"a worker", service("api", func(u *ir.Unit) { u.Endpoint = nil }), []string{"command"}},
+	} {
+		var got []string
+		for _, f := range New(Options{Settings: s}).Check(c.unit) {
+			got = append(got, f.Field)
+			if f.Hint == "" || f.Message == "" {
+				t.Errorf("%s: %+v says nothing", c.name, f)
+			}
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
 	}
 }

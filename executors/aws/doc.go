@@ -1,7 +1,18 @@
-// Package aws knows AWS as a target: what a system needs there, and which units fit. It
-// writes the infrastructure as files for OpenTofu or Terraform. It calls nothing in AWS and
-// runs no units.
+// Package aws runs jobs on AWS Batch, and knows AWS as a target: what a system needs there, and
+// which units fit. It writes the infrastructure as files for OpenTofu or Terraform, and runs jobs
+// on what these files make, which it finds by its names.
 //
 // Rights follow from the units: [access] is what a unit reads, writes, calls and may see, and
-// the only source of its role.
+// the only source of its role. So each port of a unit is a store of its own in the bucket.
+//
+// # A task in AWS
+//
+// The record of a task is an active revision of a job definition, whose name follows from the
+// task and the state. It is registered before the job is submitted and deregistered after the job
+// has ended, by [Executor.Destroy] alone. A job counts only for the revision that it was submitted
+// with. So each step of a killed apply is found again, and a task that was destroyed starts again
+// under its name.
+//
+// Batch makes one attempt. The first process of the container is tenon-pod, as in a cluster: it
+// fetches what the job reads, runs its program, and stores what it leaves, with its result last.
 package aws

@@ -2,6 +2,7 @@ package aws
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -64,14 +65,23 @@ type lane struct {
 	open bool
 }
 
+var closedLane, openLane = lane{"closed", false}, lane{"open", true}
+
+func laneOf(u *ir.Unit) lane {
+	if open(u) {
+		return openLane
+	}
+	return closedLane
+}
+
+// queue returns the name of a queue and of its compute environment.
+func (w *writer) queue(l lane) string { return fit(w.prefix+"-"+l.name, mostQueue) }
+
 // lanes returns the queues that jobs need.
 func (w *writer) lanes() (lanes []lane) {
-	for _, l := range []lane{{"closed", false}, {"open", true}} {
-		for _, u := range w.at(onBatch) {
-			if open(u) == l.open {
-				lanes = append(lanes, l)
-				break
-			}
+	for _, l := range []lane{closedLane, openLane} {
+		if slices.ContainsFunc(w.at(onBatch), func(u *ir.Unit) bool { return laneOf(u) == l }) {
+			lanes = append(lanes, l)
 		}
 	}
 	return lanes
@@ -81,7 +91,7 @@ func (w *writer) lanes() (lanes []lane) {
 func (w *writer) batch() {
 	f := w.file("jobs.tf")
 	for _, l := range w.lanes() {
-		name := fit(w.prefix+"-"+l.name, mostQueue)
+		name := w.queue(l)
 		b := f.Resource("aws_batch_compute_environment", l.name)
 		b.Set("name", terraform.Text(name))
 		b.Set("type", terraform.Text("MANAGED"))

@@ -39,11 +39,7 @@ func (w *writer) outputs() {
 	}
 	if w.any(onBatch) {
 		output("job_queues", "Queues of AWS Batch by unit.", each(func(u *ir.Unit) terraform.Expr {
-			l := "closed"
-			if open(u) {
-				l = "open"
-			}
-			return reference("aws_batch_job_queue", l, "arn")
+			return reference("aws_batch_job_queue", laneOf(u).name, "arn")
 		}, onBatch))
 		output("job_definitions", "Job definitions by unit; null until its image is named.", each(first("aws_batch_job_definition", "arn"), onBatch))
 	}

@@ -30,12 +30,12 @@ func (w *writer) readme() []byte {
 		Header, System, Environment, Region, Provider, Version string
 		Secrets                                                []string
 		Images, Archives, Trainings                            []*ir.Unit
-		SageMaker, Network, Alarms, Budget                     bool
+		Jobs, SageMaker, Network, Alarms, Budget               bool
 		Emails                                                 []string
 	}{
 		Header: terraform.Header, System: w.sys.Name, Environment: w.environment(), Region: w.Region, Provider: provider, Version: providerVersion,
 		Secrets: slices.Compact(made), Images: slices.Concat(w.at(onBatch), w.at(onSageMaker)), Archives: w.at(onLambda), Trainings: w.at(onTraining),
-		SageMaker: w.any(onSageMaker), Network: w.any(onBatch) && w.Existing.Network == nil && !w.lanes()[0].open,
+		Jobs: w.any(onBatch), SageMaker: w.any(onSageMaker), Network: w.any(onBatch) && w.Existing.Network == nil && !w.lanes()[0].open,
 		Alarms: w.files["alarms.tf"] != nil && !w.files["alarms.tf"].Empty(), Budget: w.sys.Budget.Month != nil, Emails: w.Emails,
 	}
 	var b bytes.Buffer

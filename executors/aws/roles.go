@@ -28,7 +28,7 @@ func (w *writer) roles() error {
 			trust.conditions = []condition{{"StringEquals", "aws:SourceAccount", []terraform.Expr{terraform.Code("local.account")}}}
 		}
 		b := f.Resource("aws_iam_role", label(u.ID))
-		b.Set("name", terraform.Text(fit(w.name(u), mostRole)))
+		b.Set("name", terraform.Text(w.roleName(u.ID)))
 		b.Set("description", terraform.Text("What "+u.ID+" of "+w.sys.Name+" may do."))
 		b.Set("assume_role_policy", policy(trust))
 		tagged(b, u)
@@ -43,6 +43,9 @@ func (w *writer) roles() error {
 	}
 	return nil
 }
+
+// roleName returns the name of the role of a unit.
+func (w *writer) roleName(unit string) string { return fit(w.prefix+"-"+label(unit), mostRole) }
 
 // statements returns what the role of a unit allows.
 func (w *writer) statements(u *ir.Unit) (all []statement) {

@@ -24,6 +24,7 @@ type Settings struct {
 	Retention    int64               `json:"retention"` // days
 	Emails       []string            `json:"emails"`
 	Tags         map[string]string   `json:"tags"`
+	Hosts        string              `json:"hosts"` // folder with HOST/hosts.toml for registries
 }
 
 // Existing are resources that are used instead of new ones.

@@ -148,7 +148,7 @@ func (p *Project) resolve(ctx context.Context, requirements []string) ([]byte, e
 // checks returns a check for each target, which reports what it cannot honour.
 func checks(check func(ir.Target, ir.Unit) []ir.Fault) map[string]func(ir.Target, ir.Unit) []ir.Fault {
 	out := map[string]func(ir.Target, ir.Unit) []ir.Fault{}
-	for _, name := range all.Targets() {
+	for _, name := range all.Names() {
 		out[name] = check
 	}
 	return out
@@ -327,7 +327,7 @@ func (p *Project) cached(purpose string) (*cache.Entry, error) {
 		}
 	}
 	slices.Sort(env)
-	executors := all.Targets()
+	executors := all.Names()
 	slices.Sort(executors)
 	var programs []string
 	for _, path := range []string{p.set.Tenon, p.set.SQL.Path()} {

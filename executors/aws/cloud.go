@@ -1,0 +1,236 @@
+package aws
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/batch"
+	"github.com/aws/aws-sdk-go-v2/service/batch/types"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go"
+)
+
+// What is called in AWS, for which the credentials need the rights.
+type (
+	batchAPI interface {
+		RegisterJobDefinition(context.Context, *batch.RegisterJobDefinitionInput, ...func(*batch.Options)) (*batch.RegisterJobDefinitionOutput, error)
+		DescribeJobDefinitions(context.Context, *batch.DescribeJobDefinitionsInput, ...func(*batch.Options)) (*batch.DescribeJobDefinitionsOutput, error)
+		DeregisterJobDefinition(context.Context, *batch.DeregisterJobDefinitionInput, ...func(*batch.Options)) (*batch.DeregisterJobDefinitionOutput, error)
+		SubmitJob(context.Context, *batch.SubmitJobInput, ...func(*batch.Options)) (*batch.SubmitJobOutput, error)
+		ListJobs(context.Context, *batch.ListJobsInput, ...func(*batch.Options)) (*batch.ListJobsOutput, error)
+		DescribeJobs(context.Context, *batch.DescribeJobsInput, ...func(*batch.Options)) (*batch.DescribeJobsOutput, error)
+		TerminateJob(context.Context, *batch.TerminateJobInput, ...func(*batch.Options)) (*batch.TerminateJobOutput, error)
+		DescribeJobQueues(context.Context, *batch.DescribeJobQueuesInput, ...func(*batch.Options)) (*batch.DescribeJobQueuesOutput, error)
+		DescribeComputeEnvironments(context.Context, *batch.DescribeComputeEnvironmentsInput, ...func(*batch.Options)) (*batch.DescribeComputeEnvironmentsOutput, error)
+	}
+	logsAPI interface {
+		GetLogEvents(context.Context, *cloudwatchlogs.GetLogEventsInput, ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.GetLogEventsOutput, error)
+	}
+	secretsAPI interface {
+		GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error)
+		PutSecretValue(context.Context, *secretsmanager.PutSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.PutSecretValueOutput, error)
+	}
+)
+
+// A cloud is a region of an account.
+type cloud struct {
+	region, account, partition string
+	endpoint                   string // of all services, if it is not that of AWS
+	batch                      batchAPI
+	logs                       logsAPI
+	secrets                    secretsAPI
+}
+
+// cloud connects to a region with the credentials that AWS's own tools find.
+func (e *Executor) cloud(ctx context.Context, region string) (*cloud, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if c := e.clouds[region]; c != nil {
+		return c, nil
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(region))
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration of AWS: %w", err)
+	}
+	who, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil {
+		return nil, explainCall("ask whose credentials they are", err)
+	}
+	account := aws.ToString(who.Account)
+	if e.opts.Account != "" && region == e.opts.Region && account != e.opts.Account {
+		return nil, fmt.Errorf("the target is in the account %s, and the credentials are of %s: choose a profile of that account with AWS_PROFILE, or correct account in the target", e.opts.Account, account)
+	}
+	c := &cloud{
+		region: region, account: account, partition: "aws", endpoint: aws.ToString(cfg.BaseEndpoint),
+		batch: batch.NewFromConfig(cfg), logs: cloudwatchlogs.NewFromConfig(cfg), secrets: secretsmanager.NewFromConfig(cfg),
+	}
+	if parts := strings.Split(aws.ToString(who.Arn), ":"); len(parts) > 1 {
+		c.partition = parts[1] // "aws-cn" and others
+	}
+	if e.wrap != nil {
+		c.batch = e.wrap(c.batch)
+	}
+	e.clouds[region] = c
+	return c, nil
+}
+
+// definitions returns the active revisions of a definition, with the lowest first.
+func (c *cloud) definitions(ctx context.Context, name string) ([]types.JobDefinition, error) {
+	var all []types.JobDefinition
+	pages := batch.NewDescribeJobDefinitionsPaginator(c.batch, &batch.DescribeJobDefinitionsInput{JobDefinitionName: &name, Status: aws.String(active)})
+	for pages.HasMorePages() {
+		out, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, explainCall("look for the job definition "+name, err)
+		}
+		all = append(all, out.JobDefinitions...)
+	}
+	sortByRevision(all)
+	return all, nil
+}
+
+const active = "ACTIVE"
+
+// isActive reports whether a revision of a definition is active.
+func (c *cloud) isActive(ctx context.Context, arn string) (bool, error) {
+	out, err := c.batch.DescribeJobDefinitions(ctx, &batch.DescribeJobDefinitionsInput{JobDefinitions: []string{arn}})
+	if err != nil {
+		return false, explainCall("look for the job definition "+arn, err)
+	}
+	for _, d := range out.JobDefinitions {
+		if aws.ToString(d.Status) == active {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// deregister makes a revision inactive. It may be so already.
+func (c *cloud) deregister(ctx context.Context, arn string) error {
+	if is, err := c.isActive(ctx, arn); err != nil || !is {
+		return err
+	}
+	_, err := c.batch.DeregisterJobDefinition(ctx, &batch.DeregisterJobDefinitionInput{JobDefinition: &arn})
+	return explainCall("deregister "+arn, err)
+}
+
+// jobsOf returns the ids of the jobs that were submitted for a start of a task, the first one
+// first.
+func (c *cloud) jobsOf(ctx context.Context, st taskState) ([]string, error) {
+	var found []types.JobSummary
+	pages := batch.NewListJobsPaginator(c.batch, &batch.ListJobsInput{
+		JobQueue: &st.Queue, Filters: []types.KeyValuesPair{{Name: aws.String("JOB_NAME"), Values: []string{st.Run}}},
+	})
+	for pages.HasMorePages() {
+		out, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, explainCall("list the jobs of the queue "+st.Queue, err)
+		}
+		for _, j := range out.JobSummaryList {
+			if aws.ToString(j.JobName) == st.Run && aws.ToString(j.JobDefinition) == st.Definition {
+				found = append(found, j)
+			}
+		}
+	}
+	sortByAge(found)
+	ids := make([]string, len(found))
+	for i, j := range found {
+		ids[i] = aws.ToString(j.JobId)
+	}
+	return ids, nil
+}
+
+// job returns a job, or nil if AWS Batch has forgotten it, as it does after some days.
+func (c *cloud) job(ctx context.Context, id string) (*types.JobDetail, error) {
+	out, err := c.batch.DescribeJobs(ctx, &batch.DescribeJobsInput{Jobs: []string{id}})
+	if err != nil || len(out.Jobs) == 0 {
+		return nil, explainCall("look at the job "+id, err)
+	}
+	return &out.Jobs[0], nil
+}
+
+func isOver(s types.JobStatus) bool {
+	return s == types.JobStatusSucceeded || s == types.JobStatusFailed
+}
+
+// allOver reports whether all jobs have ended.
+func (c *cloud) allOver(ctx context.Context, ids []string) (bool, error) {
+	for _, id := range ids {
+		if j, err := c.job(ctx, id); err != nil || j != nil && !isOver(j.Status) {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// terminate asks a job to end, in whatever state it is.
+func (c *cloud) terminate(ctx context.Context, id, reason string) error {
+	_, err := c.batch.TerminateJob(ctx, &batch.TerminateJobInput{JobId: &id, Reason: &reason})
+	return explainCall("end the job "+id, err)
+}
+
+// explainCall adds to an error of AWS what was asked, and what to do.
+func explainCall(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var api smithy.APIError
+	var dial *net.OpError
+	hint := ""
+	switch {
+	case errors.As(err, &api):
+		switch code := api.ErrorCode(); {
+		case strings.Contains(code, "AccessDenied"), code == "UnauthorizedOperation":
+			hint = "allow it to the credentials: docs/aws.md lists the rights"
+		case strings.Contains(code, "ExpiredToken"), code == "InvalidClientTokenId", code == "UnrecognizedClientException", code == "SignatureDoesNotMatch":
+			hint = "log in again, or choose other credentials with AWS_PROFILE"
+		case strings.Contains(code, "Throttling"), code == "TooManyRequestsException":
+			hint = "the account makes too many requests: try again"
+		}
+		err = fmt.Errorf("%s: %s", api.ErrorCode(), oneLine(api.ErrorMessage()))
+	case errors.As(err, &dial):
+		hint = "check the region of the target, and that this machine reaches AWS"
+	case strings.Contains(err.Error(), "failed to refresh cached credentials"), strings.Contains(err.Error(), "get credentials"):
+		hint = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+	}
+	if hint != "" {
+		return fmt.Errorf("%s in AWS: %w: %s", what, err, hint)
+	}
+	return fmt.Errorf("%s in AWS: %w", what, err)
+}
+
+// oneLine makes one line of a text, for a status.
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+// bucket returns the name of the bucket, and repository where images are pushed.
+func (w *writer) bucket(c *cloud) string {
+	if w.Existing.Bucket != "" {
+		return w.Existing.Bucket
+	}
+	return hyphened(w.prefix, mostBucket) + "-" + c.account + "-" + c.region
+}
+
+func (e *Executor) repository(c *cloud) string {
+	w := e.names()
+	name := w.Existing.Repository
+	if name == "" {
+		name = w.prefix
+	}
+	suffix := "amazonaws.com"
+	if c.partition == "aws-cn" {
+		suffix += ".cn"
+	}
+	return c.account + ".dkr.ecr." + c.region + "." + suffix + "/" + name
+}
+
+// role returns the ARN of the role of a unit.
+func (w *writer) role(c *cloud, unit string) string {
+	return "arn:" + c.partition + ":iam::" + c.account + ":role/" + w.roleName(unit)
+}

@@ -1,0 +1,314 @@
+package aws
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/image"
+	"github.com/tenon-ml/tenon/executors/inside"
+	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/artifact/remote"
+	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// Options configure the executor.
+type Options struct {
+	Settings
+	// System and Env name the system and its environment, from which the names of resources
+	// follow. State is the lineage of the state that records the tasks.
+	System, Env, State string
+	// Runs is the folder that holds the folders of all runs, named after their tasks. If it
+	// is empty, the folder of a run is the one that the handle names.
+	Runs string
+	// Programs are those of Tenon that units run, and Pod is the path of tenon-pod.
+	Programs executors.Programs
+	Pod      string
+	// Build makes or finds the image of a recipe. Publish pushes an image to a repository
+	// and returns its name there, by digest.
+	Build   func(context.Context, image.Recipe) (v1.Image, error)
+	Publish func(ctx context.Context, img v1.Image, repository string) (string, error)
+	// Pause is how long to wait between two looks at a job. It doubles up to Longest. Zero
+	// is 500 ms and 10 s.
+	Pause, Longest time.Duration
+	// Grace is how long a program may take to end after SIGTERM. Zero is 25 s: AWS kills the
+	// container after 30 s.
+	Grace time.Duration
+	// Settle is how long AWS Batch may take to list a job that was submitted. Zero is 5 s.
+	Settle time.Duration
+}
+
+// Executor runs jobs on AWS Batch. The assertions below list what it implements besides
+// [executors.Executor].
+type Executor struct {
+	opts   Options
+	images inside.Images
+	sender inside.Sender
+
+	mu     sync.Mutex
+	clouds map[string]*cloud // by region
+	stores map[string]*remote.Store
+	wrap   func(batchAPI) batchAPI // by tests; nil changes nothing
+}
+
+var (
+	_ executors.Executor      = (*Executor)(nil)
+	_ executors.Waiter        = (*Executor)(nil)
+	_ executors.Preparer      = (*Executor)(nil)
+	_ executors.Checker       = (*Executor)(nil)
+	_ executors.Logger        = (*Executor)(nil)
+	_ executors.PortIsolation = (*Executor)(nil)
+	_ executors.Scheduler     = (*Executor)(nil)
+	_ executors.Remote        = (*Executor)(nil)
+	_ executors.ImageRunner   = (*Executor)(nil)
+)
+
+// New returns an executor. It connects on first use.
+func New(o Options) *Executor {
+	if o.Pause == 0 {
+		o.Pause = 500 * time.Millisecond
+	}
+	if o.Longest == 0 {
+		o.Longest = 10 * time.Second
+	}
+	if o.Grace == 0 {
+		o.Grace = 25 * time.Second
+	}
+	if o.Settle == 0 {
+		o.Settle = 5 * time.Second
+	}
+	return &Executor{
+		opts: o, images: inside.Images{Programs: o.Programs, Pod: o.Pod, Bare: true, Build: o.Build, Publish: o.Publish},
+		clouds: map[string]*cloud{}, stores: map[string]*remote.Store{},
+	}
+}
+
+// Close closes the connections. Jobs continue.
+func (e *Executor) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var err error
+	for url, s := range e.stores {
+		err = errors.Join(err, s.Close())
+		delete(e.stores, url)
+	}
+	return err
+}
+
+// OwnPorts returns true: nothing in AWS listens on an address of this machine.
+func (e *Executor) OwnPorts() bool { return true }
+
+// Remote returns true: jobs run on other machines.
+func (e *Executor) Remote() bool { return true }
+
+// ReadyWithin returns 0: no service runs on AWS Batch.
+func (e *Executor) ReadyWithin() time.Duration { return 0 }
+
+// RegistryHosts returns the folder with the configuration of registries.
+func (e *Executor) RegistryHosts() string { return e.opts.Hosts }
+
+// Prepares returns the name of the image that a unit needs.
+func (e *Executor) Prepares(u ir.Unit, on string) string { return image.Name(u, on, false) }
+
+// Missing returns nil: which layers are missing is known only when the image is made.
+func (e *Executor) Missing(ir.Unit, string, []byte) *planner.Preparation { return nil }
+
+// Prepare makes the image of the task's unit and pushes it to the repository.
+func (e *Executor) Prepare(ctx context.Context, t executors.Task, report func(step.Progress)) error {
+	c, err := e.cloud(ctx, e.opts.Region)
+	if err != nil {
+		return err
+	}
+	_, err = e.images.Of(image.WithProgress(ctx, func(text string) { report(step.Progress{Message: text}) }), t, e.repository(c))
+	return err
+}
+
+// Apply submits the job of a task, or finds what was submitted for it before. It first pushes
+// the image and uploads the inputs.
+func (e *Executor) Apply(ctx context.Context, t executors.Task, _ *state.Handle) (state.Handle, error) {
+	h, err := e.apply(ctx, t)
+	if err != nil {
+		return state.Handle{}, fmt.Errorf("start %s: %w", t.Unit.ID, err)
+	}
+	return h, nil
+}
+
+func (e *Executor) apply(ctx context.Context, t executors.Task) (state.Handle, error) {
+	for _, f := range e.Check(t.Unit) {
+		if !f.Note {
+			return state.Handle{}, fmt.Errorf("%s: %s", f.Field, f.Message)
+		}
+	}
+	if t.Image == "" {
+		return state.Handle{}, errors.New("the plan has no image for it: plan again")
+	}
+	if err := errors.Join(ctx.Err(), local.Present(t)); err != nil {
+		return state.Handle{}, err
+	}
+	c, err := e.cloud(ctx, e.opts.Region)
+	if err != nil {
+		return state.Handle{}, err
+	}
+	locked, err := local.Lock(ctx, t.Dir)
+	if err != nil {
+		return state.Handle{}, err
+	}
+	defer locked.Close()
+	st := e.taskState(c, t)
+	there, err := e.find(ctx, c, &st)
+	if err == nil && there && st.Job == "" {
+		// The apply that registered it was killed, maybe just after it had submitted the job.
+		err = e.settle(ctx, c, &st)
+	}
+	if err == nil && st.Job == "" {
+		err = e.start(ctx, c, &st, t)
+	}
+	if err != nil {
+		return state.Handle{}, err
+	}
+	return st.handle()
+}
+
+// Find returns the handle of a task in the region of the target, or nil. Without a target there
+// is no region to search.
+func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, error) {
+	if e.opts.Region == "" {
+		return nil, nil
+	}
+	c, err := e.cloud(ctx, e.opts.Region)
+	if err != nil {
+		return nil, fmt.Errorf("find %s: %w", name, err)
+	}
+	st := taskState{Region: c.region, Account: c.account, Name: name, Run: e.runName(name), Dir: dir}
+	there, err := e.find(ctx, c, &st)
+	if err != nil {
+		return nil, fmt.Errorf("find %s: %w", name, err)
+	}
+	if !there {
+		return nil, nil
+	}
+	h, err := st.handle()
+	return &h, err
+}
+
+// Inspect returns the status of the task.
+func (e *Executor) Inspect(ctx context.Context, h state.Handle) (state.Status, error) {
+	st, c, err := e.open(ctx, h)
+	if err != nil {
+		return state.Status{}, err
+	}
+	if was, ok := st.ended(); ok {
+		return was, nil
+	}
+	now, _, err := e.look(ctx, c, &st)
+	if err != nil {
+		return state.Status{}, fmt.Errorf("look at %s: %w", st.Unit, err)
+	}
+	return now, nil
+}
+
+// open decodes a handle and connects to its region.
+func (e *Executor) open(ctx context.Context, h state.Handle) (taskState, *cloud, error) {
+	st, err := e.fromHandle(h)
+	if err != nil {
+		return st, nil, err
+	}
+	c, err := e.cloud(ctx, st.Region)
+	if err == nil && c.account != st.Account {
+		err = fmt.Errorf("it is in the account %s, and the credentials are of %s: choose a profile of that account with AWS_PROFILE", st.Account, c.account)
+	}
+	if err != nil {
+		return st, nil, fmt.Errorf("%s: %w", st.Unit, err)
+	}
+	return st, c, nil
+}
+
+// Destroy ends the task, and removes what AWS Batch has of it, and its notes in the bucket.
+// Artifacts stay there.
+func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
+	st, c, err := e.open(ctx, h)
+	if err != nil {
+		return err
+	}
+	if err := e.destroy(ctx, c, st); err != nil {
+		return fmt.Errorf("destroy %s: %w", st.Unit, err)
+	}
+	return nil
+}
+
+func (e *Executor) destroy(ctx context.Context, c *cloud, st taskState) error {
+	ctx = context.WithoutCancel(ctx)
+	if _, err := os.Stat(st.Dir); err == nil {
+		locked, err := local.Lock(ctx, st.Dir) // no other tenon may be about to submit it
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		} else if err == nil {
+			defer locked.Close()
+		}
+	}
+	if _, ended := st.ended(); !ended {
+		if err := e.end(ctx, c, &st); err != nil {
+			return err
+		}
+	}
+	if err := c.deregister(ctx, st.Definition); err != nil {
+		return err
+	}
+	notes, err := e.store(ctx, c, st.notes())
+	if err != nil {
+		return err
+	}
+	if err := notes.DeleteNotes(ctx, "runs/"+st.start()+"/"); err != nil {
+		return err
+	}
+	return st.forget()
+}
+
+// endPatience is how long a job may take to end that was asked to: AWS kills its program after
+// 30 s, and takes some time to notice.
+const endPatience = 5 * time.Minute
+
+// end ends all jobs of a task, and returns once they have ended.
+func (e *Executor) end(ctx context.Context, c *cloud, st *taskState) error {
+	e.saveLog(ctx, c, *st)
+	jobs, err := c.jobsOf(ctx, *st)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, endPatience)
+	defer cancel()
+	for _, id := range jobs {
+		if err := c.terminate(ctx, id, "tenon ended it"); err != nil {
+			return err
+		}
+	}
+	for pause := e.opts.Pause; ; pause = min(2*pause, e.opts.Longest) {
+		over, err := c.allOver(ctx, jobs)
+		if err != nil || over {
+			return err
+		}
+		if err := sleep(ctx, pause); err != nil {
+			return fmt.Errorf("the job %v was asked to end %s ago and still runs: see it in the console of AWS Batch", jobs, endPatience)
+		}
+	}
+}
+
+// sleep waits, at most until ctx is done.
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}

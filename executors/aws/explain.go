@@ -1,0 +1,181 @@
+package aws
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/batch/types"
+	"golang.org/x/sys/unix"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// infrastructure is what to do when something is missing that Terraform makes.
+const infrastructure = "apply the infrastructure that tenon compile --format=terraform writes"
+
+// statusOf returns the status of a job that has ended. Of its two sources, what AWS Batch says
+// and what tenon-pod stored, one may be missing.
+func statusOf(job *types.JobDetail, res *pod.Result) state.Status {
+	st := state.Status{Phase: state.Failed}
+	reason := ""
+	if job != nil {
+		st.Started, st.Finished = milliseconds(job.StartedAt), milliseconds(job.StoppedAt)
+		reason = aws.ToString(job.StatusReason)
+		if c := job.Container; c != nil {
+			st.ExitCode = int(aws.ToInt32(c.ExitCode))
+			reason = strings.TrimSpace(reason + " " + aws.ToString(c.Reason))
+		}
+	}
+	if res == nil {
+		if st.ExitCode > 128 {
+			st.Signal = unix.SignalName(unix.Signal(st.ExitCode - 128))
+		}
+		if st.Message = explainReason(reason); st.Message == "" {
+			st.Message = "its result is not in the bucket"
+			if st.ExitCode != 0 {
+				st.Message = fmt.Sprintf("exit %d", st.ExitCode)
+			}
+		}
+		return st
+	}
+	st.ExitCode, st.Signal = res.ExitCode, res.Signal
+	st.Started, st.Finished, st.Usage = res.Started.UTC(), res.Finished.UTC(), state.Usage(res.Usage)
+	// What AWS says of a job that has stored its result is how its container ended.
+	switch {
+	case res.Fault != "":
+		st.Message = res.Fault
+	case res.ExitCode == 0:
+		st.Phase = state.Succeeded
+		st.Over = job != nil && isOver(job.Status)
+	case res.OutOfMemory:
+		st.Message = outOfMemory
+	case res.Signal != "":
+		st.Message = "killed by " + res.Signal
+	default:
+		st.Message = fmt.Sprintf("exit %d", res.ExitCode)
+	}
+	return st
+}
+
+const outOfMemory = "it used more memory than its task has: raise needs.memory"
+
+// reasons are parts of what AWS says when a job has failed or cannot start, in lower case, and
+// what that means to a user. All parts of a reason have to occur; the first reason that fits
+// counts. Sources: the AWS Batch user guide, "Troubleshooting" and "Job queue blocked events", and
+// the Amazon ECS developer guide, "Stopped task error messages".
+var reasons = []struct {
+	parts   []string
+	message string
+}{
+	{[]string{"misconfiguration:compute_environment_max_resource"}, "it needs more cores than all jobs of the target may have: raise jobs: cpu of the target, and " + infrastructure},
+	{[]string{"misconfiguration:job_resource_requirement"}, "the compute environment has no task of that size: lower needs"},
+	{[]string{"misconfiguration:service_role_permissions"}, "AWS Batch lacks rights of its own role: " + infrastructure},
+	{[]string{"capacity:insufficient_instance_capacity"}, "the region has no capacity for it now: try again, lower needs, or choose another region"},
+	{[]string{"capacity is unavailable"}, "the region has no capacity for it now: try again, lower needs, or choose another region; spot: true has the least"},
+	{[]string{"you've reached the limit on the number of"}, quota},
+	{[]string{"you have reached the limit on the number of"}, quota},
+	{[]string{"vcpu limit"}, quota},
+	{[]string{"limitexceeded"}, quota},
+	{[]string{"cannotpullcontainererror", "not found"}, noImage},
+	{[]string{"cannotpullcontainererror", "manifest unknown"}, noImage},
+	{[]string{"cannotpullcontainererror", "does not exist"}, noImage},
+	{[]string{"cannotpullcontainererror", "no basic auth"}, noPull},
+	{[]string{"cannotpullcontainererror", "not authorized"}, noPull},
+	{[]string{"cannotpullcontainererror", "denied"}, noPull},
+	{[]string{"cannotpullcontainererror", "403"}, noPull},
+	{[]string{"cannotpullcontainererror", "platform"}, otherMachine},
+	{[]string{"cannotpullcontainererror", "no space left"}, "its image does not fit on the disk: raise needs.disk"},
+	{[]string{"cannotpullcontainererror"}, "its image cannot be pulled, because its subnet does not reach ECR: existing: network needs subnets with interfaces of ECR and S3, or a way to the Internet"},
+	{[]string{"unable to pull secrets", "accessdenied"}, "its role may not read its secrets: " + infrastructure},
+	{[]string{"unable to pull secrets", "resourcenotfound"}, "one of its secrets has no value: see `aws secretsmanager put-secret-value`"},
+	{[]string{"unable to pull secrets"}, "its subnet does not reach Secrets Manager: existing: network needs subnets with an interface of it, or a way to the Internet"},
+	{[]string{"unable to pull registry auth", "accessdenied"}, noPull},
+	{[]string{"unable to pull registry auth"}, "its subnet does not reach ECR: existing: network needs subnets with interfaces of ECR and S3, or a way to the Internet"},
+	{[]string{"resourceinitializationerror", "log"}, "its log group does not exist, or its subnet does not reach CloudWatch Logs: " + infrastructure},
+	{[]string{"unable to assume the role"}, "its role does not exist, or Amazon ECS may not assume it: " + infrastructure},
+	{[]string{"unable to assume role"}, "its role does not exist, or Amazon ECS may not assume it: " + infrastructure},
+	{[]string{"outofmemory"}, outOfMemory},
+	{[]string{"exec format error"}, otherMachine},
+	{[]string{"exceeded timeout"}, "it took longer than its timeout"},
+	{[]string{"spot interruption"}, spot},
+	{[]string{"spottermination"}, spot},
+	{[]string{"spot task was interrupted"}, spot},
+	{[]string{"host ec2", "terminated"}, spot},
+	{[]string{"timeout waiting for network interface provisioning"}, "AWS gave it no network interface in time: set retries to run it again"},
+}
+
+const (
+	quota        = "a quota of the account is used up or 0: raise \"Fargate On-Demand vCPU resource count\", or the one for Spot, in Service Quotas of the region"
+	noImage      = "its image is not in the repository: plan and apply again, which pushes it"
+	noPull       = "its role may not pull its image: " + infrastructure
+	otherMachine = "its image is for another architecture than architecture of the target"
+	spot         = "AWS took the spare capacity back that it ran on: set retries to run it again, or spot: false in jobs of the target"
+)
+
+// explainReason returns what to do about a reason that AWS gives, with the reason.
+func explainReason(reason string) string {
+	reason = oneLine(reason)
+	low := strings.ToLower(reason)
+	for _, r := range reasons {
+		fits := true
+		for _, p := range r.parts {
+			fits = fits && strings.Contains(low, p)
+		}
+		if fits {
+			return r.message + " (AWS: " + strings.TrimSuffix(reason, ".") + ")"
+		}
+	}
+	if low == "essential container in task exited" { // which says nothing about why
+		return ""
+	}
+	return reason
+}
+
+// waits returns why a job does not run yet, in one line.
+func waits(job types.JobDetail) string {
+	if reason := aws.ToString(job.StatusReason); reason != "" {
+		return explainReason(reason)
+	}
+	if job.Status == types.JobStatusRunnable {
+		return "it waits for free cores in the queue"
+	}
+	return "AWS Batch prepares it"
+}
+
+// stuck returns why a queue can never run a job with such needs, or "". It may not exist.
+func stuck(name string, q *types.JobQueueDetail, env *types.ComputeEnvironmentDetail, n ir.Resources) string {
+	if why := cannotRun(name, q, env); why != "" {
+		return why
+	}
+	milli, _, _ := size(n)
+	if most := int64(aws.ToInt32(env.ComputeResources.MaxvCpus)); milli > most*1000 {
+		return fmt.Sprintf("it needs %s cores, and all jobs of the queue %s may have %d: raise jobs: cpu of the target, and %s", ir.FormatCores(milli), name, most, infrastructure)
+	}
+	return ""
+}
+
+// cannotRun returns why a queue runs nothing, or "".
+func cannotRun(name string, q *types.JobQueueDetail, env *types.ComputeEnvironmentDetail) string {
+	switch {
+	case q == nil:
+		return fmt.Sprintf("the queue %s does not exist in the region: %s", name, infrastructure)
+	case q.State != types.JQStateEnabled:
+		return fmt.Sprintf("the queue %s is disabled: run `aws batch update-job-queue --job-queue %[1]s --state ENABLED`", name)
+	case q.Status == types.JQStatusInvalid:
+		return fmt.Sprintf("the queue %s is invalid: %s", name, cmp.Or(oneLine(aws.ToString(q.StatusReason)), infrastructure))
+	case env == nil || env.ComputeResources == nil:
+		return fmt.Sprintf("the queue %s has no compute environment that AWS Batch manages: %s", name, infrastructure)
+	}
+	of := aws.ToString(env.ComputeEnvironmentName)
+	switch {
+	case env.State != types.CEStateEnabled:
+		return fmt.Sprintf("the compute environment %s is disabled: run `aws batch update-compute-environment --compute-environment %[1]s --state ENABLED`", of)
+	case env.Status == types.CEStatusInvalid:
+		return fmt.Sprintf("the compute environment %s is invalid: %s", of, cmp.Or(explainReason(aws.ToString(env.StatusReason)), infrastructure))
+	}
+	return ""
+}
