@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/tenon-ml/tenon/executors/executortest"
+	"github.com/tenon-ml/tenon/internal/test/awstest"
+)
+
+// aws starts an emulator of AWS, and builds what runs in its jobs. It sets the variables with
+// which programs find it, and ECR to a folder that makes its registry known.
+func cmdAWS(ts *testscript.TestScript, neg bool, args []string) {
+	positive(ts, neg, args, 0, "aws")
+	t, _ := ts.Value(testKey{}).(testing.TB)
+	if os.Geteuid() != 0 {
+		t.Skip("the emulator of AWS makes namespaces for jobs, for which it needs root")
+	}
+	e, err := awstest.Start(context.Background(), t.TempDir())
+	ts.Check(err)
+	t.Cleanup(e.Stop)
+	for _, kv := range e.Environ() {
+		k, v, _ := strings.Cut(kv, "=")
+		ts.Setenv(k, v)
+	}
+	ts.Setenv("ECR", e.Hosts)
+	program := ts.MkAbs("tenon-pod")
+	ts.Check(executortest.BuildStatic(program, "github.com/tenon-ml/tenon/cmd/tenon-pod"))
+	ts.Setenv("TENON_POD", program)
+	emulators.Store(ts.MkAbs("."), e)
+}
+
+// emulators are those of scripts, by their work folders.
+var emulators sync.Map
+
+func emulator(ts *testscript.TestScript) *awstest.Emulator {
+	e, _ := emulators.Load(ts.MkAbs("."))
+	of, ok := e.(*awstest.Emulator)
+	if !ok {
+		ts.Fatalf("the script starts no emulator: add aws before")
+	}
+	return of
+}
+
+// provision FOLDER makes the infrastructure in the files of Terraform in a folder.
+func cmdProvision(ts *testscript.TestScript, neg bool, args []string) {
+	positive(ts, neg, args, 1, "provision FOLDER")
+	paths, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "*.tf"))
+	ts.Check(err)
+	files := map[string][]byte{}
+	for _, path := range paths {
+		files[path], err = os.ReadFile(path)
+		ts.Check(err)
+	}
+	ts.Check(emulator(ts).Provision(context.Background(), files))
+}
+
+// refuse REASON makes the next job fail for a reason that AWS gives.
+func cmdRefuse(ts *testscript.TestScript, neg bool, args []string) {
+	positive(ts, neg, args, 1, "refuse REASON")
+	ts.Check(emulator(ts).Refuse(args[0]))
+}
+
+// swept says that a sweep by tags finds nothing of a system: neither a job definition nor a job
+// that has not ended.
+func cmdSwept(ts *testscript.TestScript, neg bool, args []string) {
+	positive(ts, neg, args, 1, "swept SYSTEM")
+	left, err := emulator(ts).Left(context.Background(), args[0])
+	ts.Check(err)
+	if len(left) > 0 {
+		ts.Fatalf("%s has left %v", args[0], left)
+	}
+}
