@@ -3,6 +3,7 @@ package planner_test
 import (
 	"encoding/json"
 	"errors"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -22,11 +23,13 @@ type loopWorld struct {
 	l         ir.Loop
 	now       time.Time
 	acts      []state.LoopAct // newest first
+	short     []state.LoopAct // those that are left of them after acts were pruned now and then
 	pins      map[string]state.Pin
 	revisions []loopRevision
 	monitors  map[string][]state.Measurement
 	human     *planner.LoopPerson
 	deaths    int
+	pruned    int
 }
 
 // A loopRevision is an apply: of an act of the loop, or of a person.
@@ -55,7 +58,29 @@ func (w *loopWorld) dies() bool {
 func (w *loopWorld) record(a state.LoopAct) state.LoopAct {
 	a.Number = int64(len(w.acts) + 1)
 	w.acts = append([]state.LoopAct{a}, w.acts...)
+	w.short = append([]state.LoopAct{a}, w.short...)
 	return a
+}
+
+// prune removes from the short record what no decision needs.
+func (w *loopWorld) prune() {
+	if rapid.IntRange(0, 4).Draw(w.t, "prunes") > 0 {
+		return
+	}
+	gone := planner.PruneLoop(w.l, w.short, w.now, time.Hour, func(r int) bool { return w.serving() != nil && r == w.serving().number })
+	w.short = slices.DeleteFunc(w.short, func(a state.LoopAct) bool { return slices.Contains(gone, a.Number) })
+	w.pruned += len(gone)
+}
+
+// decide decides, and requires that the short record leads to the same decision.
+func (w *loopWorld) decide() planner.LoopDecision {
+	s := w.state()
+	d := planner.DecideLoop(w.l, s, w.now)
+	s.Acts, s.Cost = w.short, planner.LoopCost(w.short)
+	if short := planner.DecideLoop(w.l, s, w.now); !reflect.DeepEqual(short, d) {
+		w.t.Fatalf("it decides\n%+v\nand after its record was pruned from %d to %d acts\n%+v", d, len(w.acts), len(w.short), short)
+	}
+	return d
 }
 
 // serving is the last revision that deployed something.
@@ -91,7 +116,8 @@ func (w *loopWorld) state() planner.LoopState {
 // tick is what a controller does: it decides, records, acts, and records again. It may be killed
 // before each of these.
 func (w *loopWorld) tick() error {
-	d := planner.DecideLoop(w.l, w.state(), w.now)
+	w.prune()
+	d := w.decide()
 	if d.Reason == "" {
 		w.t.Fatalf("a decision without a reason: %+v", d)
 	}
@@ -116,7 +142,7 @@ func (w *loopWorld) tick() error {
 			return errKilled
 		}
 		w.people() // before the controller has the lock
-		if d = planner.DecideLoop(w.l, w.state(), w.now); d.Act == state.LoopGivenUp {
+		if d = w.decide(); d.Act == state.LoopGivenUp {
 			w.record(d.Entry("loops/late", w.now))
 			return nil
 		}
@@ -276,7 +302,7 @@ func (w *loopWorld) answered() {
 	trigger := w.record(state.LoopAct{At: w.now, Act: state.LoopTrigger, By: "ann"})
 	for range 40 * 24 {
 		w.now = w.now.Add(time.Hour)
-		d := planner.DecideLoop(w.l, w.state(), w.now)
+		d := w.decide()
 		if d.Act == "" {
 			continue
 		}
@@ -298,9 +324,10 @@ func (w *loopWorld) answered() {
 
 // After every history of drifts, late labels, failing trainings, controllers that die, and people
 // who pin, pause and roll back: budgets were respected, no person was overridden, nothing was done
-// twice, everything is in the record, and nothing is forgotten.
+// twice, everything is in the record, nothing is forgotten, and nothing was decided otherwise because
+// the record had been pruned.
 func TestLoopHistories(t *testing.T) {
-	var deaths, trainings, rollbacks int
+	var deaths, trainings, rollbacks, pruned int
 	rapid.Check(t, func(t *rapid.T) {
 		twenty := 20 * money.One
 		w := &loopWorld{t: t, now: loopStart, pins: map[string]state.Pin{}, monitors: map[string][]state.Measurement{}, l: lateLoop(func(l *ir.Loop) {
@@ -321,7 +348,7 @@ func TestLoopHistories(t *testing.T) {
 			}
 			w.check()
 		}
-		deaths += w.deaths
+		deaths, pruned = deaths+w.deaths, pruned+w.pruned
 		for _, r := range w.revisions {
 			switch r.kind {
 			case state.LoopRetrain:
@@ -333,7 +360,7 @@ func TestLoopHistories(t *testing.T) {
 		w.answered()
 		w.check()
 	})
-	if deaths == 0 || trainings == 0 || rollbacks == 0 {
-		t.Errorf("%d deaths, %d trainings and %d rollbacks: the histories test too little", deaths, trainings, rollbacks)
+	if deaths == 0 || trainings == 0 || rollbacks == 0 || pruned == 0 {
+		t.Errorf("%d deaths, %d trainings, %d rollbacks and %d pruned acts: the histories test too little", deaths, trainings, rollbacks, pruned)
 	}
 }
