@@ -283,13 +283,20 @@ func (s *Store) acquire(ctx context.Context, h Holder, w *watch) (*Lease, error)
 // gone reports whether the holder ran on this host and has certainly ended. Host names
 // may repeat, and the number of a process means nothing in another namespace: when in
 // doubt, the lease has to expire.
-func gone(h Holder) bool {
+func gone(h Holder) bool { return h.comparable() && !alive(h.PID, h.Process.Start) }
+
+// Here reports whether the holder certainly runs on this host, where its number is that of the
+// process.
+func (h Holder) Here() bool { return h.comparable() && alive(h.PID, h.Process.Start) }
+
+// comparable reports whether the number of the holder means a process of this host.
+func (h Holder) comparable() bool {
 	host, err := os.Hostname()
 	if err != nil || host != h.Host {
 		return false
 	}
 	self := processOf(os.Getpid())
-	return self.Boot == h.Process.Boot && self.Namespace == h.Process.Namespace && !alive(h.PID, h.Process.Start)
+	return self.Boot == h.Process.Boot && self.Namespace == h.Process.Namespace
 }
 
 // heartbeat renews the lease. It continues after an error, because a busy disk may

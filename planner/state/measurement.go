@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"time"
 )
 
@@ -60,6 +61,19 @@ func (n *numbering) next(ctx context.Context, tx *sql.Tx) (there bool, err error
 	n.tried = true
 	err = tx.QueryRowContext(ctx, "SELECT coalesce(max(number), 0) + 1 FROM "+n.table+where, n.env, n.of).Scan(&n.number)
 	return false, err
+}
+
+// LastMeasurement returns the newest measurement of a monitor, without its report, or nil.
+func (s *Store) LastMeasurement(ctx context.Context, monitor string) (*Measurement, error) {
+	m := Measurement{Monitor: monitor}
+	var began, ended, made int64
+	err := s.row(ctx, "read measurements of "+monitor, []any{&m.Number, &began, &ended, &made, &m.Verdict, &m.Reason},
+		"SELECT number, began, ended, made, verdict, reason FROM measurement WHERE env = ? AND monitor = ? ORDER BY made DESC, number DESC LIMIT 1", s.env, monitor)
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	m.Begin, m.End, m.At = toTime(began), toTime(ended), toTime(made)
+	return &m, err
 }
 
 // Measurements returns what was measured of a monitor from a time on, newest first: one that was made as of a

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"slices"
+	"time"
 
 	"github.com/tenon-ml/tenon/planner/artifact"
 )
@@ -45,6 +46,37 @@ type Pruning struct {
 	Runs   []int64        // runs to remove completely
 	Strip  []int64        // runs of which only the usage is kept, see [Pruned]
 	Models []ModelVersion
+	// Acts are the numbers of acts of loops, by environment and loop.
+	Acts map[string]map[string][]int64
+	// MeasuredBefore removes the measurements made before that time, except for the newest of each
+	// monitor. The zero time removes none.
+	MeasuredBefore time.Time
+}
+
+// oldMeasurements selects what [Pruning].MeasuredBefore removes, given that time. The one with the
+// largest number stays, so that no number is used twice.
+const oldMeasurements = ` FROM measurement WHERE made < ?
+	AND made < (SELECT max(made) FROM measurement m WHERE m.env = measurement.env AND m.monitor = measurement.monitor)
+	AND number < (SELECT max(number) FROM measurement m WHERE m.env = measurement.env AND m.monitor = measurement.monitor)`
+
+// OldMeasurements returns how many measurements of all environments a pruning removes that were made
+// before a time.
+func (s *Store) OldMeasurements(ctx context.Context, before time.Time) (n int, err error) {
+	err = s.row(ctx, "count measurements", []any{&n}, "SELECT count(*)"+oldMeasurements, fromTime(before))
+	return n, err
+}
+
+// RecordedLoops returns the loops of the environment that have a record, sorted.
+func (s *Store) RecordedLoops(ctx context.Context) (all []string, err error) {
+	err = s.each(ctx, func(rows *sql.Rows) error {
+		var loop string
+		if err := rows.Scan(&loop); err != nil {
+			return err
+		}
+		all = append(all, loop)
+		return nil
+	}, "SELECT DISTINCT loop FROM loop_act WHERE env = ? ORDER BY loop", s.env)
+	return all, err
 }
 
 // Prune removes from the state what p lists, completely or not at all. It needs the lease of
@@ -83,6 +115,18 @@ func (l *Lease) Prune(ctx context.Context, p Pruning) error {
 			{"DELETE FROM unstable WHERE unit NOT IN (SELECT unit FROM current) AND unit NOT IN (SELECT unit FROM run)", nil},
 		} {
 			if err := do(q.query, q.args...); err != nil {
+				return err
+			}
+		}
+		for env, loops := range p.Acts {
+			for loop, numbers := range loops {
+				if err := do("DELETE FROM loop_act WHERE env = ? AND loop = ? AND number IN "+idsIn, env, loop, idSet(numbers)); err != nil {
+					return err
+				}
+			}
+		}
+		if !p.MeasuredBefore.IsZero() {
+			if err := do("DELETE"+oldMeasurements, fromTime(p.MeasuredBefore)); err != nil {
 				return err
 			}
 		}

@@ -11,6 +11,52 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
+// Of measurements, the newest of each monitor stays, however old it is, and no number is used twice.
+func TestPruneKeepsTheNewestMeasurements(t *testing.T) {
+	onBoth(t, func(t *testing.T, where string) {
+		ctx := t.Context()
+		s := open(t, where)
+		l := lock(t, s)
+		for i, at := range []time.Duration{0, 3, 2, 1} { // as of times that do not grow
+			must[int64](t)(s.AddMeasurement(ctx, state.Measurement{Monitor: "monitors/a", At: noon.Add(at * time.Hour), Verdict: string('a' + rune(i))}))
+		}
+		must[int64](t)(s.AddMeasurement(ctx, state.Measurement{Monitor: "monitors/b", At: noon, Verdict: "ok"}))
+		for i := range 4 {
+			must[int64](t)(s.AddLoopAct(ctx, state.LoopAct{Loop: "loops/l", At: noon.Add(time.Duration(i) * time.Hour), Act: state.LoopHold}))
+		}
+		before := noon.Add(150 * time.Minute)
+		if n := must[int](t)(s.OldMeasurements(ctx, before)); n != 2 {
+			t.Errorf("%d measurements are old, want 2", n)
+		}
+		if loops := must[[]string](t)(s.RecordedLoops(ctx)); !cmp.Equal(loops, []string{"loops/l"}) {
+			t.Errorf("the loops with a record are %v", loops)
+		}
+		ok(t, l.Prune(ctx, state.Pruning{MeasuredBefore: before, Acts: map[string]map[string][]int64{"": {"loops/l": {1, 3}}}}))
+		var left string
+		for _, monitor := range []string{"monitors/a", "monitors/b"} {
+			for _, m := range must[[]state.Measurement](t)(s.Measurements(ctx, monitor, time.Time{}, 0)) {
+				left += m.Verdict + " "
+			}
+		}
+		if left != "b d ok " { // the newest, and the one with the last number
+			t.Errorf("the measurements left are %q", left)
+		}
+		if last := must[*state.Measurement](t)(s.LastMeasurement(ctx, "monitors/a")); last.Verdict != "b" || last.Number != 2 {
+			t.Errorf("the newest is %+v", last)
+		}
+		if last := must[*state.Measurement](t)(s.LastMeasurement(ctx, "monitors/c")); last != nil {
+			t.Errorf("what was never measured has %+v", last)
+		}
+		var acts []int64
+		for _, a := range must[[]state.LoopAct](t)(s.LoopActs(ctx, "loops/l", time.Time{}, 0)) {
+			acts = append(acts, a.Number)
+		}
+		if !cmp.Equal(acts, []int64{4, 2}) {
+			t.Errorf("the acts left are %v", acts)
+		}
+	})
+}
+
 func TestPruneRemovesExactlyWhatItIsGiven(t *testing.T) {
 	onBoth(t, func(t *testing.T, where string) {
 		ctx := t.Context()

@@ -66,13 +66,28 @@ func openFile(f *sqlite, dir string) (s *Store, err error) {
 	}
 	f.write = s.write
 	s.write.SetMaxOpenConns(1)
-	if s.read, err = f.open("_query_only=true"); err != nil {
+	if s.read, err = f.open("_query_only=true" + f.asItIs()); err != nil {
 		return nil, errors.Join(f.explain("open state", err), s.Close())
 	}
 	s.read.SetMaxOpenConns(4)
 	s.read.SetMaxIdleConns(4)
 	return s, nil
 }
+
+// asItIs returns the parameters with which the database can be read on a file system that is read-only.
+// Without a log, everything is in the database, and nobody can change it here.
+func (f *sqlite) asItIs() string {
+	if !errors.Is(syscall.Access(filepath.Dir(f.path), writable), syscall.EROFS) {
+		return ""
+	}
+	if info, err := os.Stat(f.path + "-wal"); err == nil && info.Size() > 0 {
+		return "&mode=ro"
+	}
+	return "&mode=ro&immutable=1"
+}
+
+// writable is W_OK of access(2).
+const writable = 2
 
 func (f *sqlite) open(params string) (*sql.DB, error) {
 	// Use a file: URI, escaped, because a path may contain a question mark. With NORMAL a
