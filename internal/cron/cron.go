@@ -22,6 +22,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	_ "time/tzdata" // images and machines without time zones agree
 
@@ -62,10 +63,24 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Message }
 
+// locations are the time zones that were read, by name: a controller needs them every few seconds.
+var locations sync.Map
+
+func location(name string) (*time.Location, error) {
+	if l, ok := locations.Load(name); ok {
+		return l.(*time.Location), nil
+	}
+	l, err := time.LoadLocation(name)
+	if err == nil {
+		locations.Store(name, l)
+	}
+	return l, err
+}
+
 // Parse reads a schedule such as "0 3 * * mon-fri" of a time zone such as "Europe/Berlin". Its
 // errors are of type [Error].
 func Parse(text, zone string) (*Schedule, error) {
-	loc, err := time.LoadLocation(zone)
+	loc, err := location(zone)
 	if err != nil || zone == "" || zone == "Local" {
 		return nil, &Error{fmt.Sprintf("%q is not the name of a time zone", zone), `write a name of the IANA database, such as "UTC" or "Europe/Berlin"`, true}
 	}
