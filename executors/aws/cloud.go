@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,6 +49,11 @@ type cloud struct {
 	secrets                    secretsAPI
 }
 
+// patience is how often a call is attempted, over about a minute, unless the user has set
+// AWS_MAX_ATTEMPTS: a job must not fail because the network does for a moment, or because the
+// account makes too many requests.
+const patience = 10
+
 // cloud connects to a region with the credentials that AWS's own tools find.
 func (e *Executor) cloud(ctx context.Context, region string) (*cloud, error) {
 	e.mu.Lock()
@@ -67,6 +73,7 @@ func (e *Executor) cloud(ctx context.Context, region string) (*cloud, error) {
 	if e.opts.Account != "" && region == e.opts.Region && account != e.opts.Account {
 		return nil, fmt.Errorf("the target is in the account %s, and the credentials are of %s: choose a profile of that account with AWS_PROFILE, or correct account in the target", e.opts.Account, account)
 	}
+	cfg.RetryMaxAttempts = cmp.Or(cfg.RetryMaxAttempts, patience)
 	c := &cloud{
 		region: region, account: account, partition: "aws", endpoint: aws.ToString(cfg.BaseEndpoint),
 		batch: batch.NewFromConfig(cfg), logs: cloudwatchlogs.NewFromConfig(cfg), secrets: secretsmanager.NewFromConfig(cfg),
@@ -131,6 +138,9 @@ func (c *cloud) jobsOf(ctx context.Context, st taskState) ([]string, error) {
 	for pages.HasMorePages() {
 		out, err := pages.NextPage(ctx)
 		if err != nil {
+			if q, _, failed := c.queue(ctx, st.Queue); failed == nil && q == nil {
+				return nil, nil // AWS Batch ends all jobs of a queue that is deleted
+			}
 			return nil, explainCall("list the jobs of the queue "+st.Queue, err)
 		}
 		for _, j := range out.JobSummaryList {
@@ -188,7 +198,7 @@ func explainCall(what string, err error) error {
 	case errors.As(err, &api):
 		switch code := api.ErrorCode(); {
 		case strings.Contains(code, "AccessDenied"), code == "UnauthorizedOperation":
-			hint = "allow it to the credentials: docs/aws.md lists the rights"
+			hint = "grant the right to these credentials: docs/aws.md lists the rights"
 		case strings.Contains(code, "ExpiredToken"), code == "InvalidClientTokenId", code == "UnrecognizedClientException", code == "SignatureDoesNotMatch":
 			hint = "log in again, or choose other credentials with AWS_PROFILE"
 		case strings.Contains(code, "Throttling"), code == "TooManyRequestsException":

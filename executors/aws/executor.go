@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -280,10 +281,23 @@ const endPatience = 5 * time.Minute
 
 // end ends all jobs of a task, and returns once they have ended.
 func (e *Executor) end(ctx context.Context, c *cloud, st *taskState) error {
+	if st.Job == "" {
+		// The apply that registered it was killed, maybe just after it had submitted the job.
+		if err := e.settle(ctx, c, st); err != nil {
+			return err
+		}
+	}
 	e.saveLog(ctx, c, *st)
 	jobs, err := c.jobsOf(ctx, *st)
 	if err != nil {
 		return err
+	}
+	if st.Job != "" && !slices.Contains(jobs, st.Job) { // AWS Batch may not list it yet, or have forgotten it
+		if job, err := c.job(ctx, st.Job); err != nil {
+			return err
+		} else if job != nil {
+			jobs = append(jobs, st.Job)
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, endPatience)
 	defer cancel()

@@ -58,6 +58,9 @@ func statusOf(job *types.JobDetail, res *pod.Result) state.Status {
 	default:
 		st.Message = fmt.Sprintf("exit %d", res.ExitCode)
 	}
+	if why := fromList(reason); why != "" && st.Phase == state.Failed && res.Fault == "" && !res.OutOfMemory {
+		st.Message = why // AWS ended it, and the program had time to end
+	}
 	return st
 }
 
@@ -119,6 +122,18 @@ const (
 // explainReason returns what to do about a reason that AWS gives, with the reason.
 func explainReason(reason string) string {
 	reason = oneLine(reason)
+	if why := fromList(reason); why != "" {
+		return why
+	}
+	if strings.EqualFold(reason, "essential container in task exited") { // which says nothing about why
+		return ""
+	}
+	return reason
+}
+
+// fromList returns what to do about a reason in the list above, with the reason, or "".
+func fromList(reason string) string {
+	reason = oneLine(reason)
 	low := strings.ToLower(reason)
 	for _, r := range reasons {
 		fits := true
@@ -129,10 +144,7 @@ func explainReason(reason string) string {
 			return r.message + " (AWS: " + strings.TrimSuffix(reason, ".") + ")"
 		}
 	}
-	if low == "essential container in task exited" { // which says nothing about why
-		return ""
-	}
-	return reason
+	return ""
 }
 
 // waits returns why a job does not run yet, in one line.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/service/batch"
@@ -135,5 +136,51 @@ func TestKilledAtEachCall(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A forgetful AWS Batch lists no jobs at first.
+type forgetful struct {
+	aws.BatchAPI
+	lists atomic.Int32 // how many empty lists come first
+}
+
+func (f *forgetful) ListJobs(ctx context.Context, in *batch.ListJobsInput, o ...func(*batch.Options)) (*batch.ListJobsOutput, error) {
+	if f.lists.Add(-1) >= 0 {
+		return &batch.ListJobsOutput{}, nil
+	}
+	return f.BatchAPI.ListJobs(ctx, in, o...)
+}
+
+// AWS Batch may list a job some time after it was submitted. A destroy ends it all the same, also if
+// the apply was killed before it knew the job.
+func TestDestroyOfAJobThatIsNotListedYet(t *testing.T) {
+	l := newLab(t)
+	for name, known := range map[string]bool{"known": true, "unknown": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			system := "listed-" + name
+			task := job(t, system, "sleep", "1h")
+			ok(t, l.provision(t.Context(), system, task.Unit))
+			e := l.executor(t, func(o *aws.Options) { o.System = system })
+			h, err := e.Apply(t.Context(), task, nil)
+			ok(t, err)
+			late := l.executor(t, func(o *aws.Options) { o.System = system })
+			f := &forgetful{}
+			f.lists.Store(2)
+			aws.Wrap(late, func(b aws.BatchAPI) aws.BatchAPI { f.BatchAPI = b; return f })
+			if !known {
+				found, err := late.Find(t.Context(), task.Name, task.Dir)
+				ok(t, err)
+				h = *found
+				f.lists.Store(1)
+			}
+			ok(t, late.Destroy(t.Context(), h))
+			left, err := l.Left(t.Context(), system)
+			ok(t, err)
+			if len(left) > 0 {
+				t.Errorf("it has left %v", left)
+			}
+		})
 	}
 }

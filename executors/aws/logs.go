@@ -95,7 +95,7 @@ func (e *Executor) copyLog(ctx context.Context, c *cloud, st taskState, l *logCo
 		}
 		l.moved = l.moved || len(out.Events) > 0
 		next := aws.ToString(out.NextForwardToken)
-		if next == "" || next == l.token || len(out.Events) == 0 {
+		if next == "" || next == l.token { // a page may be empty, and others follow it
 			return nil
 		}
 		l.token = next

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/batch"
 	"github.com/aws/aws-sdk-go-v2/service/batch/types"
 	"github.com/aws/smithy-go"
@@ -303,7 +304,7 @@ func (e *Executor) submit(ctx context.Context, c *cloud, st *taskState, t execut
 	if limit := t.Unit.Timeout; limit > 0 { // if this machine is gone by then
 		in.Timeout = &types.JobTimeout{AttemptDurationSeconds: aws.Int32(int32((max(limit, leastTime) + time.Second - 1) / time.Second))}
 	}
-	out, err := c.batch.SubmitJob(ctx, in)
+	out, err := c.batch.SubmitJob(ctx, in, onlyThrottled)
 	if err != nil {
 		var api smithy.APIError
 		said := explainCall("submit the job "+st.Run, err)
@@ -314,6 +315,14 @@ func (e *Executor) submit(ctx context.Context, c *cloud, st *taskState, t execut
 	}
 	st.Job = aws.ToString(out.JobId)
 	return nil
+}
+
+// onlyThrottled repeats a call only if AWS has refused it because of too many requests. A call
+// whose answer was lost may have submitted the job, and has no token that says so.
+func onlyThrottled(o *batch.Options) {
+	o.Retryer = retry.NewStandard(func(s *retry.StandardOptions) {
+		s.Retryables = []retry.IsErrorRetryable{retry.RetryableErrorCode{Codes: retry.DefaultThrottleErrorCodes}}
+	})
 }
 
 func sortByRevision(all []types.JobDefinition) {

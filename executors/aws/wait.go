@@ -166,6 +166,9 @@ func (e *Executor) bring(ctx context.Context, c *cloud, st taskState, now state.
 	}
 	log.close()
 	if now.Phase == state.Failed && res == nil {
+		if err := e.abandon(ctx, c, st.Job); err != nil {
+			return now, err
+		}
 		if line := inside.LastLine(st.logPath()); line != "" {
 			now.Message += "; it printed last: " + line
 		}
@@ -184,6 +187,16 @@ func (e *Executor) bring(ctx context.Context, c *cloud, st taskState, now state.
 		}
 	}
 	return now, local.SaveJSON(st.endPath(), jobEnd{st.Definition, now})
+}
+
+// abandon ends a job that has failed because its queue runs nothing: it would start once the queue
+// is enabled.
+func (e *Executor) abandon(ctx context.Context, c *cloud, id string) error {
+	over, err := c.allOver(ctx, []string{id})
+	if err != nil || over {
+		return err
+	}
+	return c.terminate(ctx, id, "its queue runs nothing")
 }
 
 // fetch gets the log, the metrics and the outputs from the bucket.

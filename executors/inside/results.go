@@ -97,5 +97,5 @@ func LastLine(log string) string {
 	b, _ := io.ReadAll(io.LimitReader(f, window)) // as much as can be read
 	lines := strings.Split(strings.TrimSpace(strings.ToValidUTF8(string(b), "?")), "\n")
 	line := strings.Join(strings.Fields(lines[len(lines)-1]), " ")
-	return line[:min(len(line), most)]
+	return strings.ToValidUTF8(line[:min(len(line), most)], "") // the last character may be cut
 }
