@@ -5,7 +5,7 @@ import (
 	"database/sql"
 )
 
-// WithFiles calls f with a database that can read the given files and nothing else.
+// WithFiles calls f with a database that can read and write the given files and nothing else.
 func WithFiles(ctx context.Context, paths []string, f func(*sql.DB) error) error {
 	s, err := open(ctx, Limits{})
 	if err != nil {

@@ -156,8 +156,11 @@ func (d *drift) measure(ctx context.Context, ref, cur relation, c *column, all *
 			add(Figure{Name: FigureMin, Value: low, Reference: refLow})
 			add(Figure{Name: FigureMax, Value: high, Reference: refHigh})
 		}
-		if refLow != nil && low != nil {
+		switch {
+		case refLow != nil && low != nil:
 			add(Figure{Name: FigureOutside, Value: share(s.outside, s.finite), Max: c.MaxOutside})
+		case c.MaxOutside != nil:
+			add(Figure{Name: FigureOutside, Max: c.MaxOutside, Reason: empty(r.finite)})
 		}
 	}
 	if c.kind == other {
@@ -202,19 +205,20 @@ func (c *column) differs() string {
 // test adds the statistic of a column.
 func (d *drift) test(ctx context.Context, ref, cur relation, c *column, f *Figure, add func(Figure)) error {
 	r, s := c.sides[0], c.sides[1]
-	if c.numeric() {
-		switch {
-		case r.finite == 0:
-			f.Reason = "the reference has no values"
-		case s.finite == 0:
-			f.Reason = "the window has no values"
-		case (f.Test == TestPSI || f.Test == TestJensenShannon) && math.IsInf(max(r.high, s.high)-min(r.low, s.low), 0):
-			f.Reason = tooLarge // intervals would be infinitely wide
+	switch {
+	case c.numeric() && (r.finite == 0 || s.finite == 0):
+		f.Reason = empty(r.finite)
+	case c.numeric() && (f.Test == TestPSI || f.Test == TestJensenShannon) && math.IsInf(max(r.high, s.high)-min(r.low, s.low), 0):
+		f.Reason = tooLarge // intervals would be infinitely wide
+	case c.kind == category && (r.filled == 0 || s.filled == 0):
+		f.Reason = empty(r.filled)
+		fresh := Figure{Name: FigureNewCategories, Max: c.MaxNew}
+		if s.filled > 0 {
+			fresh.Value = ptr(1)
+		} else {
+			fresh.Reason = f.Reason
 		}
-	} else if r.filled == 0 {
-		f.Reason = "the reference has no values"
-	} else if s.filled == 0 {
-		f.Reason = "the window has no values"
+		add(fresh)
 	}
 	if f.Reason != "" {
 		add(*f)
@@ -234,51 +238,54 @@ func (d *drift) test(ctx context.Context, ref, cur relation, c *column, f *Figur
 		add(*f)
 		return nil
 	}
-	pairs, ok, err := d.pairs(ctx, ref, cur, c, f.Test)
+	tallies, ok, err := d.tallies(ctx, ref, cur, c, f.Test)
 	if err != nil {
 		return err
 	}
 	if c.kind == category {
-		fresh, n := 0.0, 0.0
-		for _, p := range pairs {
-			if n += p[1]; p[0] == 0 {
-				fresh += p[1]
+		fresh := 0.0
+		for _, t := range tallies {
+			if t.reference == 0 {
+				fresh += t.current * t.values
 			}
 		}
-		if ok {
-			add(Figure{Name: FigureNewCategories, Value: ptr(fresh / n), Max: c.MaxNew})
-		} else {
-			add(Figure{Name: FigureNewCategories, Max: c.MaxNew, Reason: tooMany})
-		}
+		add(Figure{Name: FigureNewCategories, Value: ptr(fresh / float64(s.filled)), Max: c.MaxNew})
 	}
 	if !ok {
 		f.Reason = tooMany
 	} else {
-		grouped(f, pairs)
+		grouped(f, tallies)
 	}
 	add(*f)
 	return nil
 }
 
-var tooMany = fmt.Sprintf("there are more than %d values, as of an identifier", maxCategories)
+// empty says which side has no values. reference is how many that of the reference are.
+func empty(reference int64) string {
+	if reference == 0 {
+		return "the reference has no values"
+	}
+	return "the window has no values"
+}
 
-// pairs counts the values or intervals of a column on both sides.
-func (d *drift) pairs(ctx context.Context, ref, cur relation, c *column, test string) (pairs [][2]float64, ok bool, err error) {
+var tooMany = fmt.Sprintf("the reference has more than %d values, as of an identifier", maxCategories)
+
+// tallies counts the values or intervals of a column on both sides.
+func (d *drift) tallies(ctx context.Context, ref, cur relation, c *column, test string) (all []tally, ok bool, err error) {
 	if !c.numeric() || !c.binned || test == TestChiSquare {
 		return counts(ctx, d.db, ref, cur, *c.ref, *c.cur, maxCategories)
 	}
 	r, s := c.sides[0], c.sides[1]
-	whole := kindOf(c.ref.typ) == number && strings.Contains(c.ref.typ, "INT") && strings.Contains(c.cur.typ, "INT")
-	edges := sturges(min(r.low, s.low), max(r.high, s.high), r.finite+s.finite, whole)
+	edges := sturges(min(r.low, s.low), max(r.high, s.high), r.finite+s.finite, whole(c.ref.typ) && whole(c.cur.typ))
 	a, err := histogram(ctx, d.db, ref, *c.ref, edges)
 	if err != nil {
 		return nil, false, err
 	}
 	b, err := histogram(ctx, d.db, cur, *c.cur, edges)
 	for i := range a {
-		pairs = append(pairs, [2]float64{a[i], b[i]})
+		all = append(all, tally{a[i], b[i], 1})
 	}
-	return pairs, true, err
+	return all, true, err
 }
 
 // ordered fills in the statistic of a test of two sorted samples.
@@ -303,14 +310,14 @@ func ordered(f *Figure, a, b []float64) {
 }
 
 // grouped fills in the statistic of a test of counts.
-func grouped(f *Figure, pairs [][2]float64) {
+func grouped(f *Figure, all []tally) {
 	switch f.Test {
 	case TestPSI:
-		f.Value = ptr(psi(pairs))
+		f.Value = ptr(psi(all))
 	case TestJensenShannon:
-		f.Value = ptr(jensenShannon(pairs))
+		f.Value = ptr(jensenShannon(all))
 	case TestChiSquare:
-		x, degrees := chiSquare(pairs)
+		x, degrees := chiSquare(all)
 		f.Value, f.P = &x, ptr(1)
 		if degrees > 0 {
 			f.P = ptr(chiSquareSF(x, degrees))

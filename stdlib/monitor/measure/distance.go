@@ -29,19 +29,27 @@ func wasserstein(a, b []float64) float64 {
 
 // deviation is the standard deviation of a sorted sample, with the divisor n, as numpy.std.
 func deviation(x []float64) float64 {
-	most := max(math.Abs(x[0]), math.Abs(x[len(x)-1]))
-	if most == 0 {
+	// Times are far from zero and near each other, so the least value is taken away first. Divided by the
+	// range, no square overflows or vanishes.
+	part := 1.0
+	if math.IsInf(x[len(x)-1]-x[0], 0) {
+		part = 0.5
+	}
+	low := x[0] * part
+	width := x[len(x)-1]*part - low
+	if width == 0 {
 		return 0
 	}
-	// Divided by the largest value, no square overflows.
-	n, mean, sum := float64(len(x)), 0.0, 0.0
+	n, mean, sum, rest := float64(len(x)), 0.0, 0.0, 0.0
 	for _, v := range x {
-		mean += v / most / n
+		mean += (v*part - low) / width / n
 	}
 	for _, v := range x {
-		sum += (v/most - mean) * (v/most - mean) / n
+		off := (v*part-low)/width - mean
+		sum += off * off / n
+		rest += off / n // what rounding has left in the mean
 	}
-	return math.Sqrt(sum) * most
+	return sqrt(sum-rest*rest) * width / part
 }
 
 // merge goes through the different values of two sorted samples, and calls f with each value but
@@ -75,13 +83,13 @@ func merge(a, b []float64, f func(x, next float64, i, j int)) {
 
 // jensenShannon is the square root of the Jensen-Shannon divergence of two lists of counts, base e,
 // as scipy.spatial.distance.jensenshannon. 0 ≤ d ≤ sqrt(ln 2).
-func jensenShannon(pairs [][2]float64) float64 {
-	n := totals(pairs)
+func jensenShannon(all []tally) float64 {
+	n := totals(all)
 	d := 0.0
-	for _, c := range pairs {
-		p, q := c[0]/n[0], c[1]/n[1]
+	for _, t := range all {
+		p, q := t.reference/n[0], t.current/n[1]
 		m := (p + q) / 2
-		d += entropy(p, m) + entropy(q, m)
+		d += (entropy(p, m) + entropy(q, m)) * t.values
 	}
 	return math.Sqrt(max(d, 0) / 2)
 }
@@ -96,51 +104,57 @@ func entropy(p, q float64) float64 {
 // psi is the population stability index of two lists of counts, the sum of (p-q) ln(p/q). A share
 // of zero counts as 0.0001, or as a millionth of the least other share of its list if that is at
 // most 0.0001: this is Evidently's rule.
-func psi(pairs [][2]float64) float64 {
-	n := totals(pairs)
-	var zero [2]float64
-	for side := range zero {
-		least := 1.0
-		for _, c := range pairs {
-			if c[side] > 0 {
-				least = min(least, c[side]/n[side])
+func psi(all []tally) float64 {
+	n := totals(all)
+	least := [2]float64{1, 1}
+	for _, t := range all {
+		for side, rows := range t.sides() {
+			if rows > 0 {
+				least[side] = min(least[side], rows/n[side])
 			}
 		}
-		if zero[side] = 0.0001; least <= 0.0001 {
-			zero[side] = least / 1e6
-		}
-	}
-	share := func(c [2]float64, side int) float64 {
-		if c[side] == 0 {
-			return zero[side]
-		}
-		return c[side] / n[side]
 	}
 	sum := 0.0
-	for _, c := range pairs {
-		p, q := share(c, 0), share(c, 1)
-		sum += (p - q) * math.Log(p/q)
+	for _, t := range all {
+		shares := t.sides()
+		for side, rows := range shares {
+			switch {
+			case rows > 0:
+				shares[side] = rows / n[side]
+			case least[side] <= 0.0001:
+				shares[side] = least[side] / 1e6
+			default:
+				shares[side] = 0.0001
+			}
+		}
+		sum += (shares[0] - shares[1]) * math.Log(shares[0]/shares[1]) * t.values
 	}
 	return sum
 }
 
 // chiSquare is the statistic of the chi-square test of homogeneity and its degrees of freedom, as
 // scipy.stats.chi2_contingency without Yates's correction.
-func chiSquare(pairs [][2]float64) (statistic float64, degrees int) {
-	n := totals(pairs)
-	for _, c := range pairs {
-		for side := range n {
-			expected := (c[0] + c[1]) * n[side] / (n[0] + n[1])
-			statistic += (c[side] - expected) * (c[side] - expected) / expected
+func chiSquare(all []tally) (statistic float64, degrees int) {
+	n := totals(all)
+	values := 0.0
+	for _, t := range all {
+		for side, rows := range t.sides() {
+			expected := (t.reference + t.current) * n[side] / (n[0] + n[1])
+			statistic += (rows - expected) * (rows - expected) / expected * t.values
 		}
+		values += t.values
 	}
-	return statistic, len(pairs) - 1
+	return statistic, int(values) - 1
 }
 
-func totals(pairs [][2]float64) (n [2]float64) {
-	for _, c := range pairs {
-		n[0] += c[0]
-		n[1] += c[1]
+// sides are the numbers of one value in the reference and in the window.
+func (t tally) sides() [2]float64 { return [2]float64{t.reference, t.current} }
+
+// totals are the numbers of rows of both sides.
+func totals(all []tally) (n [2]float64) {
+	for _, t := range all {
+		n[0] += t.reference * t.values
+		n[1] += t.current * t.values
 	}
 	return n
 }

@@ -3,7 +3,7 @@
 // before that.
 //
 // DuckDB scans and groups the rows; this package holds the formulas. It imports no driver: callers
-// pass a database, or [Ask] a program that has one. docs/measurements.md has the rules for users.
+// pass a database. docs/measurements.md has the rules for users.
 //
 // A number is either right or missing. What cannot be computed has no value, the verdict
 // [Unknown] and a reason. NULL, NaN and infinities are no values of a number: they are left out

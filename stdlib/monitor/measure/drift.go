@@ -25,7 +25,8 @@ import (
 //   - A column without values on one side has no statistic.
 //   - Two columns with the same single value have the statistic 0. If the reference has one value and
 //     the window others, the normed distance is infinite: it has no value, and is an alert.
-//   - A column with more than 100,000 categories has no statistic: it looks like an identifier.
+//   - A column with more than 100,000 categories in the reference has no statistic: it looks like an
+//     identifier. The window may have any number of others.
 //
 // Memory: 16 bytes for each value of the columns that are compared at the same time, as many as
 // there are processors, for the tests of numbers.
@@ -69,6 +70,28 @@ func Drift(ctx context.Context, db *sql.DB, reference, current string, spec Drif
 	}
 	r.left(n)
 	return r, nil
+}
+
+// divide makes a report about all rows, and about the largest segments of them. measure adds the figures
+// of a segment to the report.
+func (r *Report) divide(ctx context.Context, db *sql.DB, rows relation, all Segment, by []string, measure func(relation, map[string]string) (Segment, error)) error {
+	r.Rows, r.Verdict, r.Reason = all.Rows, all.Verdict, all.Reason
+	if len(by) == 0 || all.Rows == 0 {
+		return nil
+	}
+	groups, n, err := segments(ctx, db, rows, by, maxSegments)
+	if err != nil {
+		return err
+	}
+	for _, values := range groups {
+		s, err := measure(rows.where(values, by), values)
+		if err != nil {
+			return err
+		}
+		r.add(s)
+	}
+	r.left(n)
+	return nil
 }
 
 // add adds a segment, whose alert or warning is one of the report.

@@ -47,6 +47,8 @@ func TestOddInputs(t *testing.T) {
 		"one category":               {rows("'a'"), rows("'a'"), DriftSpec{}, OK, "", "0", ""},
 		"all categories are new":     {rows("'a'"), rows("'b'"), DriftSpec{Columns: []Column{{Name: "v", Test: TestJensenShannon}}}, Alert, "v: jensenshannon 0.8326 > 0.1", fmt.Sprint(math.Sqrt(math.Ln2)), ""},
 		"very many categories":       {many, many, DriftSpec{}, Unknown, "v: jensenshannon is not known: " + tooMany, "not known", tooMany},
+		"new values only":            {rows("NULL::VARCHAR"), rows("'a'"), DriftSpec{Columns: []Column{{Name: "v", MaxNew: ptr(0.5)}}}, Alert, "v: new_categories 1 > 0.5", "not known", "the reference has no values"},
+		"no range to be outside of":  {rows("NULL::DOUBLE"), numbers, DriftSpec{Columns: []Column{{Name: "v", MaxOutside: ptr(0.5)}}}, Unknown, "v: outside is not known: the reference has no values, and 1 more", "not known", "the reference has no values"},
 		"bytes":                      {rows("'a'::BLOB"), rows("'a'::BLOB"), DriftSpec{}, Unknown, "v: drift is not known: values of type BLOB are not compared", "not known", "values of type BLOB are not compared"},
 		"a column is missing":        {numbers, "SELECT 1 AS w", DriftSpec{}, Alert, "v: schema 1 > 0", "none", ""},
 		"another type":               {numbers, rows("'a'"), DriftSpec{}, Alert, "v: schema 1 > 0", "none", ""},

@@ -48,23 +48,9 @@ func Quality(ctx context.Context, db *sql.DB, rows string, spec QualitySpec) (*R
 	if err != nil {
 		return nil, err
 	}
-	report.Rows, report.Verdict, report.Reason = all.Rows, all.Verdict, all.Reason
-	if len(spec.By) == 0 || all.Rows == 0 {
-		return report, nil
-	}
-	groups, n, err := segments(ctx, db, r, spec.By, maxSegments)
-	if err != nil {
-		return nil, err
-	}
-	for _, values := range groups {
-		s, err := q.measure(ctx, r.where(values, spec.By), values, report)
-		if err != nil {
-			return nil, err
-		}
-		report.add(s)
-	}
-	report.left(n)
-	return report, nil
+	return report, report.divide(ctx, db, r, all, spec.By, func(part relation, segment map[string]string) (Segment, error) {
+		return q.measure(ctx, part, segment, report)
+	})
 }
 
 var (

@@ -35,6 +35,8 @@ type reference struct {
 		}
 		Scipy map[string]map[string]float64
 	}
+	Odd      []oddColumn
+	Many     map[string][]float64 `json:"many_categories"`
 	Quality  map[string]map[string]float64
 	Estimate map[string]struct {
 		Calibrated bool
@@ -272,6 +274,77 @@ func TestEstimatesEqualNannyML(t *testing.T) {
 			f := figure(t, report, "", metric)
 			if f.Value == nil || !near(*f.Value, x.Value, 1e-7) || !near(*f.Lower, x.Lower, 1e-6) || !near(*f.Upper, x.Upper, 1e-6) {
 				t.Errorf("%s: %s is %s from %s to %s, want %v from %v to %v", name, metric, show(f.Value), show(f.Lower), show(f.Upper), x.Value, x.Lower, x.Upper)
+			}
+		}
+	}
+}
+
+// everyTest are limits with every test. figures.json has them with the figures of a drift, which the test of
+// monitor.evidently compares with a report of Evidently. TENON_UPDATE=1 writes it.
+var everyTest = []Column{
+	{Name: "normal", Test: TestKS, Max: ptr(0.1)}, {Name: "heavy", Test: TestWasserstein, Max: ptr(2)}, {Name: "same", Test: TestWassersteinSD},
+	{Name: "whole", Test: TestPSI, Max: ptr(0.2)}, {Name: "few", Test: TestChiSquare, Max: ptr(9)}, {Name: "some", Test: TestJensenShannon},
+	{Name: "flag", Test: TestPSI}, {Name: "city", Test: TestChiSquare}, {Name: "new", Test: TestJensenShannon, Max: ptr(0.5)},
+	{Name: "at", Test: TestKS}, {Name: "holes", Test: TestPSI}, {Name: "constant", Test: TestChiSquare},
+}
+
+func TestFiguresForEvidently(t *testing.T) {
+	type limits struct {
+		Test string   `json:"test,omitempty"`
+		Max  *float64 `json:"max,omitempty"`
+	}
+	type result struct {
+		Columns map[string]limits `json:"columns"`
+		Figures []Figure          `json:"figures"`
+	}
+	db := database(t)
+	all := map[string]map[string]result{}
+	for _, name := range []string{"small", "large"} {
+		all[name] = map[string]result{}
+		for kind, columns := range map[string][]Column{"default": nil, "limited": everyTest} {
+			report, err := Drift(t.Context(), db, frame(name+"_reference"), frame(name+"_current"), DriftSpec{Columns: columns})
+			if err != nil {
+				t.Fatal(err)
+			}
+			made := result{Columns: map[string]limits{}}
+			for _, c := range columns {
+				made.Columns[c.Name] = limits{c.Test, c.Max}
+			}
+			for _, f := range report.Figures {
+				if f.Name == FigureDrift {
+					made.Figures = append(made.Figures, f)
+				}
+			}
+			all[name][kind] = made
+		}
+	}
+	b, err := json.MarshalIndent(all, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(references, "figures.json")
+	if os.Getenv("TENON_UPDATE") != "" {
+		if err := os.WriteFile(path, append(b, '\n'), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	golden, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want map[string]map[string]result
+	if err := json.Unmarshal(golden, &want); err != nil {
+		t.Fatal(err)
+	}
+	for name, kinds := range all {
+		for kind, got := range kinds {
+			if len(want[name][kind].Figures) != len(got.Figures) {
+				t.Fatalf("%s, %s: other figures than in %s: write it with TENON_UPDATE=1", name, kind, path)
+			}
+			for i, f := range got.Figures {
+				if w := want[name][kind].Figures[i]; f.Column != w.Column || f.Test != w.Test || !near(*f.Value, *w.Value, 1e-12) {
+					t.Errorf("%s, %s: %s %s is %v, and in %s %s %s %v", name, kind, f.Column, f.Test, *f.Value, path, w.Column, w.Test, *w.Value)
+				}
 			}
 		}
 	}

@@ -33,10 +33,15 @@ func kindOf(duckType string) kind {
 		return category
 	case base == "DATE", strings.HasPrefix(base, "TIME"):
 		return moment
-	case strings.HasSuffix(base, "INT"), base == "INTEGER", base == "DECIMAL", base == "FLOAT", base == "DOUBLE":
+	case whole(base), base == "DECIMAL", base == "FLOAT", base == "DOUBLE":
 		return number
 	}
 	return other
+}
+
+// whole reports whether a type of DuckDB has whole numbers.
+func whole(duckType string) bool {
+	return strings.HasSuffix(duckType, "INT") || strings.HasSuffix(duckType, "INTEGER")
 }
 
 // A relation is rows that are compared.
@@ -109,8 +114,11 @@ func (a attribute) finite() string {
 		return "CASE WHEN isfinite(" + c + ") THEN CAST(" + c + " AS DOUBLE) END"
 	case kindOf(a.typ) == number:
 		return "CAST(" + c + " AS DOUBLE)"
-	case base == "DATE" || base == "TIMESTAMP" || base == "TIMESTAMP WITH TIME ZONE":
+	case base == "DATE":
 		return "CASE WHEN isfinite(" + c + ") THEN epoch(" + c + ") END"
+	case base == "TIMESTAMP" || base == "TIMESTAMP WITH TIME ZONE":
+		// epoch of a time with a zone is off in the last bits.
+		return "CASE WHEN isfinite(" + c + ") THEN epoch_us(" + c + ") / 1e6 END"
 	case strings.HasPrefix(base, "TIMESTAMP_"):
 		return "CASE WHEN isfinite(CAST(" + c + " AS TIMESTAMP)) THEN epoch(CAST(" + c + " AS TIMESTAMP)) END"
 	case kindOf(a.typ) == moment:
@@ -202,22 +210,34 @@ func values(ctx context.Context, db *sql.DB, r relation, a attribute, rows int64
 	return all, err
 }
 
-// counts returns how often each value of a column occurs in two relations, in the order of the
-// values as text, or false if there are more than most.
-func counts(ctx context.Context, db *sql.DB, reference, current relation, a, b attribute, most int) (pairs [][2]float64, ok bool, err error) {
+// A tally says how often a value or an interval occurs in the reference and in the window. Values with
+// the same numbers are one tally: every figure of counts is a sum over them. So a window with any
+// number of values that the reference does not have takes little memory.
+type tally struct {
+	reference, current float64
+	values             float64 // that occur so often
+}
+
+// counts returns how often the values of a column occur in two relations, or false if the reference
+// has more than most of them.
+func counts(ctx context.Context, db *sql.DB, reference, current relation, a, b attribute, most float64) (all []tally, ok bool, err error) {
 	group := func(r relation, a attribute) string {
 		return "(SELECT v, count(*) AS n FROM (SELECT " + a.label() + " AS v FROM " + r.from + ") WHERE v IS NOT NULL GROUP BY v)"
 	}
-	q := fmt.Sprintf("SELECT CAST(coalesce(r.n, 0) AS DOUBLE), CAST(coalesce(c.n, 0) AS DOUBLE) FROM %s AS r FULL JOIN %s AS c USING (v) ORDER BY v LIMIT %d",
-		group(reference, a), group(current, b), most+1)
+	q := fmt.Sprintf("SELECT CAST(coalesce(r.n, 0) AS DOUBLE) AS x, CAST(coalesce(c.n, 0) AS DOUBLE) AS y, CAST(count(*) AS DOUBLE) FROM %s AS r FULL JOIN %s AS c USING (v) GROUP BY x, y ORDER BY x, y",
+		group(reference, a), group(current, b))
+	known := 0.0
 	err = each(ctx, db, q, func(row []driver.Value) error {
-		pair, err := floats(row)
-		if err == nil {
-			pairs = append(pairs, [2]float64(pair))
+		n, err := floats(row)
+		if err != nil {
+			return err
 		}
-		return err
+		if all = append(all, tally{n[0], n[1], n[2]}); n[0] > 0 {
+			known += n[2]
+		}
+		return nil
 	})
-	return pairs, len(pairs) <= most, err
+	return all, known <= most, err
 }
 
 func floats(row []driver.Value) ([]float64, error) {

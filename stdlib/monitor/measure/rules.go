@@ -10,7 +10,7 @@ const (
 	fewRows       = 1000    // up to which a test has enough power, and not too much
 	fewValues     = 5       // up to which the values of a number are categories
 	binnedValues  = 20      // from which numbers are put into intervals for PSI and Jensen-Shannon
-	maxCategories = 100_000 // of a column; with more it looks like an identifier
+	maxCategories = 100_000 // of a reference; with more it looks like an identifier
 	maxSegments   = 100     // that are measured, the largest ones
 )
 
@@ -41,6 +41,17 @@ func DefaultMax(test string) (limit float64, ok bool) {
 	switch test {
 	case TestWassersteinSD, TestJensenShannon, TestPSI:
 		return 0.1, true
+	}
+	return 0, false
+}
+
+// Highest is a number that the statistic of a test never exceeds, if there is one.
+func Highest(test string) (limit float64, ok bool) {
+	switch test {
+	case TestKS:
+		return 1, true
+	case TestJensenShannon:
+		return 0.8326, true // sqrt(ln 2), rounded up
 	}
 	return 0, false
 }

@@ -5,8 +5,13 @@
 The frames are *.parquet, the figures reference.json. `run.sh` does this in a locked environment.
 """
 
+import datetime as dt
 import json
+import math
+import statistics
+import uuid
 import warnings
+from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
 
@@ -178,6 +183,177 @@ def sample(m, n, d):
     return a, (np.arange(n) + 0.31) / n * (1 - d) + d
 
 
+def odd_columns():
+    """Columns with odd values, by name: the type in DuckDB, the reference and the window."""
+    nan, inf, n = math.nan, math.inf, None
+    local = np.random.default_rng(5)  # the other frames stay as they are
+    normal = lambda m, s, k: [float(x) for x in np.round(local.normal(m, s, k), 3)]  # noqa: E731
+    day = dt.datetime(2026, 3, 29, 1, 59, 58)
+    zone = dt.timezone(dt.timedelta(hours=-5, minutes=-30))
+    seconds = [dt.timedelta(microseconds=int(x)) for x in local.integers(0, 5_000_000, 70)]
+    return {
+        "nulls": ("DOUBLE", [1.5, n, 2.5, n, 3.0, 4.0], [n, 1.5, 9.0, n, n]),
+        "NaN": ("DOUBLE", [1.0, nan, 2.0, 3.0], [nan, nan, 2.0, 7.0, n]),
+        "infinities": ("DOUBLE", [1.0, inf, 2.0, -inf, 3.0], [inf, 0.5, 2.0, -inf]),
+        "the same constant": ("DOUBLE", [7.5] * 6, [7.5] * 4),
+        "two constants": ("DOUBLE", [7.5] * 6, [8.25] * 4),
+        "a constant window": ("DOUBLE", normal(0, 1, 30), [0.25] * 12),
+        "a constant reference": ("DOUBLE", [0.25] * 12, normal(0, 1, 30)),
+        "one row": ("DOUBLE", [3.0], [3.5]),
+        "zeros of both signs": ("DOUBLE", [0.0, -0.0, 1.0], [-0.0, -0.0, 1.0, 1.0]),
+        "ties": ("DOUBLE", [1.0, 1.0, 2.0, 2.0, 2.0, 3.0] * 4, [1.0, 2.0, 3.0, 3.0] * 5),
+        "subnormal numbers": ("DOUBLE", [5e-324, 1e-320, 3e-310, 0.0], [1e-320, 2e-320, 4e-310]),
+        "huge numbers": ("DOUBLE", [1e300, -1e300, 3e299, 2e300], [5e299, 1.5e300, -4e300]),
+        "far from zero": ("DOUBLE", [1e15 + i % 7 for i in range(40)], [1e15 + i % 5 for i in range(30)]),
+        "bins with nulls": ("DOUBLE", [n, *normal(0, 1, 50), n], [*normal(0.5, 1, 40), n, nan]),
+        "single precision": (
+            "FLOAT",
+            [float(np.float32(x)) for x in (0.1, 0.2, 0.3, 16777217)],
+            [float(np.float32(x)) for x in (0.1, 0.25, 0.3)],
+        ),
+        "small integers": ("TINYINT", [-128, -1, 0, 1, 127, 5, 6], [-128, -128, 3, 127]),
+        "unsigned": ("UINTEGER", [0, 1, 4294967295, 7, 8, 9], [0, 1, 4294967295, 4294967294]),
+        "unsigned, 64 bits": ("UBIGINT", [2**64 - 1, 2**63, 1, 2, 3, 4], [2**63, 2**63, 5]),
+        "beyond 2^53": (
+            "BIGINT",
+            [2**53 + i for i in range(0, 60, 2)],
+            [2**53 + i for i in range(10, 80, 4)],
+        ),
+        "bins of integers": (
+            "INTEGER",
+            [int(x) for x in local.integers(0, 26, 90)],
+            [int(x) for x in local.integers(0, 30, 60)],
+        ),
+        "decimals": (
+            "DECIMAL(9,2)",
+            list(map(Decimal, ("1.25", "0.10", "-3.75", "9999999.99"))),
+            list(map(Decimal, ("1.25", "0.20", "7.00"))),
+        ),
+        "long decimals": (
+            "DECIMAL(38,10)",
+            list(map(Decimal, ("1234567890123456789.0123456789", "0.0000000001", "-5.5"))),
+            list(map(Decimal, ("0.0000000002", "-5.5", "1234567890123456789"))),
+        ),
+        "booleans": ("BOOLEAN", [True, False, True, n, True], [False, False, n, n, True]),
+        "a constant boolean": ("BOOLEAN", [True] * 5, [True, False, False]),
+        "timestamps": (
+            "TIMESTAMP",
+            [day + x for x in seconds[:40]],
+            [day + x * 2 for x in seconds[40:]] + [n],
+        ),
+        "timestamps with a zone": (
+            "TIMESTAMP WITH TIME ZONE",
+            [(day + x).replace(tzinfo=dt.UTC) for x in seconds[:9]],
+            [(day + x).replace(tzinfo=zone) for x in seconds[9:15]],
+        ),
+        "dates": (
+            "DATE",
+            [dt.date(1900, 1, 1), dt.date(1969, 12, 31), dt.date(2024, 2, 29)],
+            [dt.date(2024, 2, 29), dt.date(2024, 3, 1)],
+        ),
+        "times of day": (
+            "TIME",
+            [dt.time(0), dt.time(23, 59, 59, 999999), dt.time(12)],
+            [dt.time(12), dt.time(12, 0, 0, 1)],
+        ),
+        "texts": (
+            "VARCHAR",
+            ["", " ", "a", "A", "é", "NULL", n, "a"],
+            ["", "a ", "e\u0301", "é", "NULL", n, n, "A"],
+        ),
+        "only new texts": ("VARCHAR", ["a", "b", "b"], ["c", "d", "c", "e"]),
+        "identifiers": ("UUID", [uuid.UUID(int=i) for i in (1, 2, 3)], [uuid.UUID(int=i) for i in (3, 3, 9)]),
+    }
+
+
+def odd():
+    """What scipy and Evidently say about odd columns."""
+    all = []
+    for name, (kind, reference, current) in odd_columns().items():
+        categories = kind in ("BOOLEAN", "VARCHAR", "UUID")
+        sides = [
+            pd.Series([float_of(x) if not categories else x for x in side if x is not None])
+            for side in (reference, current)
+        ]
+        out = {
+            "name": name,
+            "type": kind,
+            "reference": [text(x) for x in reference],
+            "current": [text(x) for x in current],
+            "nulls": current.count(None) / len(current),
+        }
+        if not categories:
+            r, c = (x[np.isfinite(x)] for x in sides)
+            out["non_finite"] = (len(sides[1]) - len(c)) / len(current)
+            out["outside"] = float(((c < r.min()) | (c > r.max())).mean())
+            if "INT" in kind:
+                r, c = (x.astype("float64") if "BIGINT" in kind else x.astype("int64") for x in (r, c))
+            out["tests"] = numeric(r, c)
+        else:
+            r, c = sides
+            out["new_categories"] = float((~c.isin(r)).mean())
+            out["tests"] = {}
+        out["tests"] |= grouped(r, c, categories)
+        all.append(out)
+    return all
+
+
+def float_of(x):
+    match x:
+        case dt.datetime():
+            return (
+                x.replace(tzinfo=x.tzinfo or dt.UTC) - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+            ) / dt.timedelta(seconds=1)
+        case dt.date():
+            return float((x - dt.date(1970, 1, 1)).days * 86400)
+        case dt.time():
+            return x.hour * 3600 + x.minute * 60 + x.second + x.microsecond / 1e6
+    return float(x)
+
+
+def text(x):
+    """A value as DuckDB reads it, or None."""
+    if x is None or isinstance(x, str):
+        return x
+    return repr(x) if isinstance(x, float) else str(x)
+
+
+def numeric(r, c):
+    ks = st.ks_2samp(r, c)
+    tests = {
+        "ks": [float(ks.statistic), float(ks.pvalue)],
+        "wasserstein": [float(st.wasserstein_distance(r, c))],
+    }
+    deviation = statistics.pstdev(map(float, r))  # exact, where numpy.std is not
+    if tests["wasserstein"][0] == 0:
+        tests["wasserstein_norm"] = [0.0]
+    elif deviation > 0:
+        tests["wasserstein_norm"] = [tests["wasserstein"][0] / deviation]
+    return tests
+
+
+def grouped(r, c, categories):
+    from evidently.legacy.calculations import stattests as t
+    from evidently.legacy.core import ColumnType
+
+    kind = ColumnType.Categorical if categories else ColumnType.Numerical
+    keys, at = np.unique(np.concatenate([r, c]).astype(str if categories else float), return_inverse=True)
+    table = [np.bincount(x, minlength=len(keys)) for x in np.split(at, [len(r)])]
+    chi = st.chi2_contingency(table, correction=False)
+    return {
+        "psi": [float(t.psi_stat_test(r, c, kind, None).drift_score)],
+        "jensenshannon": [float(t.jensenshannon_stat_test(r, c, kind, None).drift_score)],
+        "chi_square": [float(chi.statistic), float(chi.pvalue)],
+    }
+
+
+def many_categories():
+    """Three categories of a reference, and a window with these and many others."""
+    r = pd.Series([f"c{i % 3}" for i in range(3000)])
+    c = pd.Series([f"c{i}" for i in range(120_000)] * 2)
+    return grouped(r, c, True)
+
+
 def labels(n):
     p = rng.beta(0.8, 1.6, n)
     y = rng.random(n) < p**1.3
@@ -286,6 +462,8 @@ def main():
         }
     }
     doc["distributions"] = p_values()
+    doc["odd"] = odd()
+    doc["many_categories"] = many_categories()
     doc["drift"] = {}
     for name, n, m, shift in [("small", 700, 450, 0.15), ("large", 1800, 1500, 0.4)]:
         reference, current = (
