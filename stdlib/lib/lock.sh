@@ -23,9 +23,16 @@ lock lib/model "" "$@"
 lock lib/step lib/model "$@"
 lock lib/onnx lib/model "$@"
 components=$(ls -d */*/requirements.in | grep -v '^lib/' | xargs -n1 dirname)
-for c in $components; do lock "$c" "lib/model lib/onnx" "$@"; done
+# Evidently and whylogs need older versions than all others. test/run.sh tests them in their own environments.
+apart='monitor/evidently monitor/whylogs'
+for c in $components; do
+	case " $apart " in
+	*" $c "*) lock "$c" "" "$@" ;;
+	*) lock "$c" "lib/model lib/onnx" "$@" ;;
+	esac
+done
 # The tests of train/pytorch run in its own environment, which is 20 times as large as all others together.
-tested=$(echo "$components" | grep -v '^train/pytorch$')
+tested=$(echo "$components" | grep -v -e '^train/pytorch$' -e '^monitor/')
 {
 	printf '# Runs all tests of the library. Written by lock.sh.\n-r ../model/requirements.in\n-r ../onnx/requirements.in\n'
 	for c in $tested; do printf -- '-r ../../%s/requirements.in\n' "$c"; done

@@ -35,7 +35,17 @@ func Run(ctx context.Context, db *sql.DB, files []string, q *Question) (*Answer,
 		a.Report, err = measure.Drift(ctx, db, r.reference(), r.inputs(), r.driftSpec())
 		return a, err
 	}
-	if q.Monitor.Quality == nil {
+	switch m := q.Monitor; {
+	case m.Metric != nil:
+		a.Report, err = measure.Metric(ctx, db, r.valued(m.Metric), r.metricSpec())
+		return a, err
+	case m.Experiment != nil && q.Versions != nil:
+		a.Report, err = measure.Experiment(ctx, db, r.valued(m.Experiment.Metric), r.experimentSpec())
+		return a, err
+	case m.Experiment != nil:
+		a.Plan, err = measure.PlanExperiment(ctx, db, r.valued(m.Experiment.Metric), r.planSpec())
+		return a, err
+	case m.Quality == nil:
 		return nil, errors.New("the monitor measures nothing")
 	}
 	if a.Report, err = measure.Quality(ctx, db, r.labelled(), r.qualitySpec()); err != nil || !r.probable {
@@ -45,6 +55,42 @@ func Run(ctx context.Context, db *sql.DB, files []string, q *Question) (*Answer,
 		Label: labelColumn, Prediction: predictionColumn, Probability: probabilityColumn, Positive: "true", MinRows: q.Monitor.MinRows,
 	})
 	return a, err
+}
+
+// Write writes the rows that a drift compares to the files of the question, the oldest request first.
+// db has to be able to write them.
+func Write(ctx context.Context, db *sql.DB, files []string, q *Question) (*Written, error) {
+	if q.Monitor.Drift == nil {
+		return nil, errors.New("only a drift compares rows")
+	}
+	r := &run{Question: q, db: db}
+	if err := r.choose(ctx, files); err != nil {
+		return nil, err
+	}
+	made := &Written{Notes: r.notes}
+	rows := r.inputs()
+	if len(r.files) > 0 {
+		rows += fmt.Sprintf(" ORDER BY l.%s, l.%s, l.%s", ident(requests.Time), ident(requests.RequestID), ident(requests.RowNumber))
+	}
+	var err error
+	if made.Requests, err = r.write(ctx, rows, q.Write.Requests); err != nil {
+		return nil, fmt.Errorf("write the requests: %w", err)
+	}
+	if q.Write.Reference != "" {
+		if made.Reference, err = r.write(ctx, r.reference(), q.Write.Reference); err != nil {
+			return nil, fmt.Errorf("write the reference: %w", err)
+		}
+	}
+	return made, nil
+}
+
+// write writes the rows of a query to a Parquet file, and returns how many there are.
+func (r *run) write(ctx context.Context, query, path string) (int64, error) {
+	done, err := r.db.ExecContext(ctx, "COPY ("+query+") TO "+quote(path)+" (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)")
+	if err != nil {
+		return 0, err
+	}
+	return done.RowsAffected()
 }
 
 // run is one measurement.
@@ -63,26 +109,16 @@ const positive = requests.ProbabilityPrefix + "true"
 // choose finds the files with rows of the window. A file that lacks a column is of a version of the
 // service whose requests had other columns: its rows cannot be compared.
 func (r *run) choose(ctx context.Context, files []string) error {
-	var recent []string
-	for _, path := range files {
-		info, err := os.Stat(path)
-		if errors.Is(err, os.ErrNotExist) {
-			continue // the service has deleted it
-		}
-		if err != nil {
-			return fmt.Errorf("read the request log: %w", err)
-		}
-		if info.ModTime().Before(r.Begin) { // so are all of its rows
-			r.older = true
-			continue
-		}
-		recent = append(recent, path)
+	recent, older, err := since(files, r.Begin)
+	if err != nil {
+		return fmt.Errorf("read the request log: %w", err)
 	}
+	r.older = older
 	if len(recent) == 0 {
 		return nil
 	}
 	columns := map[string][]string{}
-	err := r.each(ctx, "SELECT file_name, name FROM parquet_schema("+list(recent)+")", func(rows *sql.Rows) error {
+	err = r.each(ctx, "SELECT file_name, name FROM parquet_schema("+list(recent)+")", func(rows *sql.Rows) error {
 		var file, name string
 		err := rows.Scan(&file, &name)
 		columns[file] = append(columns[file], name)
@@ -117,6 +153,25 @@ func (r *run) choose(ctx context.Context, files []string) error {
 	return r.noteBeginning(ctx)
 }
 
+// since returns the files that may have rows from a time on, and whether there are older ones.
+func since(files []string, begin time.Time) (recent []string, older bool, err error) {
+	for _, path := range files {
+		info, err := os.Stat(path)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // the service has deleted it
+		}
+		if err != nil {
+			return nil, false, err
+		}
+		if info.ModTime().Before(begin) { // so are all of its rows
+			older = true
+			continue
+		}
+		recent = append(recent, path)
+	}
+	return recent, older, nil
+}
+
 // noteBeginning says so if the log has lost rows of the window.
 func (r *run) noteBeginning(ctx context.Context) error {
 	if len(r.files) == 0 || r.older {
@@ -129,6 +184,9 @@ func (r *run) noteBeginning(ctx context.Context) error {
 	}
 	if at := time.UnixMicro(first.Int64).UTC(); first.Valid && at.After(r.Begin) {
 		r.notes = append(r.notes, fmt.Sprintf("the log begins at %s, after the beginning of the window", at.Format(time.RFC3339)))
+		if r.Monitor.Experiment != nil && r.Versions == nil {
+			r.Begin = at // how fast units came is known only from then on
+		}
 	}
 	return nil
 }
@@ -143,9 +201,19 @@ func (r *run) needed() []string {
 	}
 	if q := r.Monitor.Quality; q != nil {
 		all = append(all, requests.Prediction)
-		for _, c := range q.Join {
+	}
+	if m := r.metric(); m != nil {
+		for _, c := range m.Columns {
 			all = append(all, c.Log)
 		}
+	}
+	if j := r.joined(); j != nil {
+		for _, c := range j.Join {
+			all = append(all, c.Log)
+		}
+	}
+	if x := r.Monitor.Experiment; x != nil && x.Unit != nil {
+		all = append(all, x.Unit.Log)
 	}
 	for _, c := range r.Monitor.By {
 		all = append(all, c.Log)
@@ -153,8 +221,12 @@ func (r *run) needed() []string {
 	return all
 }
 
-func (r *run) each(ctx context.Context, query string, f func(*sql.Rows) error) (err error) {
-	rows, err := r.db.QueryContext(ctx, query)
+func (r *run) each(ctx context.Context, query string, f func(*sql.Rows) error) error {
+	return each(ctx, r.db, query, f)
+}
+
+func each(ctx context.Context, db *sql.DB, query string, f func(*sql.Rows) error) (err error) {
+	rows, err := db.QueryContext(ctx, query)
 	if err != nil {
 		return err
 	}
@@ -167,8 +239,8 @@ func (r *run) each(ctx context.Context, query string, f func(*sql.Rows) error) (
 	return rows.Err()
 }
 
-// log is the relation of all rows of the files.
-func (r *run) log() string { return parquet(r.files...) }
+// log is the relation of all rows of the files, under the name l.
+func (r *run) log() string { return parquet(r.files...) + " AS l" }
 
 // selected are rows of the log between two times, with some columns under other names. Without
 // files there are none.
@@ -255,20 +327,9 @@ func (r *run) predictions(begin, end time.Time) string {
 	if q.Task == measure.Regression {
 		typ = "float64"
 	}
-	columns := []named{
-		{"epoch_us(" + ident(requests.Time) + ")", "int64", ".at"},
-		{"row_number() OVER ()", "int64", ".n"},
-		{ident(requests.Prediction), typ, predictionColumn},
-	}
+	columns := append(r.keyed(&q.Joined), named{ident(requests.Prediction), typ, predictionColumn})
 	if r.probable {
 		columns = append(columns, named{ident(positive), "float64", probabilityColumn})
-	}
-	for i, c := range q.Join {
-		key := loggedAs(c, keyColumn+strconv.Itoa(i))
-		if c.Log == requests.RequestID { // of a request with several rows, it identifies none
-			key.expr = fmt.Sprintf("CASE WHEN max(%s) OVER (PARTITION BY %s) = 0 THEN %[2]s END", ident(requests.RowNumber), key.expr)
-		}
-		columns = append(columns, key)
 	}
 	for _, c := range r.Monitor.By {
 		columns = append(columns, loggedAs(c, c.Name))
@@ -276,24 +337,58 @@ func (r *run) predictions(begin, end time.Time) string {
 	return r.selected(columns, begin, end)
 }
 
-// labelled are the requests of the window, each with the first label that became known for it from
-// its own time on, within the time of the monitor, and until now. A request for which different
-// labels became known at once has none.
+// keyed are the time and the number of each row, and what labels are joined by, if there are any.
+func (r *run) keyed(j *ir.Joined) []named {
+	columns := []named{
+		{"epoch_us(" + ident(requests.Time) + ")", "int64", measure.TimeColumn},
+		{"row_number() OVER ()", "int64", ".n"},
+	}
+	if j == nil {
+		return columns
+	}
+	for i, c := range j.Join {
+		key := loggedAs(c, keyColumn+strconv.Itoa(i))
+		if c.Log == requests.RequestID { // of a request with several rows, it identifies none
+			key.expr = fmt.Sprintf("CASE WHEN max(%s) OVER (PARTITION BY %s) = 0 THEN %[2]s END", ident(requests.RowNumber), key.expr)
+		}
+		columns = append(columns, key)
+	}
+	return columns
+}
+
+// joined says how labels or outcomes are joined, or is nil.
+func (r *run) joined() *ir.Joined {
+	if q := r.Monitor.Quality; q != nil {
+		return &q.Joined
+	}
+	if m := r.metric(); m != nil {
+		return m.Outcomes
+	}
+	return nil
+}
+
+// labelled are the requests of the window, each with its label.
 func (r *run) labelled() string {
 	q := r.Monitor.Quality
+	return fmt.Sprintf("SELECT * FROM (WITH r AS (%s), %s SELECT r.*, m.label AS \".label\" FROM r LEFT JOIN m ON r.\".n\" = m.n)",
+		r.predictions(r.Begin, r.End), r.known(&q.Joined, ident(q.Label.Name)))
+}
+
+// known are tables of a query, after a table r of requests. The last one, m, has for each number n of a
+// request the first label that became known for it from its own time on, within the time of the
+// monitor, and until now. A request for which different labels became known at once has none. label is an
+// expression over the table of labels.
+func (r *run) known(j *ir.Joined, label string) string {
 	var keys, match []string
-	for i, c := range q.Labels {
+	for i, c := range j.Labels {
 		keys = append(keys, ident(c.Name)+" AS "+ident(keyColumn+strconv.Itoa(i)))
 		match = append(match, fmt.Sprintf("r.%s = l.%[1]s", ident(keyColumn+strconv.Itoa(i))))
 	}
-	return fmt.Sprintf(`SELECT * FROM (WITH r AS (%s),
-l AS (SELECT %s, epoch_us(%s) AS ".known", %s AS ".label" FROM %s WHERE %[4]s IS NOT NULL AND epoch_us(%[3]s) <= %[6]d),
-j AS (SELECT r.".n" AS n, l.".known" AS known, l.".label" AS label FROM r JOIN l ON %[7]s AND l.".known" BETWEEN r.".at" AND r.".at" + %[8]d),
+	return fmt.Sprintf(`l AS (SELECT %s, epoch_us(%s) AS ".known", %s AS ".label" FROM %s WHERE %[3]s IS NOT NULL AND epoch_us(%[2]s) <= %[5]d),
+j AS (SELECT r.".n" AS n, l.".known" AS known, l.".label" AS label FROM r JOIN l ON %[6]s AND l.".known" BETWEEN r.".at" AND r.".at" + %[7]d),
 f AS (SELECT n, min(known) AS known FROM j GROUP BY n),
-m AS (SELECT n, min(label) AS label FROM j JOIN f USING (n, known) GROUP BY n HAVING count(DISTINCT label) = 1)
-SELECT r.*, m.label AS ".label" FROM r LEFT JOIN m ON r.".n" = m.n)`,
-		r.predictions(r.Begin, r.End), strings.Join(keys, ", "), ident(q.Timestamp.Name), ident(q.Label.Name), parquet(r.Labels), r.Now.UnixMicro(),
-		strings.Join(match, " AND "), q.Within.Microseconds())
+m AS (SELECT n, any_value(label) AS label FROM j JOIN f USING (n, known) GROUP BY n HAVING count(DISTINCT label) = 1)`,
+		strings.Join(keys, ", "), ident(j.Timestamp.Name), label, parquet(r.Labels), r.Now.UnixMicro(), strings.Join(match, " AND "), j.Within.Microseconds())
 }
 
 func (r *run) qualitySpec() measure.QualitySpec {
@@ -326,9 +421,11 @@ var globs = strings.NewReplacer("[", "[[]", "*", "[*]", "?", "[?]")
 func list(paths []string) string {
 	quoted := make([]string, len(paths))
 	for i, p := range paths {
-		quoted[i] = "'" + strings.ReplaceAll(globs.Replace(p), "'", "''") + "'"
+		quoted[i] = quote(globs.Replace(p))
 	}
 	return "[" + strings.Join(quoted, ", ") + "]"
 }
 
 func ident(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
+
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	_ "github.com/duckdb/duckdb-go/v2"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/stdlib/monitor/measure"
@@ -134,9 +135,11 @@ func TestLabelsOfAWindow(t *testing.T) {
 				"SELECT 7 AS id, TIMESTAMP '2026-01-31 12:00:00' + to_minutes(m) AS known, late::BOOLEAN AS late FROM (VALUES %s, (1, NULL)) t(m, late) UNION ALL SELECT 8, TIMESTAMP '2026-01-31 12:00:01', false", c.labels))
 			q := window.Question{
 				Monitor: ir.Monitor{MinRows: 1, Quality: &ir.Quality{
-					Task: measure.Classification, Binary: true, Within: within,
-					Label: ir.Column{Name: "late", Type: "bool"}, Timestamp: ir.Column{Name: "known", Type: "timestamp"},
-					Labels: []ir.Column{{Name: "id", Type: "int32"}}, Join: []ir.Logged{{Name: "id", Log: "request.id", Type: "int32"}},
+					Task: measure.Classification, Binary: true, Label: ir.Column{Name: "late", Type: "bool"},
+					Joined: ir.Joined{
+						Within: within, Timestamp: ir.Column{Name: "known", Type: "timestamp"},
+						Labels: []ir.Column{{Name: "id", Type: "int32"}}, Join: []ir.Logged{{Name: "id", Log: "request.id", Type: "int32"}},
+					},
 				}},
 				Begin: begin, End: begin.Add(time.Minute), Now: begin.Add(c.now), Labels: labels,
 			}
@@ -171,9 +174,11 @@ func TestAGateOnAMetricOfAProbability(t *testing.T) {
 	} {
 		q := window.Question{
 			Monitor: ir.Monitor{MinRows: 1, Quality: &ir.Quality{
-				Task: measure.Classification, Binary: true, Within: time.Minute, Gates: map[string]ir.Gate{"roc_auc": {Min: &least}},
-				Label: ir.Column{Name: "late", Type: "bool"}, Timestamp: ir.Column{Name: "known", Type: "timestamp"},
-				Labels: []ir.Column{{Name: "id", Type: "int32"}}, Join: []ir.Logged{{Name: "id", Log: "request.id", Type: "int32"}},
+				Task: measure.Classification, Binary: true, Gates: map[string]ir.Gate{"roc_auc": {Min: &least}}, Label: ir.Column{Name: "late", Type: "bool"},
+				Joined: ir.Joined{
+					Within: time.Minute, Timestamp: ir.Column{Name: "known", Type: "timestamp"},
+					Labels: []ir.Column{{Name: "id", Type: "int32"}}, Join: []ir.Logged{{Name: "id", Log: "request.id", Type: "int32"}},
+				},
 			}},
 			Begin: begin, End: begin.Add(time.Minute), Now: begin.Add(time.Hour), Labels: labels,
 		}
@@ -193,9 +198,11 @@ func TestLabelsByTheIDOfARequest(t *testing.T) {
 	labels := write(t, db, filepath.Join(dir, "labels.parquet"), "SELECT id, TIMESTAMPTZ '2026-01-31 12:00:01+00' AS known, 2.5 AS minutes FROM (VALUES ('one'), ('two')) t(id)")
 	q := window.Question{
 		Monitor: ir.Monitor{MinRows: 1, Quality: &ir.Quality{
-			Task: measure.Regression, Within: time.Minute,
-			Label: ir.Column{Name: "minutes", Type: "float64"}, Timestamp: ir.Column{Name: "known", Type: "timestamptz"},
-			Labels: []ir.Column{{Name: "id", Type: "string"}}, Join: []ir.Logged{{Name: "request_id", Log: "request_id", Type: "string"}},
+			Task: measure.Regression, Label: ir.Column{Name: "minutes", Type: "float64"},
+			Joined: ir.Joined{
+				Within: time.Minute, Timestamp: ir.Column{Name: "known", Type: "timestamptz"},
+				Labels: []ir.Column{{Name: "id", Type: "string"}}, Join: []ir.Logged{{Name: "request_id", Log: "request_id", Type: "string"}},
+			},
 		}},
 		Begin: begin, End: begin.Add(time.Minute), Now: begin.Add(time.Hour), Labels: labels,
 	}
@@ -206,5 +213,32 @@ func TestLabelsByTheIDOfARequest(t *testing.T) {
 	share, off := figure(a.Report, "", measure.FigureLabelled), figure(a.Report, "", "mean_absolute_error")
 	if share == nil || *share != 1.0/3 || off == nil || *off != 1 {
 		t.Errorf("labelled is %v and the mean absolute error %v, want a third and 1", share, off)
+	}
+}
+
+// Traffic is counted by interval and version. The beginning counts, the end does not.
+func TestTrafficOfALog(t *testing.T) {
+	db, dir := open(t), t.TempDir()
+	log := write(t, db, filepath.Join(dir, "log.parquet"), `SELECT TIMESTAMPTZ '2026-01-31 12:00:00+00' + to_seconds(s) AS "time", id AS request_id, r::INTEGER AS "row", v::INTEGER AS version, us AS latency_us
+FROM (VALUES (-1, 'a', 0, 1, 9), (0, 'b', 0, 1, 1000), (0, 'b', 1, 1, 1000), (30, 'b', 0, 1, 2000), (59, 'c', 0, 1, 3000), (59, 'd', 0, 2, 5000), (125, 'e', 0, NULL, 7), (180, 'f', 0, 1, 9)) t(s, id, r, v, us)`)
+	q := window.TrafficQuestion{Begin: begin, End: begin.Add(3 * time.Minute), Step: time.Minute}
+	got, err := window.CountTraffic(t.Context(), db, []string{log}, &q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []window.Traffic{
+		{Begin: begin, Version: 1, Requests: 3, Rows: 4, P99: 3 * time.Millisecond},
+		{Begin: begin, Version: 2, Requests: 1, Rows: 1, P99: 5 * time.Millisecond},
+		{Begin: begin.Add(2 * time.Minute), Requests: 1, Rows: 1, P99: 7 * time.Microsecond},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if got, err := window.CountTraffic(t.Context(), db, nil, &q); err != nil || len(got) != 0 {
+		t.Errorf("without files there is %v, %v", got, err)
+	}
+	q.Step = 0
+	if _, err := window.CountTraffic(t.Context(), db, []string{log}, &q); err == nil {
+		t.Error("an interval of no length was counted")
 	}
 }

@@ -3,9 +3,7 @@ package window
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -68,18 +66,9 @@ func later(a, b time.Time) time.Time {
 // lines are the requests of the log that asked for predictions, from a time on. Lines that a crash has cut off
 // are left out.
 func (r *run) lines(files []string, begin time.Time) (string, error) {
-	var recent []string
-	for _, path := range files {
-		info, err := os.Stat(path)
-		if errors.Is(err, os.ErrNotExist) {
-			continue // the service has deleted it
-		}
-		if err != nil {
-			return "", fmt.Errorf("read the audit log: %w", err)
-		}
-		if !info.ModTime().Before(begin) {
-			recent = append(recent, path)
-		}
+	recent, _, err := since(files, begin)
+	if err != nil {
+		return "", fmt.Errorf("read the audit log: %w", err)
 	}
 	if len(recent) == 0 {
 		return `(SELECT '' AS "time", 0 AS status, 0.0 AS ms, '' AS version WHERE false)`, nil
@@ -102,7 +91,7 @@ type counts struct {
 func (c *counts) add(begin time.Time, version string) int {
 	in := fmt.Sprintf(`"time" >= '%s'`, begin.UTC().Format(requests.AuditTime))
 	if version != "" {
-		in += " AND version = '" + strings.ReplaceAll(version, "'", "''") + "'"
+		in += " AND version = " + quote(version)
 	}
 	c.columns = append(c.columns, "count(*) FILTER (WHERE "+in+")")
 	for _, o := range c.Monitor.Service.Objectives {

@@ -26,11 +26,39 @@ type Question struct {
 	// Version is the name of the version whose step of a release began at Begin, if there is a release. The
 	// requests of others do not count.
 	Version string `json:"version,omitempty"`
+	// Versions are those that an experiment compares. Nil asks for a plan of one.
+	Versions *Versions `json:"versions,omitempty"`
+	// Write asks for the rows instead of a measurement. The answer is [Written].
+	Write *Files `json:"write,omitempty"`
+}
+
+// Versions are the two of a release, in a step that began with the window.
+type Versions struct {
+	Champion   string  `json:"champion"`   // digest of its model
+	Challenger string  `json:"challenger"` // digest of its model
+	Share      float64 `json:"share"`      // of the challenger, above 0 and below 1
+	Over       bool    `json:"over,omitempty"`
+}
+
+// Files are Parquet files to write: the rows that a drift compares, with the columns that it compares
+// or divides by.
+type Files struct {
+	Requests  string `json:"requests"`
+	Reference string `json:"reference,omitempty"` // not written if it is empty
+}
+
+// Written says how many rows were written. Notes are like those of an [Answer].
+type Written struct {
+	Requests  int64    `json:"rows"`
+	Reference int64    `json:"reference_rows,omitempty"`
+	Notes     []string `json:"notes,omitempty"`
 }
 
 // An Answer is what a measurement found. It is the report of a row of the state.
 type Answer struct {
 	*measure.Report
+	// Plan is what an experiment would find. There is no report then.
+	Plan *measure.Plan `json:"plan,omitempty"`
 	// Estimate is how good the predictions of the newest window probably are, without their labels;
 	// nil if the model gives no probability.
 	Estimate *measure.Report `json:"estimate,omitempty"`
