@@ -21,7 +21,7 @@ func (m *monitoring) freshness() {
 	switch {
 	case !m.checkEvery():
 	case out.Max <= 0:
-		m.refuse(fmt.Sprintf("no data is as new as max of %s: %s", m.e, m.e.string("max")), "write a length of time, such as 6h", m.at("", "max"))
+		m.refuse(fmt.Sprintf("max of %s is %s, and no data is that new", m.e, m.e.string("max")), "write a length of time, such as 6h", m.at("", "max"))
 	case name == "" && !files:
 		m.refuse(fmt.Sprintf("%s measures the age of %s, which neither a column nor a file shows", m.e, of), `name the column with the time of each row: column: "at"`,
 			m.at("", "on"), m.sys.Label("has no timestamp", of.path()...))

@@ -100,6 +100,7 @@ func (l *looping) resolve(pools []ir.Pool) {
 	out.AtMost = l.limit(pools)
 	out.Judge = l.judges()
 	out.Rollback = l.rollbacks()
+	out.Notify = l.receivers(l.e)
 	if !l.broken[l.e.id()] {
 		l.e.loop = out
 	}
@@ -251,6 +252,10 @@ func (l *looping) judges() (units []string) {
 	for _, p := range l.inputs("release.judge") {
 		d := l.about(p, "judges releases of "+l.model.String())
 		if d == nil {
+			continue
+		}
+		if m := p.out.entity.monitor; m != nil && m.Experiment != nil { // a step waits for its verdict, however long it lasts
+			units = append(units, p.from)
 			continue
 		}
 		steps := d.releaseField()

@@ -32,7 +32,7 @@ func (l *looping) waitsForRows(t object, p port, n string) ir.LoopTrigger {
 			for _, e := range still {
 				spans = append(spans, l.sys.Label("is read once", e.path()...))
 			}
-			l.refuse(fmt.Sprintf("%s waits for rows of %s, but how many there are is never known again: its data is elsewhere, and nothing says when it is read again", l.e, p.out.entity),
+			l.refuse(fmt.Sprintf("%s waits for rows of %s, which is read only once: its data is elsewhere, and it has no max_age", l.e, p.out.entity),
 				fmt.Sprintf(`add max_age to %s, such as max_age: "1h"`, still[0]), spans...)
 		}
 	}
@@ -40,7 +40,7 @@ func (l *looping) waitsForRows(t object, p port, n string) ir.LoopTrigger {
 }
 
 // unread returns the entities from which a table is made if none of them is ever read again: they have no data
-// files, and their data is used whatever its age is.
+// files, and their data is used at any age.
 func (l *looping) unread(table *entity) (all []*entity) {
 	above := l.upstream(table)
 	for _, id := range l.order {

@@ -17,31 +17,33 @@ import (
 // checkMonitors checks what is measured of deployments, and resolves it. It needs to know the
 // columns of requests, and which ones are private.
 func (c *checker) checkMonitors(pools []ir.Pool) {
-	for _, id := range c.order {
-		e := c.entities[id]
-		if e.section != "monitors" && e.section != "slos" || c.broken[id] {
-			continue
+	// What compares a metric needs to know it.
+	for _, compares := range []bool{false, true} {
+		for _, id := range c.order {
+			e := c.entities[id]
+			if (e.section == "monitors" || e.section == "slos") && !c.broken[id] && compares == (e.input("metric") != nil) {
+				c.checkMonitor(e, pools)
+			}
 		}
-		m := &monitoring{checker: c, e: e, on: e.input("on").out}
-		if c.broken[m.on.entity.id()] {
-			c.broken[id] = true // the fault of the deployment is reported
-			continue
-		}
-		switch {
-		case e.section == "slos":
-			m.objectives()
-			continue
-		case e.component.name == costMonitor:
-			m.cost(pools)
-			continue
-		case m.on.kind == ir.Table:
-			m.freshness()
-			continue
-		}
-		if !m.findLog() || !m.checkTimes() {
-			continue
-		}
+	}
+}
+
+func (c *checker) checkMonitor(e *entity, pools []ir.Pool) {
+	m := &monitoring{checker: c, e: e, on: e.input("on").out}
+	switch {
+	case c.broken[m.on.entity.id()]:
+		c.broken[e.id()] = true // the fault of the deployment is reported
+	case e.section == "slos":
+		m.objectives()
+	case e.component.name == costMonitor:
+		m.cost(pools)
+	case m.on.kind == ir.Table:
+		m.freshness()
+	case m.findLog() && m.checkTimes():
 		m.resolve()
+	}
+	if notify := m.receivers(e); e.monitor != nil {
+		e.monitor.Notify = notify
 	}
 }
 
@@ -105,7 +107,7 @@ func (m *monitoring) checkTimes() bool {
 	case every < interval:
 		m.refuse(fmt.Sprintf("%s is measured every %s, but requests are in the log only after up to %s", m.e, m.e.string("every"), stringOf(m.log.get("interval"))),
 			"measure less often, or shorten interval", m.at("", "every"), logged)
-	case window < every:
+	case window < every && m.e.input("metric") == nil: // which looks at all of a step
 		m.refuse(fmt.Sprintf("%s is measured every %s, but looks at %s only: it would never see the requests in between", m.e, m.e.string("every"), m.e.string("window")),
 			"write a window that is at least as long as every", m.at("", "window"), m.at("how often", "every"))
 	default:
@@ -126,6 +128,13 @@ func (m *monitoring) resolve() {
 	case m.e.input("against") != nil:
 		columns = m.inputs()
 		out.Drift = m.drift(columns)
+	case m.e.input("metric") != nil:
+		if out.Experiment = m.experiment(); out.Experiment != nil {
+			out.Window, out.MinRows = out.Experiment.Horizon, out.Experiment.MinUnits
+		}
+	case m.e.fields.has("sql"):
+		columns = m.requestColumns()
+		out.Metric = m.metric()
 	default:
 		columns = m.requestColumns()
 		out.Quality = m.quality()
@@ -289,6 +298,25 @@ func (m *monitoring) checkTest(col *ir.Logged, limits object, table *out) {
 	case limits.has("max_outside") && !isNumber(col.Type) && !isMoment(col.Type):
 		m.refuse(fmt.Sprintf("%s limits the range of %q, but values of type %s have none", m.e, col.Name, col.Type), "limit new values instead: max_new",
 			m.at("", "columns", col.Name, "max_outside"))
+	case limits.has("max_new") && (isNumber(col.Type) || isMoment(col.Type)):
+		m.refuse(fmt.Sprintf("%s limits new values of %q, which are counted of categories only, and it has type %s", m.e, col.Name, col.Type),
+			"limit its range instead: max_outside", m.at("", "columns", col.Name, "max_new"))
+	default:
+		m.checkReach(col.Name, test, limits)
+	}
+}
+
+// checkReach refuses a limit that no statistic of a test exceeds. A limit that is the highest one is a
+// way to say that there is no alert.
+func (m *monitoring) checkReach(column, test string, limits object) {
+	highest, ok := measure.Highest(test)
+	if limit := floatOf(limits, "max"); ok && limit != nil && *limit > highest {
+		m.fail(m.e, diag.Diagnostic{
+			Message: fmt.Sprintf("%s limits the statistic of %q to %g, which %s never exceeds", m.e, column, *limit, test),
+			Wanted:  fmt.Sprintf("from 0 to %g", highest), Found: fmt.Sprint(*limit),
+			Spans: []diag.Span{m.at("", "columns", column, "max"), m.at("the test", "columns", column, "test")},
+			Hint:  fmt.Sprintf("write a lower limit, or %g for a statistic that is only reported", highest),
+		})
 	}
 }
 

@@ -15,30 +15,36 @@ import (
 func (m *monitoring) quality() *ir.Quality {
 	labels := m.e.input("labels").out
 	signature := m.model.signature
-	q := &ir.Quality{Task: signature.Task, Within: duration.Parse(m.e.string("within")), Binary: signature.Output.Type == "bool"}
-	if q.Within <= 0 {
-		m.refuse(fmt.Sprintf("no label of %s can become known within %s", m.e, m.e.string("within")), "write a length of time, such as 12h", m.at("", "within"))
-	}
-	m.timestamp(q, labels)
+	q := &ir.Quality{Task: signature.Task, Joined: m.joined("label", labels), Binary: signature.Output.Type == "bool"}
 	m.label(q, labels)
-	m.join(q, labels)
 	m.gates(q)
 	return q
 }
 
+// joined resolves which row of a table of labels, or of outcomes, belongs to which request. noun is what a row
+// is called.
+func (m *monitoring) joined(noun string, labels *out) (j ir.Joined) {
+	if j.Within = duration.Parse(m.e.string("within")); j.Within <= 0 {
+		m.refuse(fmt.Sprintf("no %s of %s can become known within %s", noun, m.e, m.e.string("within")), "write a length of time, such as 12h", m.at("", "within"))
+	}
+	m.timestamp(&j, noun, labels)
+	m.join(&j, noun, labels)
+	return j
+}
+
 // timestamp finds when a label became known.
-func (m *monitoring) timestamp(q *ir.Quality, labels *out) {
+func (m *monitoring) timestamp(j *ir.Joined, noun string, labels *out) {
 	of := labels.entity
 	col := labels.schema.Column(labels.timestamp)
 	switch {
 	case col == nil:
-		m.refuse(fmt.Sprintf("%s has labels from %s, which does not say when they became known", m.e, of),
-			fmt.Sprintf("declare the column with that time in %s: timestamp: \"known_at\"", of), m.at("", "labels"), m.sys.Label("has no timestamp", of.path()...))
+		m.refuse(fmt.Sprintf("%s has %ss from %s, which does not say when they became known", m.e, noun, of),
+			fmt.Sprintf("declare the column with that time in %s: timestamp: \"known_at\"", of), m.at("", noun+"s"), m.sys.Label("has no timestamp", of.path()...))
 	case col.Type == "date":
-		m.refuse(fmt.Sprintf("%s has labels from %s, of which only the day is known: it could be before the request", m.e, of),
-			"declare a timestamp of type timestamp or timestamptz", m.at("", "labels"), m.columnSpan(of, col.Name))
+		m.refuse(fmt.Sprintf("%s has %ss from %s, of which only the day is known: it could be before the request", m.e, noun, of),
+			"declare a timestamp of type timestamp or timestamptz", m.at("", noun+"s"), m.columnSpan(of, col.Name))
 	default:
-		q.Timestamp = bareColumn(col)
+		j.Timestamp = bareColumn(col)
 	}
 }
 
@@ -71,10 +77,10 @@ func (m *monitoring) label(q *ir.Quality, labels *out) {
 const requestID = requests.RequestID
 
 // join finds the columns that say which label belongs to which request.
-func (m *monitoring) join(q *ir.Quality, labels *out) {
+func (m *monitoring) join(j *ir.Joined, noun string, labels *out) {
 	pairs, _ := m.e.fields.get("join").(object)
 	if len(pairs) == 0 {
-		m.refuse(fmt.Sprintf("join of %s names no columns", m.e), `pair a column of a request with one of labels: join: id: "id"`, m.sys.Label("", m.e.path("join")...))
+		m.refuse(fmt.Sprintf("join of %s names no columns", m.e), fmt.Sprintf(`pair a column of a request with one of %ss: join: id: "id"`, noun), m.sys.Label("", m.e.path("join")...))
 	}
 	logged := m.requestColumns()
 	for _, f := range pairs {
@@ -82,7 +88,7 @@ func (m *monitoring) join(q *ir.Quality, labels *out) {
 		if !slices.ContainsFunc(logged, func(c ir.Logged) bool { return c.Name == f.name }) && f.name == requestID {
 			logged = append(logged, ir.Logged{Name: f.name, Log: requestID, Type: "string"})
 		}
-		left := m.key(logged, f.name, at)
+		left := m.key(logged, f.name, noun, at)
 		name := stringOf(f.value)
 		right := labels.schema.Column(name)
 		switch {
@@ -97,13 +103,13 @@ func (m *monitoring) join(q *ir.Quality, labels *out) {
 		case strings.HasPrefix(left.Type, "float") || left.Type == "bytes":
 			m.refuse(fmt.Sprintf("join of %s compares values of type %s, which identify nothing", m.e, left.Type), "use a column of strings, whole numbers or times", at)
 		default:
-			q.Join, q.Labels = append(q.Join, *left), append(q.Labels, bareColumn(right))
+			j.Join, j.Labels = append(j.Join, *left), append(j.Labels, bareColumn(right))
 		}
 	}
 }
 
 // key returns the column of a request that identifies it, or reports that there is none.
-func (m *monitoring) key(logged []ir.Logged, name string, at diag.Span) *ir.Logged {
+func (m *monitoring) key(logged []ir.Logged, name, noun string, at diag.Span) *ir.Logged {
 	if i := slices.IndexFunc(logged, func(c ir.Logged) bool { return c.Name == name }); i >= 0 {
 		return &logged[i]
 	}
@@ -120,7 +126,7 @@ func (m *monitoring) key(logged []ir.Logged, name string, at diag.Span) *ir.Logg
 		hint = fmt.Sprintf("let callers send the key as the id of the request, in the header X-Request-Id, and write join: %s: ...", requestID)
 	}
 	m.fail(m.e, diag.Diagnostic{
-		Message: fmt.Sprintf("join of %s needs %q, which is no column of a request to %s: its log cannot say which label belongs to which prediction", m.e, name, d),
+		Message: fmt.Sprintf("join of %s needs %q, which is no column of a request to %s: its log cannot say which %s belongs to which prediction", m.e, name, d, noun),
 		Wanted:  "one of " + strings.Join(names, ", "), Hint: hint,
 		Spans: []diag.Span{at, m.sys.Label("the deployment", d.path()...)},
 	})

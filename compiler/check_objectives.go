@@ -28,7 +28,7 @@ func (m *monitoring) objectives() {
 	}
 }
 
-// promisedOf are the objectives of an entity that single requests keep or break.
+// promisedOf are the objectives of an entity that a single request can meet or miss.
 func promisedOf(e *entity) (all []ir.Objective) {
 	if f := floatOf(e.fields, "availability"); f != nil {
 		all = append(all, ir.Objective{Name: "availability", Target: *f})
@@ -63,7 +63,7 @@ func (l *looping) measured(p port, does string) bool {
 	}
 	d := e.input("on").out.entity
 	if len(promisedOf(e)) == 0 {
-		l.refuse(fmt.Sprintf("%s %s, but it promises nothing that requests keep or break", e, does), "add availability, latency or saturation to it, such as availability: 0.999",
+		l.refuse(fmt.Sprintf("%s %s, but it has no objective that a single request can meet or miss", e, does), "add availability, latency or saturation to it, such as availability: 0.999",
 			l.reference(p), l.sys.Label("the objectives", e.path()...))
 		return false
 	}
@@ -71,7 +71,7 @@ func (l *looping) measured(p port, does string) bool {
 	if k := d.component.Edge; k != nil && k.Audit != "" {
 		hint = fmt.Sprintf("add %s: {} to %s", k.Audit, d)
 	}
-	l.refuse(fmt.Sprintf("%s %s, but nothing shows how %s does: it keeps no audit log", e, does, d), hint,
+	l.refuse(fmt.Sprintf("%s %s, but %s keeps no audit log to measure it by", e, does, d), hint,
 		l.reference(p), l.sys.Label("the objectives", e.path()...), l.sys.Label("keeps no audit log", d.path()...))
 	return false
 }

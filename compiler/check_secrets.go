@@ -84,6 +84,11 @@ func (c *checker) secretRefs(e *entity) map[string]object {
 	for _, f := range secrets {
 		add("secrets."+f.name, f.value)
 	}
+	receivers, _ := e.fields.get("notify").([]any)
+	for i, r := range receivers {
+		o, _ := r.(object)
+		add(fmt.Sprintf("notify.%d.webhook", i), o.get("webhook"))
+	}
 	for i := range e.component.stages {
 		for _, path := range e.component.stages[i].Secrets.byName {
 			if ref, ok := e.fields.at(path).(object); ok {

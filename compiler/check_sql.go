@@ -98,18 +98,27 @@ func (c *checker) checkQuery(e *entity) error {
 			})
 		}
 	}
-	for _, u := range e.typing.Unrepeatable {
+	c.checkRepeatable(e, e.typing.Description, func(offset int) diag.Span { return c.sqlSpan(e, query, offset) })
+	c.checkComparisons(e, query)
+	c.compareColumns(e, query, e.typing.Columns)
+	return nil
+}
+
+// checkRepeatable refuses SQL that may give something else for the same rows, or that always fails. at is
+// the place of a byte of it.
+func (c *checker) checkRepeatable(e *entity, is duck.Description, at func(offset int) diag.Span) {
+	for _, u := range is.Unrepeatable {
 		c.fail(e, diag.Diagnostic{
 			Message: fmt.Sprintf("the SQL of %s is not deterministic: %s", e, u.Message),
-			Spans:   []diag.Span{c.sqlSpan(e, query, u.Offset)},
+			Spans:   []diag.Span{at(u.Offset)},
 			Hint:    u.Hint,
 		})
 	}
-	for _, m := range e.typing.Misfits {
+	for _, m := range is.Misfits {
 		d := diag.Diagnostic{
 			Message: fmt.Sprintf("the SQL of %s has a text that is not a valid %s", e, m.Type),
 			Found:   "'" + m.Text + "'",
-			Spans:   []diag.Span{c.sqlSpan(e, query, m.Offset)},
+			Spans:   []diag.Span{at(m.Offset)},
 			Hint:    literalHints[m.Type],
 		}
 		if m.Fault != "" {
@@ -118,9 +127,6 @@ func (c *checker) checkQuery(e *entity) error {
 		}
 		c.fail(e, d)
 	}
-	c.checkComparisons(e, query)
-	c.compareColumns(e, query, e.typing.Columns)
-	return nil
 }
 
 // literalHints say how values are written.
@@ -175,9 +181,7 @@ func (c *checker) sqlFault(e *entity, query string, err *duck.SQLError) diag.Dia
 		Message: fmt.Sprintf("the SQL of %s: %s", e, strings.TrimSuffix(err.Message, "!")),
 		Spans:   []diag.Span{c.sqlSpan(e, query, err.Offset)},
 	}
-	if len(err.Candidates) > 0 {
-		d.Hint = "did you mean " + strings.Join(err.Candidates[:min(3, len(err.Candidates))], " or ") + "?"
-	}
+	d.Hint = meant(err)
 	switch err.Kind {
 	case "syntax":
 		if name := unquoted(e, query, err.Offset); name != "" {
@@ -198,6 +202,14 @@ func (c *checker) sqlFault(e *entity, query string, err *duck.SQLError) diag.Dia
 		}
 	}
 	return d
+}
+
+// meant names what could have been meant by an unknown name in SQL.
+func meant(err *duck.SQLError) string {
+	if len(err.Candidates) == 0 {
+		return ""
+	}
+	return "did you mean " + strings.Join(err.Candidates[:min(3, len(err.Candidates))], " or ") + "?"
 }
 
 // compareColumns compares the columns of the result with the declared ones.
@@ -321,8 +333,13 @@ func columnOffset(query, name string) int {
 // sqlSpan returns the place in the .cue file of a byte of the query, or the query's
 // beginning if the offset is unknown.
 func (c *checker) sqlSpan(e *entity, query string, offset int) diag.Span {
-	at := c.sys.At("in this query", e.path(e.component.SQL)...)
-	lit := c.sys.Literal(e.path(e.component.SQL)...)
+	return c.sqlSpanIn(e.path(e.component.SQL), query, offset)
+}
+
+// sqlSpanIn returns the place of a byte of the SQL in a field.
+func (c *checker) sqlSpanIn(path []string, query string, offset int) diag.Span {
+	at := c.sys.At("in this query", path...)
+	lit := c.sys.Literal(path...)
 	if lit == nil {
 		return at
 	}

@@ -69,7 +69,7 @@ func inPort(p []string) (port []string, column string) {
 
 // barePorts are the inputs of entities that are fields of their own, besides `on`, by section. All
 // others are below `in`.
-var barePorts = map[string][]string{"monitors": {"against", "labels"}, "loops": {"model"}}
+var barePorts = map[string][]string{"monitors": {"against", "labels", "outcomes", "metric"}, "loops": {"model"}}
 
 // BarePorts returns the inputs of entities of a section that are fields of their own.
 func BarePorts(section string) []string { return append([]string{"on"}, barePorts[section]...) }

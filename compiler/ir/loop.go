@@ -20,6 +20,7 @@ type Loop struct {
 	AtMost   *LoopLimit    `json:"at_most,omitempty"`
 	Judge    []string      `json:"judge,omitempty"`    // units of monitors that judge each step of a release
 	Rollback []string      `json:"rollback,omitempty"` // units of monitors whose alert rolls back
+	Notify   []Receiver    `json:"notify,omitempty"`
 }
 
 // Monitors returns the units of all monitors that the loop reads, sorted.

@@ -7,7 +7,7 @@ import (
 )
 
 // A Monitor says what is measured of a deployment, or of a table, while a system runs. One of Drift, Quality,
-// Service, Freshness and Cost is set.
+// Metric, Experiment, Service, Freshness and Cost is set.
 type Monitor struct {
 	Deployment string        `json:"deployment"` // unit of the service that keeps the requests; "" for Freshness
 	Every      time.Duration `json:"every_ns"`   // from one measurement to the next
@@ -17,9 +17,12 @@ type Monitor struct {
 	Severity   string        `json:"severity"` // label of alerts: "ticket" or "page"
 	Drift      *Drift        `json:"drift,omitempty"`
 	Quality    *Quality      `json:"quality,omitempty"`
+	Metric     *Metric       `json:"metric,omitempty"`
+	Experiment *Experiment   `json:"experiment,omitempty"`
 	Service    *ServiceLevel `json:"service,omitempty"`
 	Freshness  *Freshness    `json:"freshness,omitempty"`
 	Cost       *Cost         `json:"cost,omitempty"`
+	Notify     []Receiver    `json:"notify,omitempty"`
 }
 
 // Of is the unit that is measured.
@@ -33,13 +36,18 @@ func (m *Monitor) Of() string {
 // Inputs of a unit with a [Monitor].
 const (
 	MonitorReference = "reference" // the rows that the model was trained on
-	MonitorLabels    = "labels"
+	MonitorLabels    = "labels"    // or outcomes
 )
 
 // Delay is how long after a request it is measured: until then its label may still come.
 func (m *Monitor) Delay() time.Duration {
-	if m.Quality != nil {
+	switch {
+	case m.Quality != nil:
 		return m.Quality.Within
+	case m.Metric != nil:
+		return m.Metric.delay()
+	case m.Experiment != nil:
+		return m.Experiment.Metric.delay()
 	}
 	return 0
 }
@@ -103,16 +111,65 @@ type Compared struct {
 
 // Quality compares predictions with labels.
 type Quality struct {
-	Task      string   `json:"task"`   // of the model
-	Label     Column   `json:"label"`  // of the table of labels
-	Labels    []Column `json:"labels"` // its columns that Join names, in that order
-	Timestamp Column   `json:"timestamp"`
-	Join      []Logged `json:"join"` // columns of the log, in the order of Labels
-	// Within is how long after its request a label may become known.
-	Within time.Duration `json:"within_ns"`
+	Task  string `json:"task"`  // of the model
+	Label Column `json:"label"` // of the table of labels
+	Joined
 	// Binary says that the label is a bool, of which true is the positive class.
 	Binary bool            `json:"binary,omitempty"`
 	Gates  map[string]Gate `json:"gates,omitempty"` // by metric
+}
+
+// Joined says which row of a table of labels, or of outcomes, belongs to which request: the first one
+// that becomes known from the request on.
+type Joined struct {
+	Labels    []Column `json:"labels"` // columns of the table that Join names, in that order
+	Timestamp Column   `json:"timestamp"`
+	Join      []Logged `json:"join"` // columns of the log, in the order of Labels
+	// Within is how long after its request a row of the table may become known.
+	Within time.Duration `json:"within_ns"`
+}
+
+// A Metric sums up a value of each row that was answered. The texts are expressions of SQL over one row of
+// the tables "requests" and "responses", and of the outcomes that belong to it, "outcomes".
+type Metric struct {
+	Value     string `json:"value"`           // a number, or a bool that counts as 0 or 1
+	Per       string `json:"per,omitempty"`   // of the same types, for a ratio
+	Where     string `json:"where,omitempty"` // a bool about the request: other rows do not count
+	Aggregate string `json:"aggregate"`       // of package measure
+	// Columns are those of the log that the texts name. Their table follows from the prefix in the log.
+	Columns []Logged `json:"columns,omitempty"`
+	// Outcomes is set if the texts name columns of a table with outcomes, which are OutcomeColumns.
+	Outcomes       *Joined  `json:"outcomes,omitempty"`
+	OutcomeColumns []Column `json:"outcome_columns,omitempty"`
+	Gate
+}
+
+func (m *Metric) delay() time.Duration {
+	if m.Outcomes != nil {
+		return m.Outcomes.Within
+	}
+	return 0
+}
+
+// An Experiment compares a metric of the challenger of a release with that of the champion, in each step.
+type Experiment struct {
+	Of     string  `json:"of"` // unit of the monitor with the metric
+	Metric *Metric `json:"metric"`
+	// Unit is the column by whose values a request gets its version, or nil if each request gets one of
+	// its own.
+	Unit    *Logged       `json:"unit,omitempty"`
+	Observe time.Duration `json:"observe_ns,omitempty"` // how long a unit counts from its first request on
+	Horizon time.Duration `json:"horizon_ns"`           // of a step, at which it is over
+	// Alpha is the probability of ever finding a difference in a release where there is none. Each of
+	// the steps gets an equal part of it.
+	Alpha     float64 `json:"alpha"`
+	Power     float64 `json:"power"`      // with which a plan finds MinEffect
+	MinEffect float64 `json:"min_effect"` // in the unit of the metric
+	MinUnits  int64   `json:"min_units"`  // of each version
+	Expected  int64   `json:"expected_units"`
+	Lower     bool    `json:"lower,omitempty"` // less is better
+	// Steps are the percentages of the challenger in which both versions answer.
+	Steps []int `json:"steps"`
 }
 
 // A Gate is limits of a metric.
