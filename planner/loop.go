@@ -130,6 +130,11 @@ const (
 	manyFailures = 3
 	// promptly is how late a controller may notice that a schedule fires. What is older was missed.
 	promptly = 10 * time.Minute
+	// backOffWhy is with what the reason of a hold begins that waits after a failure.
+	backOffWhy = "back-off"
+	// heldByPin and heldByHuman are the reasons of holds and alerts because of what a person decided.
+	heldByPin   = "pin"
+	heldByHuman = "human"
 	// clockError is by how much two clocks may differ.
 	clockError = time.Minute
 )

@@ -181,14 +181,14 @@ func (d *loopDecider) rollback() *LoopDecision {
 // mayRollBack says what keeps a loop from rolling back, or returns "".
 func (d *loopDecider) mayRollBack() (why, text string) {
 	if p := PinOf(d.l, d.s.Pins); p != nil {
-		return "pin", pinnedBy(*p)
+		return heldByPin, pinnedBy(*p)
 	}
 	revision := 0
 	if d.s.Releasing != nil {
 		revision = d.s.Releasing.Revision
 	} else {
 		if d.s.Serving.Human != nil {
-			return "human", d.rolledBackBy()
+			return heldByHuman, d.rolledBackBy()
 		}
 		if revision = d.s.Serving.Revision; d.s.Serving.Before == 0 {
 			return "none", "there is no revision to go back to"
@@ -213,7 +213,7 @@ func (d *loopDecider) released(revision int) bool {
 // judge says whether a release in progress goes on. What speaks against it is a rollback.
 func (d *loopDecider) judge(r LoopRelease) LoopDecision {
 	if p := PinOf(d.l, d.s.Pins); p != nil {
-		return LoopDecision{Act: state.LoopHold, Reason: pinnedBy(*p), Detail: LoopDetail{Why: "pin"}}
+		return LoopDecision{Act: state.LoopHold, Reason: pinnedBy(*p), Detail: LoopDetail{Why: heldByPin}}
 	}
 	if !d.released(r.Revision) {
 		out := wait("a release of %s that is not of this loop is at %d %%", r.Unit, r.Weight)

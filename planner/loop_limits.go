@@ -13,10 +13,10 @@ import (
 // not wait for the cool-down and the back-off.
 func (d *loopDecider) held(manual bool) *LoopDecision {
 	if p := PinOf(d.l, d.s.Pins); p != nil {
-		return hold("pin", time.Time{}, "%s", pinnedBy(*p))
+		return hold(heldByPin, time.Time{}, "%s", pinnedBy(*p))
 	}
 	if d.humanStands() {
-		return hold("human", time.Time{}, "%s", d.rolledBackBy())
+		return hold(heldByHuman, time.Time{}, "%s", d.rolledBackBy())
 	}
 	if !manual {
 		if held := d.backedOff(state.LoopRetrain); held != nil {
@@ -46,7 +46,7 @@ func (d *loopDecider) backedOff(kind state.LoopActKind) *LoopDecision {
 			Reason: fmt.Sprintf("a %s failed %d times in a row, the last time with: %s", failing(kind), n, last.Reason)}
 	}
 	if until := last.At.Add(backOff(n)); until.After(d.now) {
-		return hold(fmt.Sprintf("back-off %d", n), until, "it failed %s: the next attempt begins at %s", timesIn(n), stamp(until))
+		return hold(fmt.Sprintf(backOffWhy+" %d", n), until, "it failed %s: the next attempt begins at %s", timesIn(n), stamp(until))
 	}
 	return nil
 }

@@ -28,8 +28,11 @@ type loopWorld struct {
 	revisions []loopRevision
 	monitors  map[string][]state.Measurement
 	human     *planner.LoopPerson
+	release   *planner.LoopRelease // in progress, or nil
 	deaths    int
 	pruned    int
+	steps     int // of releases
+	aborts    int
 }
 
 // A loopRevision is an apply: of an act of the loop, or of a person.
@@ -42,6 +45,7 @@ type loopRevision struct {
 	cost    money.Amount
 	back    int  // the revision that it restored
 	gated   bool // its model has passed its gates
+	apart   bool // it does not answer everything: a challenger, one that was rejected, or the end of its release
 }
 
 var errKilled = errors.New("the controller was killed")
@@ -83,10 +87,10 @@ func (w *loopWorld) decide() planner.LoopDecision {
 	return d
 }
 
-// serving is the last revision that deployed something.
+// serving is the last revision whose version answers everything, but for a challenger.
 func (w *loopWorld) serving() *loopRevision {
 	for i := range slices.Backward(w.revisions) {
-		if w.revisions[i].outcome == state.Done {
+		if w.revisions[i].outcome == state.Done && !w.revisions[i].apart {
 			return &w.revisions[i]
 		}
 	}
@@ -94,11 +98,11 @@ func (w *loopWorld) serving() *loopRevision {
 }
 
 func (w *loopWorld) state() planner.LoopState {
-	s := planner.LoopState{Acts: w.acts, Since: loopStart, Measurements: w.monitors, Pins: w.pins, Cost: planner.LoopCost(w.acts)}
+	s := planner.LoopState{Acts: w.acts, Since: loopStart, Measurements: w.monitors, Pins: w.pins, Cost: planner.LoopCost(w.acts), Releasing: w.release}
 	if v := w.serving(); v != nil {
 		s.Serving = &planner.LoopVersion{Revision: v.number, Since: v.at, Human: w.human}
 		for _, r := range w.revisions {
-			if r.outcome == state.Done && r.number < v.number {
+			if r.outcome == state.Done && !r.apart && r.number < v.number {
 				s.Serving.Before = r.number
 			}
 		}
@@ -122,6 +126,9 @@ func (w *loopWorld) tick() error {
 		w.t.Fatalf("a decision without a reason: %+v", d)
 	}
 	if d.Act == "" {
+		if d.Step && w.release != nil && !w.dies() {
+			w.step()
+		}
 		return nil
 	}
 	if w.dies() {
@@ -167,14 +174,23 @@ func (w *loopWorld) act(d planner.LoopDecision, number int64) {
 	if len(w.pins) > 0 {
 		w.t.Fatalf("act %d changes what is pinned", number)
 	}
+	if p := planner.PausedBy(w.acts); p != nil {
+		w.t.Fatalf("act %d is done while %s has paused the loop", number, p.By)
+	}
 	r := loopRevision{number: len(w.revisions) + 1, act: number, kind: d.Act, at: w.now, outcome: state.Done, gated: true}
-	if d.Act == state.LoopRollback {
+	switch {
+	case d.Detail.Abort != "":
+		if w.release == nil || w.revisions[w.release.Revision-1].act == 0 {
+			w.t.Fatalf("ends the release %+v, which is not one of the loop", w.release)
+		}
+		r.apart = true
+	case d.Act == state.LoopRollback:
 		r.back = d.Detail.Back
 		from := w.serving()
 		if from.act == 0 || from.kind != state.LoopRetrain || w.human != nil {
 			w.t.Fatalf("rolls back revision %+v, which is not a training of the loop", *from)
 		}
-	} else {
+	default:
 		if h := w.human; h != nil && !slices.ContainsFunc(w.acts, func(a state.LoopAct) bool {
 			return (a.Act == state.LoopResume || a.Act == state.LoopTrigger) && a.At.After(h.At)
 		}) {
@@ -184,14 +200,45 @@ func (w *loopWorld) act(d planner.LoopDecision, number int64) {
 		r.cost = money.Amount(rapid.IntRange(0, 8).Draw(w.t, "cost")) * money.One
 		r.at = w.now.Add(time.Duration(rapid.IntRange(1, 180).Draw(w.t, "minutes of training")) * time.Minute)
 		w.now = r.at
-		if rapid.IntRange(0, 2).Draw(w.t, "fails") == 0 {
+		switch {
+		case rapid.IntRange(0, 2).Draw(w.t, "fails") == 0:
 			r.outcome, r.gated = state.Failure, false
+		case rapid.Bool().Draw(w.t, "in steps"):
+			r.apart = true
+			w.release = &planner.LoopRelease{Unit: "deployments/api", Revision: r.number, Weight: 10, Since: r.at}
 		}
 	}
 	if d.Act == state.LoopRollback && rapid.IntRange(0, 3).Draw(w.t, "rollback fails") == 0 {
 		r.outcome = state.Failure
+	} else if d.Detail.Abort != "" {
+		w.release = nil
+		w.aborts++
 	}
 	w.revisions = append(w.revisions, r)
+}
+
+// step takes the next step of the release in progress, which the judges allow.
+func (w *loopWorld) step() {
+	if len(w.pins) > 0 || planner.PausedBy(w.acts) != nil {
+		w.t.Fatalf("a release goes on although a person has pinned or paused")
+	}
+	for _, m := range w.l.Judge {
+		if all := w.monitors[m]; len(all) == 0 || all[0].Begin.Before(w.release.Since) || all[0].Verdict != "ok" && all[0].Verdict != "warn" {
+			w.t.Fatalf("a release goes on without a verdict of %s on the step since %s: %+v", m, w.release.Since, all)
+		}
+	}
+	next := *w.release
+	next.Since = w.now
+	w.steps++
+	switch next.Weight {
+	case 10:
+		next.Weight = 50
+		w.release = &next
+	default:
+		w.revisions[next.Revision-1].apart = false
+		w.revisions[next.Revision-1].at = w.now
+		w.release = nil
+	}
 }
 
 // people do something now and then.
@@ -215,7 +262,7 @@ func (w *loopWorld) people() {
 		if v := w.serving(); v != nil && v.number > 1 {
 			w.now = w.now.Add(time.Second)
 			w.revisions = append(w.revisions, loopRevision{number: len(w.revisions) + 1, at: w.now, outcome: state.Done, back: 1, gated: true})
-			w.human = &planner.LoopPerson{By: "ann", At: w.now}
+			w.human, w.release = &planner.LoopPerson{By: "ann", At: w.now}, nil
 		}
 	}
 }
@@ -302,8 +349,12 @@ func (w *loopWorld) answered() {
 	trigger := w.record(state.LoopAct{At: w.now, Act: state.LoopTrigger, By: "ann"})
 	for range 40 * 24 {
 		w.now = w.now.Add(time.Hour)
+		w.monitors[truth] = []state.Measurement{{Monitor: truth, Begin: w.now.Add(-time.Minute), End: w.now, At: w.now, Verdict: "ok"}}
 		d := w.decide()
 		if d.Act == "" {
+			if d.Step && w.release != nil {
+				w.step()
+			}
 			continue
 		}
 		if d.Act == state.LoopRetrain && d.Of == 0 {
@@ -322,12 +373,13 @@ func (w *loopWorld) answered() {
 	w.t.Fatalf("a trigger was never answered: %s", planner.DecideLoop(w.l, w.state(), w.now).Reason)
 }
 
-// After every history of drifts, late labels, failing trainings, controllers that die, and people
-// who pin, pause and roll back: budgets were respected, no person was overridden, nothing was done
-// twice, everything is in the record, nothing is forgotten, and nothing was decided otherwise because
-// the record had been pruned.
+// After every history of drifts, late labels, failing trainings, releases in steps, controllers that
+// die, and people who pin, pause and roll back: the model in service passed its gates and was not
+// rejected, judges allowed each step, budgets were respected, no person was overridden, nothing was
+// done twice, everything is in the record, nothing is forgotten, and nothing was decided otherwise
+// because the record had been pruned.
 func TestLoopHistories(t *testing.T) {
-	var deaths, trainings, rollbacks, pruned int
+	var deaths, trainings, rollbacks, steps, aborts, pruned int
 	rapid.Check(t, func(t *rapid.T) {
 		twenty := 20 * money.One
 		w := &loopWorld{t: t, now: loopStart, pins: map[string]state.Pin{}, monitors: map[string][]state.Measurement{}, l: lateLoop(func(l *ir.Loop) {
@@ -348,7 +400,7 @@ func TestLoopHistories(t *testing.T) {
 			}
 			w.check()
 		}
-		deaths, pruned = deaths+w.deaths, pruned+w.pruned
+		deaths, steps, aborts, pruned = deaths+w.deaths, steps+w.steps, aborts+w.aborts, pruned+w.pruned
 		for _, r := range w.revisions {
 			switch r.kind {
 			case state.LoopRetrain:
@@ -360,7 +412,7 @@ func TestLoopHistories(t *testing.T) {
 		w.answered()
 		w.check()
 	})
-	if deaths == 0 || trainings == 0 || rollbacks == 0 || pruned == 0 {
-		t.Errorf("%d deaths, %d trainings, %d rollbacks and %d pruned acts: the histories test too little", deaths, trainings, rollbacks, pruned)
+	if deaths == 0 || trainings == 0 || rollbacks == 0 || steps == 0 || aborts == 0 || pruned == 0 {
+		t.Errorf("%d deaths, %d trainings, %d rollbacks, %d steps, %d ends of releases and %d pruned acts: the histories test too little", deaths, trainings, rollbacks, steps, aborts, pruned)
 	}
 }

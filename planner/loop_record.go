@@ -73,3 +73,7 @@ func PinOf(l ir.Loop, pins map[string]state.Pin) *state.Pin {
 	}
 	return found
 }
+
+// ActCost returns what the jobs of an act cost that has ended, and what those of one that begins are
+// expected to cost.
+func ActCost(a state.LoopAct) money.Amount { return detailOf(a).Cost }

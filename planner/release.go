@@ -38,6 +38,9 @@ const silence = 10 * time.Second
 // faultTime is how long a challenger may be unable to answer at the begin of a step.
 const faultTime = 30 * time.Second
 
+// faultReason is with what the reason begins if a challenger cannot answer. What follows is what it printed.
+const faultReason = "it cannot answer: "
+
 // DecideRelease decides what happens next to a release in progress, from its policy, its route,
 // what the service observed (nil if nothing is known), and the time. It is pure.
 //
@@ -63,7 +66,7 @@ func DecideRelease(p ir.Release, r state.Route, seen *step.Observed, now time.Ti
 	age := now.Sub(r.Since)
 	over := age >= p.Each
 	if o.Fault != "" && (over || age >= faultTime) {
-		return ReleaseDecision{Act: ReleaseAbort, Reason: "it cannot answer: " + o.Fault}
+		return ReleaseDecision{Act: ReleaseAbort, Reason: faultReason + o.Fault}
 	}
 	if why := judge(p.Judge).rejects(o); why != "" {
 		return ReleaseDecision{Act: ReleaseAbort, Reason: why}
@@ -78,7 +81,7 @@ func DecideRelease(p ir.Release, r state.Route, seen *step.Observed, now time.Ti
 		return d
 	}
 	if o.Fault != "" {
-		return stay(ReleaseWait, "it cannot answer: %s", o.Fault)
+		return stay(ReleaseWait, faultReason+"%s", o.Fault)
 	}
 	lacks := lack(p, r, seen)
 	if lacks != "" && (p.Judge.Within == 0 || age < p.Judge.Within) {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -22,6 +23,9 @@ const (
 	LoopSkipped    LoopActKind = "skipped"     // passed over what was missed
 	LoopHold       LoopActKind = "hold"        // had a cause to act, and must not
 	LoopAlert      LoopActKind = "alert"       // somebody has to look
+
+	LoopNotice   LoopActKind = "notice"   // in the record of notices: one has to be sent
+	LoopNotified LoopActKind = "notified" // ends it; [LoopFailed] does as well
 
 	LoopPause   LoopActKind = "pause" // from here on, what people do
 	LoopResume  LoopActKind = "resume"
@@ -41,6 +45,13 @@ type LoopAct struct {
 	Revision int             `json:"revision,omitempty"`
 	Detail   json.RawMessage `json:"detail,omitempty"`
 }
+
+// NoticesOf names the record of the notices of a loop or a monitor. It is beside the record of the loop,
+// which decisions are made from.
+func NoticesOf(unit string) string { return unit + " notices" }
+
+// IsNotices reports whether a record is one of notices.
+func IsNotices(record string) bool { return strings.HasSuffix(record, NoticesOf("")) }
 
 // AddLoopAct records an act in the environment and returns its number. It ignores the number of a.
 // An act that ends another is refused with [ErrOvertaken] if that one has ended. AddLoopAct needs no

@@ -80,7 +80,7 @@ func (l *Lease) renameRecords(ctx context.Context, tx *sql.Tx, m ir.Move) error 
 	from, _ := ir.SplitID(m.From)
 	to, _ := ir.SplitID(m.To)
 	for _, t := range []struct{ name, column string }{{"measurement", "monitor"}, {"loop_act", "loop"}, {"pin", "unit"}} {
-		for _, n := range []ir.Move{m, {From: from, To: to}} {
+		for _, n := range []ir.Move{m, {From: from, To: to}, {From: NoticesOf(m.From), To: NoticesOf(m.To)}} {
 			if n.From == n.To {
 				continue
 			}
