@@ -146,7 +146,7 @@ func (e *ArgumentError) Error() string {
 	return fmt.Sprintf("%s must be %s, not %q", e.Argument, e.Wants, e.Got)
 }
 
-// A Detacher applies plans on its platform, independently of the machine that made them.
+// A Detacher runs tenon on its platform, independently of the machine that started it.
 type Detacher interface {
 	// DetachedStore returns the URL of the artifact store that a detached apply uses, or
 	// an error that says what the target lacks for detached applies.
@@ -155,7 +155,10 @@ type Detacher interface {
 	Pack(ctx context.Context, p *planner.Plan) (Packed, error)
 	// Detached returns the detached apply of a revision of the state with that lineage,
 	// whether it exists or not, or nil if the target allows none.
-	Detached(lineage string, revision int) DetachedApply
+	Detached(lineage string, revision int) DetachedProgram
+	// Controller returns the controller of the state with that lineage, in the environment of
+	// the executor, whether it exists or not, or nil if the target allows none.
+	Controller(lineage string) DetachedProgram
 }
 
 // Packed is what a [Detacher] needs when it runs on its platform.
@@ -166,26 +169,26 @@ type Packed struct {
 	Images map[string]string `json:"images"` // published, by unit
 }
 
-// A DetachedApply is an apply that runs on a platform.
-type DetachedApply interface {
+// A DetachedProgram is a tenon that runs on a platform: an apply, or a controller.
+type DetachedProgram interface {
 	Job() Job
 	// Start starts tenon with args in an image on base. It is idempotent. The platform
-	// restarts tenon unless it exits with 0, [ExitFailed] or [ExitUsage].
+	// restarts an apply unless it exits with 0, [ExitFailed] or [ExitUsage], and a controller
+	// always. A controller that runs with other arguments, or in another image, is replaced.
 	Start(ctx context.Context, base string, args []string) error
-	// Status returns the status of the apply. Absence is a status. An apply that was
-	// killed and is being restarted is running.
+	// Status returns its status. Absence is a status. An apply that was killed and is being
+	// restarted is running.
 	Status(ctx context.Context) (state.Status, error)
-	// Log copies its output. With follow, it continues until the apply has ended.
+	// Log copies its output. With follow, it continues until the program has ended.
 	Log(ctx context.Context, to io.Writer, follow bool) error
-	// End removes the apply, and returns once it has ended everything that it runs. It is
-	// idempotent.
+	// End removes it, and returns once it has ended everything that it runs. It is idempotent.
 	End(ctx context.Context) error
 	// Ending reports whether a user is ending it, as opposed to only its process being
 	// stopped.
 	Ending(ctx context.Context) (bool, error)
 }
 
-// A Job names a detached apply on its platform.
+// A Job names a detached program on its platform.
 type Job struct {
 	Name      string
 	Namespace string

@@ -47,6 +47,8 @@ type Collection struct {
 	Runs      int                  // to remove
 	Models    []state.ModelVersion // to remove
 	Garbage   []Garbage            // files, and what an executor keeps
+	// Measurements and Acts are how many measurements of monitors and acts of loops to remove.
+	Measurements, Acts int
 
 	o       Options
 	pruning state.Pruning
@@ -85,6 +87,9 @@ func collect(ctx context.Context, o Options, k Retention) (*Collection, error) {
 	}
 	var digests map[string]bool
 	c.pruning, digests = k.prune(l)
+	if err := c.records(ctx, envs, k); err != nil {
+		return nil, err
+	}
 	c.Runs, c.Models = len(c.pruning.Runs)+len(c.pruning.Strip), c.pruning.Models
 	for _, u := range c.needed.Units {
 		blobs[u.Code.Lock] = true
@@ -335,7 +340,7 @@ func below(dir string, f func(name, path string)) error {
 
 // Empty reports whether there is nothing to remove.
 func (c *Collection) Empty() bool {
-	return len(c.Revisions)+c.Runs+len(c.Models)+len(c.Garbage) == 0
+	return len(c.Revisions)+c.Runs+len(c.Models)+len(c.Garbage)+c.Measurements+c.Acts == 0
 }
 
 // Remove removes what was found: first from the state, in one transaction, and then the

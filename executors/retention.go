@@ -12,6 +12,9 @@ type Retention struct {
 	Revisions int           // number of newest revisions, at least 1
 	Age       time.Duration // and every revision that is younger
 	Models    int           // newest versions of each model, at least 2; 0 means all
+	// Records is how long measurements of monitors and acts of loops are kept. The newest ones, and
+	// those that decisions of loops depend on, are kept longer. 0 keeps all.
+	Records time.Duration
 	// Since is for what other systems may use as well: it is removed only if nobody used
 	// it since then. If this is zero, it is kept.
 	Since time.Time

@@ -27,8 +27,8 @@ var list = []struct {
 	{aws.Name, newAWS},
 }
 
-// A platform has infrastructure, which can be written for others to apply. That may be for units
-// that its executor does not run.
+// A platform has infrastructure, which can be written for others to apply, also for units that its
+// executor does not run.
 type platform struct {
 	name  string
 	check func(ir.Target, ir.Unit) []ir.Fault

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -25,15 +26,24 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// A detachedApply is an apply that runs in the cluster: a Job that runs tenon. If its
-// pod is lost, the Job creates another one, which continues from the state. It
-// implements [executors.DetachedApply].
-type detachedApply struct {
-	e    *Executor
-	name string // of its objects
+// A detachedProgram is a tenon that runs in the cluster: an apply in a Job, or a controller in a
+// Deployment. If its pod is lost, the cluster creates another one, which continues from the
+// state. It implements [executors.DetachedProgram].
+type detachedProgram struct {
+	e        *Executor
+	name     string // of its objects
+	controls bool   // it is a controller
 }
 
-var _ executors.DetachedApply = detachedApply{}
+var _ executors.DetachedProgram = detachedProgram{}
+
+// String names it in errors.
+func (d detachedProgram) String() string {
+	if d.controls {
+		return "the controller " + d.name
+	}
+	return "the detached apply " + d.name
+}
 
 // detachedTries is how often tenon itself may fail. Evictions and lost nodes do not
 // count.
@@ -65,25 +75,54 @@ func (e *Executor) Pack(ctx context.Context, p *planner.Plan) (executors.Packed,
 
 // Detached returns the detached apply of a revision, or nil if the target has no
 // settings for it.
-func (e *Executor) Detached(lineage string, revision int) executors.DetachedApply {
+func (e *Executor) Detached(lineage string, revision int) executors.DetachedProgram {
 	if e.opts.Detached == nil {
 		return nil
 	}
-	of := lineage[:min(8, len(lineage))]
-	if e.opts.Env != "" {
-		of += "-" + e.opts.Env
-	}
-	return detachedApply{e, fmt.Sprintf("apply-%s-%d", of, revision)}
+	return detachedProgram{e: e, name: fmt.Sprintf("apply-%s-%d", e.opts.of(lineage), revision)}
 }
 
-// Job returns the name and namespace of the apply's Job.
-func (d detachedApply) Job() executors.Job {
+// of names an environment of a state in the names of objects.
+func (s Settings) of(lineage string) string {
+	of := lineage[:min(8, len(lineage))]
+	if s.Env != "" {
+		of += "-" + s.Env
+	}
+	return of
+}
+
+// Job returns the name and namespace of its Job or Deployment.
+func (d detachedProgram) Job() executors.Job {
 	return executors.Job{Name: d.name, Namespace: d.e.opts.Namespace}
 }
 
 // detached returns the objects of a detached apply. The first owns the others.
 func (s Settings) detached(name, ref string, args []string) (*corev1.ConfigMap, *networkingv1.NetworkPolicy, *batchv1.Job) {
-	t := executors.Task{Name: name, Unit: ir.Unit{ID: "apply", Kind: ir.Job, Network: ir.NetworkOpen}}
+	t := detachedTask(name, "apply")
+	job := &batchv1.Job{
+		TypeMeta: kind("batch/v1", "Job"), ObjectMeta: s.meta(t),
+		Spec: batchv1.JobSpec{
+			BackoffLimit: ptr(int32(detachedTries)), Template: s.detachedPod(t, ref, args),
+			PodFailurePolicy: &batchv1.PodFailurePolicy{Rules: []batchv1.PodFailurePolicyRule{
+				{Action: batchv1.PodFailurePolicyActionFailJob, OnExitCodes: &batchv1.PodFailurePolicyOnExitCodesRequirement{
+					Operator: batchv1.PodFailurePolicyOnExitCodesOpIn, Values: []int32{executors.ExitFailed, executors.ExitUsage},
+				}},
+				{Action: batchv1.PodFailurePolicyActionIgnore, OnPodConditions: []batchv1.PodFailurePolicyOnPodConditionsPattern{
+					{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue},
+				}},
+			}},
+		},
+	}
+	return s.configMap(t), s.networkPolicy(t), job
+}
+
+// detachedTask stands for tenon itself as a task.
+func detachedTask(name, id string) executors.Task {
+	return executors.Task{Name: name, Unit: ir.Unit{ID: id, Kind: ir.Job, Network: ir.NetworkOpen}}
+}
+
+// detachedPod returns the template of the pods that run tenon with args.
+func (s Settings) detachedPod(t executors.Task, ref string, args []string) corev1.PodTemplateSpec {
 	template := s.pod(t, ref, "", 0)
 	spec := &template.Spec
 	spec.ServiceAccountName, spec.AutomountServiceAccountToken = s.Detached.ServiceAccount, ptr(true)
@@ -99,29 +138,15 @@ func (s Settings) detached(name, ref string, args []string) (*corev1.ConfigMap, 
 	// No CPU request: tenon mostly waits, and must not block a unit that wants all CPUs
 	// of a node.
 	c.Resources.Requests = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("256Mi")}
-	job := &batchv1.Job{
-		TypeMeta: kind("batch/v1", "Job"), ObjectMeta: s.meta(t),
-		Spec: batchv1.JobSpec{
-			BackoffLimit: ptr(int32(detachedTries)), Template: template,
-			PodFailurePolicy: &batchv1.PodFailurePolicy{Rules: []batchv1.PodFailurePolicyRule{
-				{Action: batchv1.PodFailurePolicyActionFailJob, OnExitCodes: &batchv1.PodFailurePolicyOnExitCodesRequirement{
-					Operator: batchv1.PodFailurePolicyOnExitCodesOpIn, Values: []int32{executors.ExitFailed, executors.ExitUsage},
-				}},
-				{Action: batchv1.PodFailurePolicyActionIgnore, OnPodConditions: []batchv1.PodFailurePolicyOnPodConditionsPattern{
-					{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue},
-				}},
-			}},
-		},
-	}
-	return s.configMap(t), s.networkPolicy(t), job
+	return template
 }
 
 func fromSecret(name string) corev1.EnvFromSource {
 	return corev1.EnvFromSource{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: name}}}
 }
 
-// Start creates the objects of the apply, or finds them.
-func (d detachedApply) Start(ctx context.Context, base string, args []string) error {
+// Start creates the objects of the program, or finds them.
+func (d detachedProgram) Start(ctx context.Context, base string, args []string) error {
 	duck, err := d.e.opts.Programs.Duck(ctx)
 	ref := ""
 	if err == nil {
@@ -131,31 +156,50 @@ func (d detachedApply) Start(ctx context.Context, base string, args []string) er
 		err = d.e.patiently(ctx, func() error { return d.start(ctx, ref, args) })
 	}
 	if err != nil {
-		return fmt.Errorf("start the detached apply %s: %w", d.name, err)
+		return fmt.Errorf("start %s: %w", d, err)
 	}
 	return nil
 }
 
-func (d detachedApply) start(ctx context.Context, ref string, args []string) error {
+func (d detachedProgram) start(ctx context.Context, ref string, args []string) error {
 	l, s, err := d.e.home()
 	if err != nil {
 		return err
 	}
-	owner, policy, job := s.detached(d.name, ref, args)
+	owner, policy, workload := s.detachedObjects(d, ref, args)
+	wanted := owner.DeepCopy()
 	if err = l.create(ctx, owner); apierrors.IsAlreadyExists(err) {
 		err = l.get(ctx, owner)
+	}
+	// tenon has no right to change a Deployment. One that is being removed is not kept.
+	if err == nil && (d.controls && owner.DeletionTimestamp != nil || !maps.Equal(owner.Data, wanted.Data)) {
+		if err = l.remove(ctx, owner); err == nil {
+			err = l.gone(ctx, owner)
+		}
+		if err == nil {
+			owner = wanted
+			err = l.create(ctx, owner)
+		}
 	}
 	if err != nil {
 		return err
 	}
-	setOwner(owner, policy, job)
+	setOwner(owner, policy, workload)
 	if err := l.apply(ctx, policy); err != nil {
 		return err
 	}
-	if err := l.create(ctx, job); err != nil && !apierrors.IsAlreadyExists(err) {
+	if err := l.create(ctx, workload); err != nil && !apierrors.IsAlreadyExists(err) {
 		return err
 	}
 	return nil
+}
+
+// detachedObjects returns the objects of a program. The first owns the others.
+func (s Settings) detachedObjects(d detachedProgram, ref string, args []string) (*corev1.ConfigMap, *networkingv1.NetworkPolicy, object) {
+	if d.controls {
+		return s.controller(d.name, ref, args)
+	}
+	return s.detached(d.name, ref, args)
 }
 
 // home returns the connection to the namespace of the target, and the settings with
@@ -171,23 +215,26 @@ func (e *Executor) home() (*link, Settings, error) {
 	return l, s, err
 }
 
-// Status returns the status of the Job. While the Job replaces a lost pod, the apply
-// counts as running.
-func (d detachedApply) Status(ctx context.Context) (st state.Status, err error) {
+// Status returns the status of the Job or the Deployment. While a Job replaces a lost pod, the
+// apply counts as running.
+func (d detachedProgram) Status(ctx context.Context) (st state.Status, err error) {
 	err = d.e.patiently(ctx, func() error {
 		st, err = d.look(ctx)
 		return err
 	})
 	if err != nil {
-		return st, fmt.Errorf("inspect the detached apply %s: %w", d.name, err)
+		return st, fmt.Errorf("inspect %s: %w", d, err)
 	}
 	return st, nil
 }
 
-func (d detachedApply) look(ctx context.Context) (state.Status, error) {
+func (d detachedProgram) look(ctx context.Context) (state.Status, error) {
 	l, _, err := d.e.home()
 	if err != nil {
 		return state.Status{}, err
+	}
+	if d.controls {
+		return d.lookAtController(ctx, l)
 	}
 	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: d.name}}
 	err = l.get(ctx, job)
@@ -212,10 +259,7 @@ func (d detachedApply) look(ctx context.Context) (state.Status, error) {
 		if p := last(pods); p != nil {
 			ts.explainEnd(&st, nil, p)
 			st.Phase = state.Failed
-			if end := terminated(p); end != nil && end.Message != "" { // the tail of its log
-				lines := strings.Split(strings.TrimSpace(end.Message), "\n")
-				st.Message += ", last output: " + oneLine(lines[len(lines)-1])
-			}
+			st.Message += lastOutput(p)
 		}
 		return st, nil
 	}
@@ -227,9 +271,19 @@ func (d detachedApply) look(ctx context.Context) (state.Status, error) {
 	return st, err
 }
 
-// Ending reports whether the ConfigMap of the apply is being deleted. A lost pod does not
-// count: the ConfigMap stays and the Job creates another pod.
-func (d detachedApply) Ending(ctx context.Context) (bool, error) {
+// lastOutput quotes the last line that tenon printed in a pod that has ended.
+func lastOutput(p *corev1.Pod) string {
+	end := terminated(p)
+	if end == nil || end.Message == "" { // the tail of its log
+		return ""
+	}
+	lines := strings.Split(strings.TrimSpace(end.Message), "\n")
+	return ", last output: " + oneLine(lines[len(lines)-1])
+}
+
+// Ending reports whether the ConfigMap of the program is being deleted. A lost pod does not
+// count: the ConfigMap stays and the cluster creates another pod.
+func (d detachedProgram) Ending(ctx context.Context) (bool, error) {
 	l, _, err := d.e.home()
 	if err != nil {
 		return false, err
@@ -242,9 +296,9 @@ func (d detachedApply) Ending(ctx context.Context) (bool, error) {
 	return err == nil && owner.DeletionTimestamp != nil, err
 }
 
-// End deletes the ConfigMap of the apply, and the Job with it. It waits until the pod has
+// End deletes the ConfigMap of the program, and all that it owns. It waits until the pod has
 // stopped what it runs.
-func (d detachedApply) End(ctx context.Context) error {
+func (d detachedProgram) End(ctx context.Context) error {
 	err := d.e.patiently(ctx, func() error {
 		l, _, err := d.e.home()
 		if err != nil {
@@ -264,24 +318,24 @@ func (d detachedApply) End(ctx context.Context) error {
 		return l.gone(ctx, owner)
 	})
 	if err != nil {
-		return fmt.Errorf("stop the detached apply %s: %w", d.name, err)
+		return fmt.Errorf("stop %s: %w", d, err)
 	}
 	return nil
 }
 
-// Log copies the output of each pod of the apply that still exists.
-func (d detachedApply) Log(ctx context.Context, to io.Writer, follow bool) error {
+// Log copies the output of each pod of the program that still exists.
+func (d detachedProgram) Log(ctx context.Context, to io.Writer, follow bool) error {
 	err := d.log(ctx, to, follow)
 	if err != nil && ctx.Err() != nil {
 		err = ctx.Err()
 	}
 	if err != nil {
-		return fmt.Errorf("log of the detached apply %s: %w", d.name, err)
+		return fmt.Errorf("log of %s: %w", d, err)
 	}
 	return nil
 }
 
-func (d detachedApply) log(ctx context.Context, to io.Writer, follow bool) error {
+func (d detachedProgram) log(ctx context.Context, to io.Writer, follow bool) error {
 	l, _, err := d.e.home()
 	if err != nil {
 		return err
@@ -308,7 +362,8 @@ func (d detachedApply) log(ctx context.Context, to io.Writer, follow bool) error
 			}
 		}
 		known := !slices.ContainsFunc(of[*corev1.Pod](l.watcher, d.name), func(p *corev1.Pod) bool { return !seen[p.UID] })
-		if !follow || st.Phase != state.Running && known {
+		ended := st.Phase != state.Running && (!d.controls || st.Phase == state.Absent) // a controller is started again
+		if !follow || ended && known {
 			return nil
 		}
 		if st.Message != waits && st.Message != "" {

@@ -19,7 +19,7 @@ func (e *Executor) image(ctx context.Context, t executors.Task) (string, error) 
 	if name := e.opts.Images[imageKey(t.Unit, t.Image)]; name != "" {
 		return name, nil
 	} else if len(e.opts.Images) > 0 {
-		return "", errors.New("no image was made for this version of it, or for it together with the version beside it: apply without --detach")
+		return "", errors.New("no image was made for this version of it, or for it together with the version beside it: apply without --detach; for a controller, run tenon run --detach again")
 	}
 	return e.images.Of(ctx, t, e.repository())
 }

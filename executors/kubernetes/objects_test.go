@@ -116,6 +116,17 @@ func TestObjectsOfADetachedApply(t *testing.T) {
 	executortest.Golden(t, "testdata/objects/detached.yaml", documents(t, []object{config, policy, job}))
 }
 
+// A controller has limits besides, and the cluster keeps it running.
+func TestObjectsOfAController(t *testing.T) {
+	s := Settings{
+		Namespace: "ml", Store: "s3://acme/tenon", StoreSecret: "acme", System: "churn", Env: "prod", Placement: ir.Placement{Queue: "research"},
+		Detached: &Detached{ServiceAccount: "tenon", StateSecret: "state"},
+	}
+	name := New(Options{Settings: s}).Controller("0123456789abcdef").Job().Name
+	config, policy, deployment := s.controller(name, "registry.acme.example/ml/tenon@sha256:1111", []string{"run-in-pod", "--request", "sha256:2222"})
+	executortest.Golden(t, "testdata/objects/controller.yaml", documents(t, []object{config, policy, deployment}))
+}
+
 // documents returns objects as tenon compile --format=manifests prints them.
 func documents(t *testing.T, objects []object) []byte {
 	t.Helper()
