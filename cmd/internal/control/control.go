@@ -30,16 +30,18 @@ const (
 
 // Options configure [Run].
 type Options struct {
-	Every  time.Duration // between two looks
-	Once   bool          // look once, do what is due, and end
-	Clock  Clock
-	Events func(Event) // one at a time
+	Every   time.Duration // between two looks
+	Once    bool          // look once, do what is due, and end
+	Command string        // how others name it
+	Clock   Clock
+	Events  func(Event)     // one at a time
+	Looked  func(time.Time) // called after each look at the system, if it is not nil
 }
 
 // Run watches a system until ctx ends. Nothing else ends it: what fails is tried again. With Once, it
 // returns what failed. open opens the engine; it is called again when the state cannot be read.
 func Run(ctx context.Context, open func(context.Context) (Engine, error), o Options) error {
-	c := &controller{o: o, open: open, self: state.Controller{ID: rand.Text(), Since: o.Clock.Now()}, fails: map[string]*failure{}, said: map[string]string{}, faults: map[string]fault{}, holds: map[string]string{}, read: map[string]time.Duration{}}
+	c := &controller{o: o, open: open, self: state.Controller{ID: rand.Text(), Since: o.Clock.Now()}, fails: map[string]*failure{}, said: map[string]string{}, faults: map[string]fault{}, holds: map[string]string{}, read: map[[2]string]time.Duration{}}
 	defer c.leave(context.WithoutCancel(ctx))
 	for ctx.Err() == nil {
 		c.lookAtClock()
@@ -71,8 +73,8 @@ type controller struct {
 	failed []error           // with Once
 	said   map[string]string // the last message of a kind
 	faults map[string]fault
-	holds  map[string]string        // why loops hold back the next step of a release, by service
-	read   map[string]time.Duration // when tables that loops wait for were read, by unit
+	holds  map[string]string           // why loops hold back the next step of a release, by service
+	read   map[[2]string]time.Duration // when tables that loops wait for were read, by loop and unit
 	// By what the two clocks are compared.
 	wall    time.Time
 	elapsed time.Duration
@@ -82,6 +84,15 @@ type controller struct {
 type failure struct {
 	tries int
 	until time.Duration // on the monotonic clock
+	last  error
+}
+
+// next counts a failure, and returns how long to wait for the next attempt.
+func (f *failure) next(c Clock) time.Duration {
+	wait := min(pause<<min(f.tries, 16), pauseLimit)
+	f.tries++
+	f.until = c.Elapsed() + wait
+	return wait
 }
 
 // A fault is one that was seen before.
@@ -122,6 +133,9 @@ func (c *controller) round(ctx context.Context) time.Duration {
 		return c.reopen(ctx, err)
 	}
 	c.succeed("state")
+	if c.o.Looked != nil {
+		c.o.Looked(c.o.Clock.Now())
+	}
 	tasks := c.tasks(sight)
 	wait, next := c.o.Every, task{}
 	for _, t := range tasks {
@@ -302,9 +316,7 @@ func (c *controller) fail(ctx context.Context, key string, err error) time.Durat
 		f = &failure{}
 		c.fails[key] = f
 	}
-	wait := min(pause<<min(f.tries, 16), pauseLimit)
-	f.tries++
-	f.until = c.o.Clock.Elapsed() + wait
+	wait := f.next(c.o.Clock)
 	c.say(Event{Type: Failed, Error: err.Error(), Retry: wait})
 	return wait
 }

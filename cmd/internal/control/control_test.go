@@ -3,6 +3,11 @@ package control
 import (
 	"context"
 	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -299,4 +304,37 @@ func TestTablesThatLoopsWaitForAreReadAgain(t *testing.T) {
 		"20s read sources/flights for loops/late",
 		"40s read sources/flights for loops/late",
 		"45s stopped the test is over")
+}
+
+// A table is read for each loop that waits for it: one of them may be paused.
+func TestTableThatTwoLoopsWaitFor(t *testing.T) {
+	r := &record{}
+	tables := []Table{{Unit: "sources/flights", Every: 20 * time.Second}}
+	r.sight.Loops = []Loop{{Unit: "loops/early", Tables: tables}, {Unit: "loops/late", Tables: tables}}
+	equal(t, watch(t, r, &fakeClock{}, 5*time.Second, Options{}),
+		"0s started watching",
+		"0s read sources/flights for loops/early",
+		"0s read sources/flights for loops/late",
+		"5s stopped the test is over")
+}
+
+// Metrics count events of all types.
+func TestEventTypesAreComplete(t *testing.T) {
+	f, err := parser.ParseFile(token.NewFileSet(), "event.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var declared []EventType
+	ast.Inspect(f, func(n ast.Node) bool {
+		if v, ok := n.(*ast.ValueSpec); ok && len(v.Values) == 1 {
+			if typ, ok := v.Type.(*ast.Ident); ok && typ.Name == "EventType" {
+				text, _ := strconv.Unquote(v.Values[0].(*ast.BasicLit).Value)
+				declared = append(declared, EventType(text))
+			}
+		}
+		return true
+	})
+	if !slices.Equal(declared, EventTypes) {
+		t.Errorf("declared are %v, and listed are %v", declared, EventTypes)
+	}
 }

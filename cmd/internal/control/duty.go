@@ -68,7 +68,7 @@ func (c *controller) show(ctx context.Context, over *state.Controller) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.self.At = c.o.Clock.Now()
-	c.self.Holder.Command = "tenon run"
+	c.self.Holder.Command = c.o.Command
 	err := c.engine.SetController(ctx, &c.self, over)
 	if err == nil {
 		c.beat = c.o.Clock.Elapsed()

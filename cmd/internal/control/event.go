@@ -23,6 +23,9 @@ const (
 	Stopped   EventType = "stopped"   // the controller ends
 )
 
+// EventTypes are all types of events.
+var EventTypes = []EventType{Started, Standby, Fault, Repaired, Healthy, Continued, Released, Measured, Read, Decided, Waits, Failed, Recovered, ClockSet, Stopped}
+
 // An Event is something that a controller saw or did.
 type Event struct {
 	Time     time.Time     `json:"time"`

@@ -41,7 +41,8 @@ func (c *controller) reads(s *Sight) (all []task) {
 	for _, l := range s.Loops {
 		for _, table := range l.Tables {
 			t := task{key: "read " + table.Unit, what: "read " + table.Unit}
-			if last, ok := c.read[table.Unit]; ok {
+			read := [2]string{l.Unit, table.Unit} // a loop that is paused reads nothing for others
+			if last, ok := c.read[read]; ok {
 				t.wait = max(last+table.Every-now, 0)
 			}
 			t.do = func(ctx context.Context) (time.Duration, error) {
@@ -49,7 +50,7 @@ func (c *controller) reads(s *Sight) (all []task) {
 				if err != nil {
 					return 0, err
 				}
-				c.read[table.Unit] = c.o.Clock.Elapsed()
+				c.read[read] = c.o.Clock.Elapsed()
 				if done.Revision > 0 {
 					c.say(Event{Type: Read, Unit: table.Unit, Revision: done.Revision, Message: "for " + l.Unit})
 				}
