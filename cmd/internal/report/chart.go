@@ -8,44 +8,63 @@ import (
 	"strings"
 )
 
-// Size of a chart, in pixels of the view box.
+// Margins of a chart, in pixels of the view box.
 const (
-	width, height = 340.0, 260.0
-	top, right    = 12.0, 14.0
-	bottom        = 42.0
+	top, right = 12.0, 14.0
+	bottom     = 42.0
 )
 
 // A chart draws points of a rectangle of the plane as SVG. Its texts are those of this
-// package: nothing of a user's is in it.
+// package, or were escaped.
 type chart struct {
 	b              strings.Builder
+	width, height  float64 // in pixels of the view box
 	x0, x1, y0, y1 float64 // of the plane
 	left           float64 // margin
 }
 
 // newChart returns a chart with axes, their names and their ticks.
 func newChart(what, xName, yName string, x0, x1, y0, y1 float64) *chart {
-	c := &chart{x0: x0, x1: wider(x0, x1), y0: y0, y1: wider(y0, y1)}
+	c := &chart{width: 340, height: 260, x0: x0, x1: wider(x0, x1), y0: y0, y1: wider(y0, y1)}
 	xs, ys := ticks(c.x0, c.x1, 5), ticks(c.y0, c.y1, 5)
 	longest := 0
 	for _, y := range ys {
 		longest = max(longest, len(tick(y, ys)))
 	}
 	c.left = 26 + 6.2*float64(longest)
-	fmt.Fprintf(&c.b, `<svg viewBox="0 0 %g %g" role="img" aria-label="%s">`, width, height, what)
+	c.begin(what)
+	c.values(ys, yName)
+	for _, x := range xs {
+		c.tickX(x, tick(x, xs))
+	}
+	c.axes(xName)
+	return c
+}
+
+func (c *chart) begin(what string) {
+	fmt.Fprintf(&c.b, `<svg viewBox="0 0 %g %g" role="img" aria-label="%s">`, c.width, c.height, what)
+}
+
+// values draws the ticks of the vertical axis, and its name.
+func (c *chart) values(ys []float64, name string) {
 	for _, y := range ys {
-		c.line("grid", c.left, c.py(y), width-right, c.py(y))
+		c.line("grid", c.left, c.py(y), c.width-right, c.py(y))
 		c.text("tick end", c.left-5, c.py(y)+3.5, tick(y, ys))
 	}
-	for _, x := range xs {
-		c.line("grid", c.px(x), top, c.px(x), height-bottom)
-		c.text("tick middle", c.px(x), height-bottom+14, tick(x, xs))
-	}
-	c.line("axis", c.left, height-bottom, width-right, height-bottom)
-	c.line("axis", c.left, top, c.left, height-bottom)
-	c.text("name middle", (c.left+width-right)/2, height-8, xName)
-	fmt.Fprintf(&c.b, `<text class="name middle" transform="translate(12 %s) rotate(-90)">%s</text>`, px((top+height-bottom)/2), yName)
-	return c
+	fmt.Fprintf(&c.b, `<text class="name middle" transform="translate(12 %s) rotate(-90)">%s</text>`, px((top+c.height-bottom)/2), name)
+}
+
+// tickX draws a tick of the horizontal axis.
+func (c *chart) tickX(x float64, text string) {
+	c.line("grid", c.px(x), top, c.px(x), c.height-bottom)
+	c.text("tick middle", c.px(x), c.height-bottom+14, text)
+}
+
+// axes draws both axes, and the name of the horizontal one.
+func (c *chart) axes(xName string) {
+	c.line("axis", c.left, c.height-bottom, c.width-right, c.height-bottom)
+	c.line("axis", c.left, top, c.left, c.height-bottom)
+	c.text("name middle", (c.left+c.width-right)/2, c.height-8, xName)
 }
 
 // wider returns an end of an interval that is not empty.
@@ -57,11 +76,11 @@ func wider(from, to float64) float64 {
 }
 
 func (c *chart) px(x float64) float64 {
-	return c.left + (x-c.x0)/(c.x1-c.x0)*(width-right-c.left)
+	return c.left + (x-c.x0)/(c.x1-c.x0)*(c.width-right-c.left)
 }
 
 func (c *chart) py(y float64) float64 {
-	return height - bottom - (y-c.y0)/(c.y1-c.y0)*(height-bottom-top)
+	return c.height - bottom - (y-c.y0)/(c.y1-c.y0)*(c.height-bottom-top)
 }
 
 // px writes a position with a tenth of a pixel.
@@ -116,7 +135,12 @@ func (c *chart) dot(class string, x, y, radius float64, note string) {
 // rect fills a rectangle of the plane.
 func (c *chart) rect(class string, x1, y1, x2, y2, opacity float64, note string) {
 	left, up := c.px(min(x1, x2)), c.py(max(y1, y2))
-	fmt.Fprintf(&c.b, `<rect class="%s" x="%s" y="%s" width="%s" height="%s"`, class, px(left), px(up), px(c.px(max(x1, x2))-left), px(c.py(min(y1, y2))-up))
+	c.box(class, left, up, c.px(max(x1, x2))-left, c.py(min(y1, y2))-up, opacity, note)
+}
+
+// box fills a rectangle of pixels.
+func (c *chart) box(class string, left, up, width, height, opacity float64, note string) {
+	fmt.Fprintf(&c.b, `<rect class="%s" x="%s" y="%s" width="%s" height="%s"`, class, px(left), px(up), px(width), px(height))
 	if opacity < 1 {
 		fmt.Fprintf(&c.b, ` fill-opacity="%.2f"`, opacity)
 	}
@@ -124,7 +148,7 @@ func (c *chart) rect(class string, x1, y1, x2, y2, opacity float64, note string)
 }
 
 func (c *chart) svg() template.HTML {
-	return template.HTML(c.b.String() + "</svg>") // it is numbers and texts of this package
+	return template.HTML(c.b.String() + "</svg>") // it is numbers, texts of this package, and escaped ones
 }
 
 // ticks returns about n round numbers from an interval, in order.

@@ -132,6 +132,12 @@ func history(f *measure.Figure, h *project.MonitorHistory, answers []*window.Ans
 		c.dot("mark s0", xs[i], ys[i], 2.5, number(ys[i]))
 	}
 	out.SVG = c.svg()
+	out.Notes = []note{{Text: figureNote(f)}}
+	return out
+}
+
+// figureNote has the value of a figure and its limits.
+func figureNote(f *measure.Figure) string {
 	text := string(f.Verdict) + ": " + value(f.Value)
 	if f.Max != nil {
 		text += ", at most " + number(*f.Max)
@@ -142,8 +148,7 @@ func history(f *measure.Figure, h *project.MonitorHistory, answers []*window.Ans
 	if f.PAdj != nil {
 		text += ", corrected p " + number(*f.PAdj)
 	}
-	out.Notes = []note{{Text: text}}
-	return out
+	return text
 }
 
 // reliability draws the calibration of all rows.

@@ -33,6 +33,7 @@ type page struct {
 	Tables     []*table // that follow: confusion, classes, segments, ...
 	About      string   // what the figures show
 	Figures    []figure
+	Timeline   []figure // over the same time, one below the other
 	Classes    []classFigures
 	Confusions []*table
 	Changed    []*table // between the two
