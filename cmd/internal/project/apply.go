@@ -169,7 +169,11 @@ func (s *Session) Destroy(ctx context.Context, o ApplyOptions) (*executors.Resul
 	if err := s.endDetached(ctx); err != nil {
 		return nil, err
 	}
-	return executors.Destroy(ctx, opts)
+	result, err := executors.Destroy(ctx, opts)
+	if err == nil {
+		err = s.endController(ctx)
+	}
+	return result, err
 }
 
 // options returns the options of an apply.

@@ -29,11 +29,14 @@ type Garbage struct {
 	// Environments are those with a name, of which it keeps and removes revisions too.
 	Environments map[string]*OldRevisions `json:"environments,omitempty"`
 
-	Runs    int                  `json:"runs"`
-	Models  []state.ModelVersion `json:"models"`
-	Garbage []executors.Garbage  `json:"garbage"`
-	Size    int64                `json:"size"` // bytes
-	Removed bool                 `json:"removed"`
+	Runs   int                  `json:"runs"`
+	Models []state.ModelVersion `json:"models"`
+	// Measurements and Acts are how many measurements of monitors and acts of loops are garbage.
+	Measurements int                 `json:"measurements"`
+	Acts         int                 `json:"acts"`
+	Garbage      []executors.Garbage `json:"garbage"`
+	Size         int64               `json:"size"` // bytes
+	Removed      bool                `json:"removed"`
 
 	session *Session
 	found   *executors.Collection
@@ -68,6 +71,7 @@ func (s *Session) Collect(ctx context.Context, o CollectOptions) (*Garbage, erro
 	g := &Garbage{
 		Oldest: found.Oldest[""], Revisions: []int{}, Runs: found.Runs, Models: append([]state.ModelVersion{}, found.Models...),
 		Garbage: append([]executors.Garbage{}, found.Garbage...), session: s, found: found, cache: o.Since,
+		Measurements: found.Measurements, Acts: found.Acts,
 	}
 	g.pages = map[string][]executors.Garbage{}
 	for _, env := range slices.Sorted(maps.Keys(found.Oldest)) {

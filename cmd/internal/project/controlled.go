@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tenon-ml/tenon/cmd/internal/control"
@@ -19,7 +22,9 @@ import (
 
 // Controlled returns the engine of a controller for the applied system. Closing it closes the
 // workspace. It uses what was applied last, and never the sources in the folder.
-func (w *Workspace) Controlled(o ApplyOptions) control.Engine {
+func (w *Workspace) Controlled(o ApplyOptions) control.Engine { return w.controlled(o) }
+
+func (w *Workspace) controlled(o ApplyOptions) *controlled {
 	return &controlled{Workspace: w, apply: o, repairs: map[int]repair{}, units: map[string]appliedUnit{}, set: map[string]time.Time{}}
 }
 
@@ -30,6 +35,10 @@ type controlled struct {
 	repairs map[int]repair // by revision
 	units   map[string]appliedUnit
 	set     map[string]time.Time // when the route of a service was last made effective again
+	// inspector looks at what is deployed. It keeps its connections.
+	inspector executors.Executor
+	brought   bool                    // the records are here that others have written
+	session   atomic.Pointer[Session] // while it has the lock
 }
 
 // A repair is a revision that mended units.
@@ -78,7 +87,7 @@ func (c *controlled) Look(ctx context.Context) (*control.Sight, error) {
 	}
 	last := revisions[0]
 	s.System, s.Revision = last.System, last.Number
-	current, err := c.store.Current(ctx)
+	current, _, err := c.now(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -163,12 +172,12 @@ func (c *controlled) watched(ctx context.Context, s *control.Sight, current map[
 		}
 		if u.Monitor != nil {
 			m := control.Monitor{Unit: unit, Every: u.Monitor.Every}
-			last, err := c.store.Measurements(ctx, unit, time.Time{}, 1)
+			last, err := c.store.LastMeasurement(ctx, unit)
 			if err != nil {
 				return err
 			}
-			if len(last) > 0 {
-				m.Last = last[0].At
+			if last != nil {
+				m.Last = last.At
 			}
 			s.Monitors = append(s.Monitors, m)
 		}
@@ -192,9 +201,18 @@ func (c *controlled) watched(ctx context.Context, s *control.Sight, current map[
 
 // inspect looks at services and records.
 func (c *controlled) inspect(ctx context.Context, s *control.Sight, current map[string]state.Current) error {
-	x, err := route(anyTarget, c.setupApart(), nil)
-	if err != nil {
-		return err
+	if c.inspector == nil {
+		x, err := route(anyTarget, c.setupApart(), nil)
+		if err != nil {
+			return err
+		}
+		c.inspector = x
+	}
+	if !c.brought {
+		if err := c.bring(ctx); err != nil {
+			return err
+		}
+		c.brought = true
 	}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -208,7 +226,7 @@ func (c *controlled) inspect(ctx context.Context, s *control.Sight, current map[
 			defer func() { <-slots }()
 			limited, cancel := context.WithTimeout(ctx, inspectTime)
 			defer cancel()
-			st, err := x.Inspect(limited, *cur.Handle)
+			st, err := c.inspector.Inspect(limited, *cur.Handle)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -276,14 +294,13 @@ func (c *controlled) Continue(ctx context.Context) (done control.Acted, err erro
 		if what, err := c.killed(ctx, *last); what == "" || err != nil {
 			return err
 		}
-		p, err := c.recordedPlan(ctx, last)
+		p, err := c.begun(ctx, last)
 		if err != nil {
 			return err
 		}
 		if err := c.CheckData(ctx, p); err != nil {
 			return fmt.Errorf("%w: run tenon apply", err)
 		}
-		p.Blobs = c.code(ctx, planned(p))
 		if _, err := s.Apply(ctx, p, c.apply); err != nil {
 			return err
 		}
@@ -291,6 +308,19 @@ func (c *controlled) Continue(ctx context.Context) (done control.Acted, err erro
 		return nil
 	})
 	return done, err
+}
+
+// begun returns the plan of a revision that was begun, to continue it with the data files that are here.
+func (c *controlled) begun(ctx context.Context, r *state.Revision) (*planner.Plan, error) {
+	p, err := c.recordedPlan(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if p.Dir, err = filepath.Abs(c.Workspace.set.Dir); err != nil {
+		return nil, fmt.Errorf("find the system: %w", err)
+	}
+	p.Blobs = c.code(ctx, planned(p))
+	return p, nil
 }
 
 // planned returns the units of a plan.
@@ -317,6 +347,9 @@ func (c *controlled) Mend(ctx context.Context, units []string, reason string) (d
 		if err != nil {
 			return err
 		}
+		if in.Images, units, err = c.imagesOf(ctx, sys, units); err != nil {
+			return err
+		}
 		p, err := planner.PlanMend(ctx, sys, units, in)
 		if err != nil || len(p.Items) == 0 {
 			return err
@@ -332,6 +365,45 @@ func (c *controlled) Mend(ctx context.Context, units []string, reason string) (d
 		return err
 	})
 	return done, err
+}
+
+// imagesOf returns the images in which units were deployed, and which of the units these are: those of
+// revisions that resolved the same name differently are for another time.
+func (c *controlled) imagesOf(ctx context.Context, sys *ir.System, units []string) (images map[string]string, of []string, err error) {
+	if sys.Target.Base() == "" {
+		return nil, units, nil
+	}
+	declared, err := c.declared(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	current, err := c.store.Current(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	images = map[string]string{}
+	for _, u := range units {
+		r, err := c.store.Revision(ctx, current[u].Revision)
+		if errors.Is(err, state.ErrNotFound) { // it was collected
+			r, err = declared, nil
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		p, err := c.recordedPlan(ctx, r)
+		if err != nil {
+			return nil, nil, err
+		}
+		same := true
+		for ref, digest := range p.Images {
+			same = same && (images[ref] == "" || images[ref] == digest)
+		}
+		if same {
+			maps.Copy(images, p.Images)
+			of = append(of, u)
+		}
+	}
+	return images, of, nil
 }
 
 // mend executes a plan that deploys nothing new, with [executors.Mend] or [executors.Refresh]. It is permitted like a
@@ -382,6 +454,8 @@ func (c *controlled) locked(ctx context.Context, f func(s *Session, last *state.
 			err = releaseErr
 		}
 	}()
+	c.session.Store(s)
+	defer c.session.Store(nil)
 	last, err := c.store.Revisions(ctx, 1)
 	if err != nil || len(last) == 0 {
 		return err

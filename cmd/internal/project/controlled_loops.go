@@ -35,6 +35,9 @@ func (c *controlled) Measure(ctx context.Context, monitor string, now time.Time)
 // becomes known while nobody applies anything. They stay as they are while another command has the lock.
 func (c *controlled) refresh(ctx context.Context, monitor string) error {
 	u, err := c.store.Unit(ctx, monitor)
+	if err == nil && u.Monitor != nil && u.Monitor.Experiment != nil { // the outcomes are those of its metric
+		u, err = c.store.Unit(ctx, u.Monitor.Experiment.Of)
+	}
 	if err != nil {
 		return err
 	}
@@ -70,7 +73,7 @@ func (c *controlled) Read(ctx context.Context, loop, unit string) (control.Acted
 func (c *controlled) readAgain(ctx context.Context, unit, reason string) (done control.Acted, err error) {
 	entity, _ := ir.SplitID(unit)
 	err = c.locked(ctx, func(s *Session, _ *state.Revision) error {
-		revisions, err := c.store.Revisions(ctx, 0)
+		_, revisions, err := c.now(ctx)
 		if err != nil {
 			return err
 		}
@@ -221,11 +224,7 @@ func (c *controlled) planFor(ctx context.Context, s *Session, last *state.Revisi
 	if of, err := c.causeOf(ctx, *last); err != nil {
 		return nil, err
 	} else if last.Outcome == state.Started && of != nil && of.Loop == cause.Loop && of.Number == cause.Number {
-		if p, err = c.recordedPlan(ctx, last); err != nil {
-			return nil, err
-		}
-		p.Blobs = c.code(ctx, planned(p))
-		return p, nil
+		return c.begun(ctx, last)
 	}
 	if cause.Act == string(state.LoopRollback) {
 		r, err := c.revision(ctx, back)
@@ -245,15 +244,11 @@ func (c *controlled) planFor(ctx context.Context, s *Session, last *state.Revisi
 
 // planSome returns the plan for some entities on the data as it is now, as they were applied last.
 func (c *controlled) planSome(ctx context.Context, o planner.Options) (*planner.Plan, error) {
-	revisions, err := c.store.Revisions(ctx, 0)
+	last, err := c.declared(ctx)
 	if err != nil {
 		return nil, err
 	}
-	i := slices.IndexFunc(revisions, declares)
-	if i < 0 {
-		return nil, errNoRevision
-	}
-	sys, err := c.system(ctx, &revisions[i])
+	sys, err := c.system(ctx, last)
 	if err != nil {
 		return nil, err
 	}
@@ -262,10 +257,15 @@ func (c *controlled) planSome(ctx context.Context, o planner.Options) (*planner.
 		return nil, err
 	}
 	in.Options, in.Blobs = o, c.code(ctx, sys.Units)
-	if in.Images, err = c.pin(ctx, sys, false); err != nil {
-		return nil, err
+	if sys.Target.Base() == "" {
+		in.Python, err = c.pythons(ctx, sys, nil)
+	} else { // names may mean other images by now, and not everybody who controls can ask what
+		var then *planner.Plan
+		if then, err = c.recordedPlan(ctx, last); err == nil {
+			in.Images, in.Python = then.Images, then.Python
+		}
 	}
-	if in.Python, err = c.pythons(ctx, sys, in.Images); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	p, err := planner.Make(ctx, sys, in)

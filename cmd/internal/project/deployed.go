@@ -19,10 +19,14 @@ type snapshot struct {
 	units    map[string]*ir.Unit
 	runs     map[string]state.Run // behind them, unless they were removed
 	entities []ir.Entity
+	of       string // what it is instead, for people
 }
 
 // String names it for people.
 func (s *snapshot) String() string {
+	if s.of != "" {
+		return s.of
+	}
 	if s.revision == nil {
 		return "what is deployed"
 	}

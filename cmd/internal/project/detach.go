@@ -71,7 +71,7 @@ func (s *Session) Detach(ctx context.Context, p *planner.Plan, o DetachOptions) 
 		return err
 	})
 	group.Go(func() (err error) {
-		d.Files, err = s.send(inGroup, p)
+		d.Files, err = s.send(inGroup, p.Dir, running(p))
 		return err
 	})
 	if err := group.Wait(); err != nil {
@@ -89,15 +89,16 @@ func (s *Session) Detach(ctx context.Context, p *planner.Plan, o DetachOptions) 
 		return nil, err
 	}
 	job := x.Detached(p.State.Lineage, d.Revision)
-	if err := s.start(ctx, job, d, o); err != nil {
+	base := d.Plan.Images[d.Plan.System.Target.Base()]
+	if err := s.start(ctx, job, base, d, o.Args); err != nil {
 		return nil, errors.Join(err, s.lease.EndRevision(context.WithoutCancel(ctx), d.Revision, state.Failure, ""))
 	}
 	return &Detached{d.Revision, job.Job().Namespace, job.Job().Name}, nil
 }
 
-// start stores what the apply needs and starts it.
-func (w *Workspace) start(ctx context.Context, job executors.DetachedApply, d detachedApply, o DetachOptions) error {
-	text, err := json.Marshal(d)
+// start stores what a detached program needs, and starts it in an image on base.
+func (w *Workspace) start(ctx context.Context, program executors.DetachedProgram, base string, sent any, args func(artifacts, request string) []string) error {
+	text, err := json.Marshal(sent)
 	if err != nil {
 		return fmt.Errorf("send the plan: %w", err)
 	}
@@ -109,22 +110,31 @@ func (w *Workspace) start(ctx context.Context, job executors.DetachedApply, d de
 	if err != nil {
 		return fmt.Errorf("send the plan: %w", err)
 	}
-	return job.Start(ctx, d.Plan.Images[d.Plan.System.Target.Base()], o.Args(w.shared.url, ref.Digest))
+	return program.Start(ctx, base, args(w.shared.url, ref.Digest))
 }
 
-// send copies the data files of all units that may run to the artifact store.
-func (w *Workspace) send(ctx context.Context, p *planner.Plan) (map[string]artifact.Ref, error) {
+// running returns the units of a plan that may run.
+func running(p *planner.Plan) (all []*ir.Unit) {
+	for _, i := range p.Items {
+		if u := p.System.Unit(i.Unit); u != nil && i.Action.Changes() {
+			all = append(all, u)
+		}
+	}
+	return all
+}
+
+// send copies the data files of units, in a folder, to the artifact store.
+func (w *Workspace) send(ctx context.Context, dir string, units []*ir.Unit) (map[string]artifact.Ref, error) {
 	store, err := w.shared.store(ctx)
 	if err != nil {
 		return nil, err
 	}
 	sent := map[string]artifact.Ref{}
-	for _, i := range p.Items {
-		u := p.System.Unit(i.Unit)
-		if u == nil || !i.Action.Changes() || len(u.Files) == 0 {
+	for _, u := range units {
+		if len(u.Files) == 0 {
 			continue
 		}
-		found, err := planner.Files(p.Dir, u.Files)
+		found, err := planner.Files(dir, u.Files)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", u.ID, err)
 		}
@@ -133,7 +143,7 @@ func (w *Workspace) send(ctx context.Context, p *planner.Plan) (map[string]artif
 				if _, ok := sent[f]; ok {
 					continue
 				}
-				real, err := filepath.EvalSymlinks(filepath.Join(p.Dir, filepath.FromSlash(f)))
+				real, err := filepath.EvalSymlinks(filepath.Join(dir, filepath.FromSlash(f)))
 				if err == nil {
 					sent[f], err = store.Put(ctx, real)
 				}
@@ -161,27 +171,33 @@ func detacher(t ir.Target, s all.Setup) (executors.Detacher, error) {
 
 // CheckDetach returns everything that prevents a detached apply of a plan.
 func (s *Session) CheckDetach(ctx context.Context, p *planner.Plan) error {
-	setup := s.setupApart()
-	setup.System = p.System.Name
-	x, err := detacher(p.System.Target, setup)
+	return s.checkDetach(ctx, p.System, "the plan cannot be applied")
+}
+
+// checkDetach returns everything that prevents tenon from running a system in a cluster. what cannot
+// be done then is for the error.
+func (w *Workspace) checkDetach(ctx context.Context, sys *ir.System, what string) error {
+	setup := w.setupApart()
+	setup.System = sys.Name
+	x, err := detacher(sys.Target, setup)
 	if err != nil {
 		return err
 	}
-	var no DetachError
+	no := DetachError{What: what}
 	store, err := x.DetachedStore()
 	if err != nil {
-		no.add("", "", "target %s is not set up for a detached apply: %v", p.System.Target.Name, err)
+		no.add("", "", "target %s is not set up for that: %v", sys.Target.Name, err)
 	}
-	if !s.store.Shared() {
+	if !w.store.Shared() {
 		no.add(StateSetting, "", "the state is in a folder of this machine: keep it in a database that the cluster can reach")
 	}
 	switch {
-	case s.shared == nil:
+	case w.shared == nil:
 		no.add(ArtifactsSetting, store, "artifacts are only on this machine: keep them in the store of the target")
-	case s.shared.url != store:
-		no.add(ArtifactsSetting, store, "artifacts are kept in %s, but pods use %s: use the same store", s.shared.url, store)
+	case w.shared.url != store:
+		no.add(ArtifactsSetting, store, "artifacts are kept in %s, but pods use %s: use the same store", w.shared.url, store)
 	}
-	for _, u := range p.System.Units {
+	for _, u := range sys.Units {
 		for _, x := range u.Secrets {
 			if x.Kubernetes == nil {
 				no.add("", "", "%s: secret %s comes from this machine: take it from the cluster, with secret: kubernetes: {name, key}", u.ID, x.Name)
@@ -193,21 +209,21 @@ func (s *Session) CheckDetach(ctx context.Context, p *planner.Plan) error {
 			}
 		}
 	}
-	current, err := s.store.Current(ctx)
+	current, err := w.store.Current(ctx)
 	if err != nil {
 		return err
 	}
 	for _, unit := range slices.Sorted(maps.Keys(current)) {
-		if h := current[unit].Handle; h != nil && !s.remote(*h) {
+		if h := current[unit].Handle; h != nil && !w.remote(*h) {
 			no.add("", "", "%s runs on this machine (%s), where the cluster cannot stop it: apply once from this machine", unit, h.Executor)
 		}
 	}
-	pending, err := s.store.Pending(ctx)
+	pending, err := w.store.Pending(ctx)
 	if err != nil {
 		return err
 	}
 	for _, left := range pending {
-		if left.Handle != nil && !s.remote(*left.Handle) {
+		if left.Handle != nil && !w.remote(*left.Handle) {
 			no.add("", "", "a killed apply left %s on this machine (%s): apply once from this machine", left.Run.Unit, left.Handle.Executor)
 		}
 	}
@@ -225,7 +241,7 @@ func (w *Workspace) remote(h state.Handle) bool {
 }
 
 // detachedIn returns the detached apply of a revision, or nil if it has none.
-func (w *Workspace) detachedIn(ctx context.Context, r state.Revision) (executors.DetachedApply, error) {
+func (w *Workspace) detachedIn(ctx context.Context, r state.Revision) (executors.DetachedProgram, error) {
 	if !w.store.Shared() || r.Act != state.Apply {
 		return nil, nil
 	}

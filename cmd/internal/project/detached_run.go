@@ -30,7 +30,7 @@ type DetachedRun struct {
 
 	w       *Workspace
 	sent    detachedApply
-	job     executors.DetachedApply // or nil
+	job     executors.DetachedProgram // or nil
 	setup   all.Setup
 	lease   *state.Lease
 	release func() error
@@ -41,8 +41,8 @@ type DetachedRun struct {
 // as [Workspace.Lock] does for a command. The request is the digest of the blob in the
 // artifact store. Dir of the settings is a folder for this run alone.
 func OpenDetached(ctx context.Context, s Settings, request, command string) (_ *DetachedRun, err error) {
-	sent, err := readDetached(ctx, s.Artifacts, request)
-	if err != nil {
+	var sent detachedApply
+	if err := readDetached(ctx, s.Artifacts, request, &sent); err != nil {
 		return nil, errors.Join(err, ErrAgain)
 	}
 	s.Env = sent.Plan.State.Env
@@ -62,7 +62,9 @@ func OpenDetached(ctx context.Context, s Settings, request, command string) (_ *
 }
 
 func (r *DetachedRun) open(ctx context.Context, command string) (err error) {
-	if r.sources, err = r.w.fetchFiles(ctx, r.sent, r.w.dir+"-sources"); err != nil {
+	below := r.w.dir + "-sources"
+	r.sources = filepath.Join(below, r.Plan.Dir)
+	if err := r.w.fetchFiles(ctx, r.sent.Files, below, r.sources); err != nil {
 		return err
 	}
 	if r.setup, err = r.w.setup(ctx, r.Plan.System.Name); err != nil {
@@ -150,44 +152,43 @@ func (p *Project) reaches(ctx context.Context, lineage string) error {
 	return fmt.Errorf("TENON_STATE in the target's state_secret is %s, which has %s: it must be the database that the plan was made with, as pods reach it", state.Shown(where), found)
 }
 
-func readDetached(ctx context.Context, url, digest string) (d detachedApply, err error) {
+// readDetached reads what a detached program was sent.
+func readDetached(ctx context.Context, url, digest string, sent any) error {
 	store, err := remote.Open(ctx, url)
 	if err != nil {
-		return d, err
+		return err
 	}
-	defer func() { err = errors.Join(err, store.Close()) }()
 	text, err := store.Bytes(ctx, artifact.Ref{Digest: digest})
 	if err == nil {
-		err = json.Unmarshal(text, &d)
+		err = json.Unmarshal(text, sent)
 	}
-	if err != nil {
-		return d, fmt.Errorf("read the detached apply: %w", err)
+	if err = errors.Join(err, store.Close()); err != nil {
+		return fmt.Errorf("read what this program was sent: %w", err)
 	}
-	return d, nil
+	return nil
 }
 
-// fetchFiles fetches the data files of a detached apply. The folder is as deep as the
+// fetchFiles fetches data files that were sent into a folder. It is in dir and as deep there as the
 // original one, so that relative paths may point outside of it.
-func (w *Workspace) fetchFiles(ctx context.Context, d detachedApply, dir string) (sources string, err error) {
-	sources = filepath.Join(dir, d.Plan.Dir)
+func (w *Workspace) fetchFiles(ctx context.Context, files map[string]artifact.Ref, dir, sources string) error {
 	if err := os.MkdirAll(sources, 0o755); err != nil {
-		return "", err
+		return err
 	}
 	store, err := w.shared.store(ctx)
 	if err != nil {
-		return "", err
+		return err
 	}
-	for _, f := range slices.Sorted(maps.Keys(d.Files)) {
+	for _, f := range slices.Sorted(maps.Keys(files)) {
 		to := filepath.Join(sources, filepath.FromSlash(f))
 		if rel, err := filepath.Rel(dir, to); err != nil || !filepath.IsLocal(rel) {
-			return "", fmt.Errorf("the detached apply is damaged: %q is outside its folder", f)
+			return fmt.Errorf("what was sent is damaged: %q is outside its folder", f)
 		}
 		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-			return "", err
+			return err
 		}
-		if err := store.Get(ctx, d.Files[f], to); err != nil {
-			return "", fmt.Errorf("fetch %s: %w", f, err)
+		if err := store.Get(ctx, files[f], to); err != nil {
+			return fmt.Errorf("fetch %s: %w", f, err)
 		}
 	}
-	return sources, nil
+	return nil
 }

@@ -20,7 +20,7 @@ func (p *Project) inEnv(env string) *Project {
 // in returns the workspace as another environment sees it. It needs no Close of its own.
 func (w *Workspace) in(env string) *Workspace {
 	other := *w
-	other.Project, other.store, other.known = w.inEnv(env), w.store.In(env), nil
+	other.Project, other.store, other.known, other.lastSeen = w.inEnv(env), w.store.In(env), nil, new(lastSeen)
 	return &other
 }
 

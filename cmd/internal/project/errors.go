@@ -45,8 +45,11 @@ func (e *SettingError) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *SettingError) Unwrap() error { return e.Err }
 
-// A DetachError says why a detached apply of a plan is impossible.
-type DetachError struct{ Obstacles []Obstacle }
+// A DetachError says why tenon cannot do something in a cluster.
+type DetachError struct {
+	What      string // "the plan cannot be applied"
+	Obstacles []Obstacle
+}
 
 // An Obstacle is one thing that must be changed first.
 type Obstacle struct {
@@ -56,7 +59,7 @@ type Obstacle struct {
 }
 
 func (e *DetachError) Error() string {
-	lines := []string{"the plan cannot be applied in the cluster:"}
+	lines := []string{e.What + " in the cluster:"}
 	for _, o := range e.Obstacles {
 		lines = append(lines, o.Message)
 	}

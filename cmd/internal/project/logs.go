@@ -109,11 +109,19 @@ func (w *Workspace) copyLog(ctx context.Context, run *state.Run, to io.Writer, f
 		return fmt.Errorf("read the log of %s: %w", run.Unit, err)
 	}
 	defer f.Close()
+	if err := followLog(ctx, f, to, func() bool { return follow && w.alive(ctx, run) }); err != nil {
+		return fmt.Errorf("print the log of %s: %w", run.Unit, err)
+	}
+	return nil
+}
+
+// followLog copies a log until it does not grow any more, or ctx is done.
+func followLog(ctx context.Context, f io.Reader, to io.Writer, grows func() bool) error {
 	for {
 		if _, err := io.Copy(to, f); err != nil {
-			return fmt.Errorf("print the log of %s: %w", run.Unit, err)
+			return err
 		}
-		if !follow || !w.alive(ctx, run) {
+		if !grows() {
 			_, err := io.Copy(to, f)
 			return err
 		}

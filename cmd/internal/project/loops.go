@@ -9,7 +9,6 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/internal/money"
-	"github.com/tenon-ml/tenon/internal/protect"
 	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -142,7 +141,7 @@ func (w *Workspace) LoopState(ctx context.Context, u *ir.Unit) (*planner.LoopSta
 
 // loopState is [Workspace.LoopState] whoever has the lock.
 func (w *Workspace) loopState(ctx context.Context, u *ir.Unit) (*planner.LoopState, error) {
-	current, err := w.store.Current(ctx)
+	current, revisions, err := w.now(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -151,18 +150,18 @@ func (w *Workspace) loopState(ctx context.Context, u *ir.Unit) (*planner.LoopSta
 		return nil, err
 	}
 	for _, id := range u.Loop.Monitors() {
-		if s.Measurements[id], err = w.store.Measurements(ctx, id, time.Time{}, 1); err != nil {
+		last, err := w.store.LastMeasurement(ctx, id)
+		if err != nil {
 			return nil, err
+		}
+		if last != nil {
+			s.Measurements[id] = []state.Measurement{*last}
 		}
 	}
 	if s.Pins, err = w.store.Pins(ctx); err != nil {
 		return nil, err
 	}
 	s.Cost = planner.LoopCost(s.Acts)
-	revisions, err := w.store.Revisions(ctx, 0)
-	if err != nil {
-		return nil, err
-	}
 	if open := planner.OpenAct(s.Acts); open != nil {
 		if s.Ended, err = w.endOf(ctx, *open, revisions); err != nil {
 			return nil, err
@@ -187,12 +186,14 @@ func (w *Workspace) endOf(ctx context.Context, a state.LoopAct, revisions []stat
 		if r.Finished.IsZero() || r.Outcome == state.Canceled { // a controller that was stopped: the next one continues
 			continue
 		}
+		if c, err := w.causeOf(ctx, *r); err != nil {
+			return nil, err
+		} else if c == nil || c.Loop != a.Loop || c.Number != a.Number {
+			continue
+		}
 		p, err := w.recordedPlan(ctx, r)
 		if err != nil {
 			return nil, err
-		}
-		if c := p.Cause; c == nil || c.Loop != a.Loop || c.Number != a.Number {
-			continue
 		}
 		out := &planner.LoopRevision{Number: r.Number, Outcome: r.Outcome}
 		if r.Outcome != state.Done {
@@ -236,8 +237,10 @@ func (w *Workspace) failure(ctx context.Context, revision int) (string, error) {
 func (w *Workspace) servedVersions(ctx context.Context, l *ir.Loop, current map[string]state.Current, revisions []state.Revision, s *planner.LoopState) error {
 	var served *state.Current
 	for id, c := range current {
-		entity, _ := ir.SplitID(id)
-		if c.Kind != ir.Service || !slices.Contains(l.Deployments, entity) {
+		if c.Kind != ir.Service {
+			continue
+		}
+		if entity, _ := ir.SplitID(id); !slices.Contains(l.Deployments, entity) {
 			continue
 		}
 		if served == nil || id < served.Unit {
@@ -280,11 +283,11 @@ func (w *Workspace) servedVersions(ctx context.Context, l *ir.Loop, current map[
 			}
 		case r.Number < v.Revision && v.Before == 0 && r.Deployed != "" && looked < lookedBack:
 			looked++
-			var then state.Deployed
-			if err := w.recorded(ctx, r, "list of what was deployed", r.Deployed, &then); err != nil {
+			was, err := w.keyThen(ctx, r, served.Unit)
+			if err != nil {
 				continue // it was removed by hand, so it cannot be restored
 			}
-			if was, ok := then[served.Unit]; ok && was.Key != key {
+			if was != "" && was != key {
 				v.Before = r.Number
 			}
 		}
@@ -321,7 +324,7 @@ func (w *Workspace) person(ctx context.Context) (string, error) {
 	if record != nil {
 		return record.By, nil
 	}
-	by, err := protect.Identity(w.set.lookup, protect.User())
+	by, err := w.set.identity()
 	if err != nil {
 		return "", errors.Join(errors.New("the record needs to know who you are"), err)
 	}

@@ -101,14 +101,20 @@ func (w *Workspace) Measure(ctx context.Context, name string, now time.Time) (*s
 	if err != nil {
 		return nil, err
 	}
-	m := u.Monitor
-	end := now.Add(-m.Delay())
-	q := window.Question{Monitor: *m, Begin: end.Add(-m.Window), End: end, Now: now}
-	answer, err := w.answer(ctx, s, u, &q)
+	q := windowAt(u.Monitor, now)
+	answer := new(window.Answer)
+	if q.Monitor.Experiment != nil {
+		answer.Report, err = w.inStep(ctx, s, &q)
+	}
+	if err == nil && answer.Report == nil {
+		if answer, err = w.answer(ctx, s, u, &q); err == nil && answer.Report == nil {
+			err = errNoAnswer
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("measure %s: %w", u.ID, err)
 	}
-	made := state.Measurement{Monitor: u.ID, Begin: q.Begin, End: q.End, At: now, Verdict: string(answer.Verdict), Reason: answer.Reason}
+	made := measurement(u, q, answer)
 	if made.Report, err = json.Marshal(answer); err != nil {
 		return nil, err
 	}
@@ -119,37 +125,46 @@ func (w *Workspace) Measure(ctx context.Context, name string, now time.Time) (*s
 // answer measures what a question asks, and completes the question.
 func (w *Workspace) answer(ctx context.Context, s *snapshot, u *ir.Unit, q *window.Question) (*window.Answer, error) {
 	if f := u.Monitor.Freshness; f != nil && f.Column == nil {
-		return changed(s, f, q)
+		return changed(s, u, q)
 	}
 	if u.Monitor.Cost != nil {
 		return w.spent(ctx, q)
 	}
-	if err := w.measured(ctx, s, u, q); err != nil {
-		return nil, err
-	}
-	duck, err := w.set.SQL.Program(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var answer window.Answer
-	err = w.ask(ctx, duck, "monitor", u, q, func(line []byte) error { return json.Unmarshal(line, &answer) })
-	if err == nil && answer.Report == nil {
-		err = errors.New("tenon-duck gave no answer")
-	}
-	return &answer, err
+	a := new(window.Answer)
+	return a, w.askWindow(ctx, s, u, q, a)
 }
 
 // changed measures when the files of a table changed last: a run that reads what an earlier one has read is that one.
-func changed(s *snapshot, f *ir.Freshness, q *window.Question) (*window.Answer, error) {
-	run, ok := s.runs[f.Table]
+func changed(s *snapshot, u *ir.Unit, q *window.Question) (*window.Answer, error) {
+	in := u.Inputs[0]
+	run, ok := s.runs[in.Unit]
 	if !ok {
-		return nil, fmt.Errorf("%s is not deployed: run tenon apply", f.Table)
+		return nil, fmt.Errorf("%s is not deployed: run tenon apply", in.Unit)
 	}
-	var rows int64
-	for _, o := range run.Outputs {
-		rows = o.Rows
+	return &window.Answer{Report: measure.Freshness("change", run.Outputs[in.From].Rows, run.Started, q.Now, u.Monitor.Freshness.Max)}, nil
+}
+
+// windowAt asks for what a monitor measures at a time.
+func windowAt(m *ir.Monitor, now time.Time) window.Question {
+	end := now.Add(-m.Delay())
+	return window.Question{Monitor: *m, Begin: end.Add(-m.Window), End: end, Now: now}
+}
+
+// measurement returns what a monitor measured, without the report.
+func measurement(u *ir.Unit, q window.Question, a *window.Answer) state.Measurement {
+	return state.Measurement{Monitor: u.ID, Begin: q.Begin, End: q.End, At: q.Now, Verdict: string(a.Verdict), Reason: a.Reason}
+}
+
+// askWindow asks tenon-duck about a window, and decodes the answer.
+func (w *Workspace) askWindow(ctx context.Context, s *snapshot, u *ir.Unit, q *window.Question, answer any) error {
+	if err := w.measured(ctx, s, u, q); err != nil {
+		return err
 	}
-	return &window.Answer{Report: measure.Freshness("change", rows, run.Started, q.Now, f.Max)}, nil
+	duck, err := w.set.SQL.Program(ctx)
+	if err != nil {
+		return err
+	}
+	return w.ask(ctx, duck, "monitor", u, q, func(line []byte) error { return json.Unmarshal(line, answer) })
 }
 
 // measured finds what a question is about: the log of the deployment, and the reference rows or the
@@ -171,6 +186,11 @@ func (w *Workspace) measured(ctx context.Context, s *snapshot, u *ir.Unit, q *wi
 	var err error
 	if q.Log, err = w.requestLog(ctx, service, q.Begin); err != nil {
 		return err
+	}
+	if x := q.Monitor.Experiment; x != nil { // the outcomes are those of its metric
+		if u = s.units[x.Of]; u == nil {
+			return fmt.Errorf("%s is not deployed: run tenon apply", x.Of)
+		}
 	}
 	run, ok := s.runs[u.ID]
 	if !ok {

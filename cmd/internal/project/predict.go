@@ -151,6 +151,7 @@ type question struct {
 	data      string // path
 	// probabilities asks for that of every class.
 	probabilities bool
+	copied        ir.Schema // columns of the data that the predictions have, too
 }
 
 // classes returns the names of a classifier's classes, as predictions have them.
@@ -181,7 +182,7 @@ func (q question) classes() ([]string, error) {
 // table writes the predictions for the rows of a table.
 func (q question) table(ctx context.Context, environ []string, python, to string) error {
 	label := q.signature.Output
-	schema := ir.Schema{{Name: "prediction", Type: label.Type}}
+	schema := append(slices.Clone(q.copied), ir.Column{Name: "prediction", Type: label.Type})
 	if q.signature.Task == "classification" {
 		schema = append(schema, ir.Column{Name: "probability", Type: "float64", Nullable: true})
 	}

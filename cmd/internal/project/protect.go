@@ -82,7 +82,7 @@ func (w *Workspace) permit(ctx context.Context, p *planner.Plan) (*protect.Recor
 	if len(all) == 0 {
 		return nil, nil
 	}
-	by, err := protect.Identity(w.set.lookup, protect.User())
+	by, err := w.set.identity()
 	if err != nil {
 		return nil, &ProtectedError{w.set.Env, []string{err.Error()}, ""}
 	}
@@ -118,7 +118,7 @@ func (w *Workspace) permitStep(ctx context.Context) (*protect.Record, error) {
 	if err != nil || last == nil {
 		return nil, err
 	}
-	by, err := protect.Identity(w.set.lookup, protect.User())
+	by, err := w.set.identity()
 	if err != nil {
 		return nil, &ProtectedError{w.set.Env, []string{err.Error()}, ""}
 	}
@@ -253,7 +253,7 @@ func (p *Project) Approve(ctx context.Context, plan *planner.Plan, seen string) 
 	if p.set.Env == "" {
 		return nil, &RequestError{errors.New("the environment without a name cannot be protected: nothing in it needs an approval")}
 	}
-	by, err := protect.Identity(p.set.lookup, protect.User())
+	by, err := p.set.identity()
 	if err != nil {
 		return nil, err
 	}

@@ -142,19 +142,13 @@ func (w *Workspace) askServe(ctx context.Context, what string, u *ir.Unit, quest
 
 // ask asks a program of tenon, and calls f for each line of its answer.
 func (w *Workspace) ask(ctx context.Context, program, what string, u *ir.Unit, question any, f func(line []byte) error) error {
-	name := filepath.Base(program)
 	b, err := json.Marshal(question)
 	if err != nil {
 		return err
 	}
-	env := local.Inherited(w.set.Environ)
-	maps.Copy(env, local.Variables(*u))
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program, what)
-	for _, name := range slices.Sorted(maps.Keys(env)) {
-		cmd.Env = append(cmd.Env, name+"="+env[name])
-	}
+	cmd := w.program(ctx, program, what, u)
 	var log bytes.Buffer
 	cmd.Stdin, cmd.Stderr, cmd.WaitDelay = bytes.NewReader(b), &log, 5*time.Second
 	out, err := cmd.StdoutPipe()
@@ -162,7 +156,7 @@ func (w *Workspace) ask(ctx context.Context, program, what string, u *ir.Unit, q
 		err = cmd.Start()
 	}
 	if err != nil {
-		return fmt.Errorf("start %s: %w", name, err)
+		return fmt.Errorf("start %s: %w", filepath.Base(program), err)
 	}
 	lines := bufio.NewScanner(out)
 	lines.Buffer(nil, 1<<28)
@@ -180,13 +174,29 @@ func (w *Workspace) ask(ctx context.Context, program, what string, u *ir.Unit, q
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case ended != nil:
-		text := strings.TrimSpace(log.String())
-		for _, prefix := range []string{"\nerror: ", "\ntenon: "} {
-			if _, says, ok := strings.Cut("\n"+text, prefix); ok && !strings.Contains(says, "\n") {
-				return errors.New(says)
-			}
-		}
-		return fmt.Errorf("%s %s: %w\n%s", name, what, ended, text)
+		return programError(program, what, ended, log.String())
 	}
 	return nil
+}
+
+// program is a program of tenon that does something for a unit.
+func (w *Workspace) program(ctx context.Context, path, what string, u *ir.Unit) *exec.Cmd {
+	env := local.Inherited(w.set.Environ)
+	maps.Copy(env, local.Variables(*u))
+	cmd := exec.CommandContext(ctx, path, what)
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		cmd.Env = append(cmd.Env, name+"="+env[name])
+	}
+	return cmd
+}
+
+// programError says why a program of tenon failed, in its own words where these are one line.
+func programError(program, what string, ended error, log string) error {
+	text := strings.TrimSpace(log)
+	for _, prefix := range []string{"\nerror: ", "\ntenon: "} {
+		if _, says, ok := strings.Cut("\n"+text, prefix); ok && !strings.Contains(says, "\n") {
+			return errors.New(says)
+		}
+	}
+	return fmt.Errorf("%s %s: %w\n%s", filepath.Base(program), what, ended, text)
 }

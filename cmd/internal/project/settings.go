@@ -7,6 +7,7 @@ import (
 
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/all"
+	"github.com/tenon-ml/tenon/internal/protect"
 	"github.com/tenon-ml/tenon/stdlib/duck/worker"
 )
 
@@ -22,6 +23,11 @@ type Settings struct {
 	// SQL types and runs queries and reads tables. Its program runs builtin components.
 	SQL *worker.Client
 	all.Config
+	// By is who acts, in place of who runs this program, or "": a controller in a cluster acts for
+	// the person who started it.
+	By string
+	// Packed is what a controller in a cluster was sent with.
+	Packed executors.Packed
 
 	// Notify receives what a person may want to know while the engine works. It may be
 	// nil. Nothing depends on it.
@@ -64,6 +70,14 @@ func (s *Settings) uv() string {
 		}
 	}
 	return ""
+}
+
+// identity returns who acts.
+func (s *Settings) identity() (string, error) {
+	if s.By != "" {
+		return s.By, nil
+	}
+	return protect.Identity(s.lookup, protect.User())
 }
 
 // lookup looks up an environment variable.

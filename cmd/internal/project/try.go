@@ -64,8 +64,7 @@ func (p *Project) Try(ctx context.Context, u ir.Unit, blobs map[string][]byte, i
 // tried is a system of the unit and of sources that read the files.
 func tried(u ir.Unit, blobs map[string][]byte, inputs map[string]string) (*compiler.Result, error) {
 	sys := &ir.System{Version: ir.Version, Name: "test", Target: ir.Target{Name: "test", Executor: all.Default}}
-	u.Needs, u.Pool, u.Team, u.Kubernetes, u.Retries, u.MaxAge = ir.Resources{MilliCPU: u.Needs.MilliCPU}, "", "", nil, 0, 0
-	u.Inputs = append([]ir.Input(nil), u.Inputs...)
+	u = alone(u)
 	for i, in := range u.Inputs {
 		source := ir.Unit{
 			ID: "sources/" + in.Port, Entity: "sources/" + in.Port, Kind: ir.Job, Component: "source.parquet",

@@ -26,7 +26,10 @@ type Workspace struct {
 	artifacts *artifact.Store
 	shared    *shared        // or nil
 	known     *planner.Known // of the state, read ahead, or nil
-	causes    *sync.Map      // of revisions, by the digest of the plan: *planner.Cause
+	lastSeen  *lastSeen
+	// causes has what was read of documents that never change: a *planner.Cause by the digest of
+	// the plan, and a key by its [listedUnit].
+	causes *sync.Map
 }
 
 // Open opens the state, and creates it if it does not exist.
@@ -84,7 +87,7 @@ func (p *Project) open(ctx context.Context, dir string, bound bool) (*Workspace,
 	if err != nil {
 		return nil, err
 	}
-	w := &Workspace{Project: p, dir: dir, store: store, causes: new(sync.Map)}
+	w := &Workspace{Project: p, dir: dir, store: store, causes: new(sync.Map), lastSeen: new(lastSeen)}
 	folder := filepath.Join(dir, "artifacts")
 	if url := p.set.Artifacts; url == "" {
 		w.artifacts, err = artifact.Open(folder)
