@@ -26,6 +26,7 @@ import (
 
 	"github.com/tenon-ml/tenon/executors/executortest"
 	"github.com/tenon-ml/tenon/internal/test/golden"
+	"github.com/tenon-ml/tenon/internal/test/grafana"
 	"github.com/tenon-ml/tenon/internal/test/postgrestest"
 	"github.com/tenon-ml/tenon/internal/test/registrytest"
 	"github.com/tenon-ml/tenon/internal/test/sshtest"
@@ -62,6 +63,8 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"provision": cmdProvision,
 	"refuse":    cmdRefuse,
 	"swept":     cmdSwept,
+
+	"dashboards": cmdDashboards,
 }
 
 func positive(ts *testscript.TestScript, neg bool, args []string, least int, usage string) {
@@ -337,6 +340,24 @@ func cmdFreePort(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Setenv(args[0], strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
 	ts.Check(l.Close())
+}
+
+// dashboards DIR METRICS... checks dashboards of Grafana, against metrics in files or at URLs.
+func cmdDashboards(ts *testscript.TestScript, neg bool, args []string) {
+	positive(ts, neg, args, 2, "dashboards DIR METRICS...")
+	var exposed [][]byte
+	for _, from := range args[1:] {
+		if !strings.HasPrefix(from, "http://") {
+			exposed = append(exposed, []byte(ts.ReadFile(from)))
+			continue
+		}
+		answer, err := http.Get(from)
+		ts.Check(err)
+		text, err := io.ReadAll(answer.Body)
+		ts.Check(errors.Join(err, answer.Body.Close()))
+		exposed = append(exposed, text)
+	}
+	ts.Check(grafana.Check(ts.MkAbs(args[0]), exposed...))
 }
 
 // registry NAME [USER PASSWORD] starts a registry and sets NAME to its host.

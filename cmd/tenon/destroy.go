@@ -19,7 +19,8 @@ func destroyCommand(a *app) *cobra.Command {
 		Use: "destroy [DIR]", Short: "Stop every service and remove what is deployed", Args: atMost(1, "one folder"),
 		Long: `Stops every service and removes rule files. Runs, models and artifacts remain: the
 next apply reuses them, and tenon gc removes old ones. To remove everything,
-delete the state folder afterwards.`,
+delete the state folder afterwards. A controller that tenon run --detach started
+ends as well.`,
 		Example: "  tenon destroy\n  tenon destroy --yes",
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx := c.Context()

@@ -20,7 +20,7 @@ import (
 func gcCommand(a *app) *cobra.Command {
 	var o gcOptions
 	var keepModels string
-	var olderThan age
+	var olderThan, records age
 	var wait time.Duration
 	c := &cobra.Command{
 		Use: "gc [DIR]", Short: "Remove what is neither deployed nor needed for a rollback", Args: atMost(1, "one folder"),
@@ -31,6 +31,9 @@ tenon compare about revisions that are removed. It lists everything first.
 The newest revisions are kept, with everything that tenon rollback and a plan need,
 and all versions of models unless limited. The resource usage of the last ten runs
 of a unit is kept for estimates.
+
+Measurements of monitors and acts of loops are removed when they are older than 90 days,
+or --keep-records. What the decisions of loops depend on is kept longer.
 
 What all systems of a user share, such as Python environments, is removed only
 with --cache, and only if no system used it for 30 days. Nothing is removed from a
@@ -50,7 +53,10 @@ shared artifact store, because other states may need it.`,
 			if o.Retention.Models, err = modelsToKeep(keepModels); err != nil {
 				return err
 			}
-			o.Retention.Age = time.Duration(olderThan)
+			o.Retention.Age, o.Retention.Records = time.Duration(olderThan), time.Duration(records)
+			if o.Retention.Records <= 0 {
+				return &usageError{errors.New("--keep-records must be longer than 0")}
+			}
 			p, err := a.project(folder(args))
 			if err != nil {
 				return err
@@ -70,6 +76,8 @@ shared artifact store, because other states may need it.`,
 	f.IntVar(&o.Retention.Revisions, "keep", 10, "keep the newest `N` revisions")
 	f.StringVar(&keepModels, "keep-models", "all", "keep the newest `N` versions of each model, at least 2")
 	f.Var(&olderThan, "older-than", "keep all revisions that are younger than an `AGE` such as 30d")
+	records = age(keepRecords)
+	f.Var(&records, "keep-records", "keep measurements and acts of loops younger than an `AGE` (default 90d)")
 	f.BoolVar(&o.Cache, "cache", false, "also remove what all systems share and no system used for 30 days")
 	f.BoolVar(&o.dry, "dry-run", false, "show what would be removed, and remove nothing")
 	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask for confirmation")
@@ -77,6 +85,9 @@ shared artifact store, because other states may need it.`,
 	f.DurationVar(&wait, "lock-timeout", 0, "wait up to `DURATION`, such as 10m, for an apply to end")
 	return c
 }
+
+// keepRecords is how long measurements and acts of loops are kept.
+const keepRecords = 90 * 24 * time.Hour
 
 type gcOptions struct {
 	project.CollectOptions
@@ -178,6 +189,12 @@ func (a *app) printGarbage(doc *project.Garbage) error {
 	}
 	if len(doc.Models) > 0 {
 		fmt.Fprintf(t, "  %s\t%s\n", plural(int64(len(doc.Models)), "version"), spanOfModels(doc.Models))
+	}
+	if doc.Measurements > 0 {
+		fmt.Fprintf(t, "  %s\tof monitors\n", plural(int64(doc.Measurements), "measurement"))
+	}
+	if doc.Acts > 0 {
+		fmt.Fprintf(t, "  %s\tof loops\n", plural(int64(doc.Acts), "act"))
 	}
 	for _, k := range kinds {
 		if n := count[k.kind]; n > 0 {

@@ -19,9 +19,10 @@ func loopsCommand(a *app) *cobra.Command {
 		Use: "loops", Short: "Show what trains models again, and what it does next", Args: cobra.NoArgs,
 		Long: `Lists the deployed loops: whether each is paused, what it did last, and what it does next and
 why. tenon run carries that out. The commands below pause a loop, let it go on, call for a
-training, or explain its decision.`,
+training, explain its decision, or draw what it did.`,
 		Example: `  tenon loops
   tenon loops explain late
+  tenon loops report late
   tenon loops pause late --reason "labels are being corrected"
   tenon loops trigger late`,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -46,7 +47,7 @@ calls for a training meanwhile is not forgotten, except for a schedule with catc
 after a person has rolled back.`),
 		tellLoopCommand(a, "trigger", state.LoopTrigger, "Call for a training", `Calls for a training by hand. It does not wait for cool_down or for the back-off after failures.
 It is still limited by at_most, and by pins.`),
-		explainLoopCommand(a))
+		explainLoopCommand(a), reportLoopCommand(a))
 	return c
 }
 

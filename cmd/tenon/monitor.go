@@ -1,8 +1,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,7 +43,7 @@ unknown if there were too few rows. Its commands measure, show and export.`,
 	}
 	a.monitorFlags(c, &dir)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	c.AddCommand(monitorRunCommand(a), monitorShowCommand(a), monitorMetricsCommand(a), monitorRulesCommand(a))
+	c.AddCommand(monitorRunCommand(a), monitorShowCommand(a), monitorPlanCommand(a), monitorRowsCommand(a), monitorMetricsCommand(a), monitorRulesCommand(a), monitorDashboardsCommand(a))
 	return c
 }
 
@@ -163,16 +168,36 @@ them as a page with plots. The name may be left out if there is one monitor.`,
 }
 
 func monitorMetricsCommand(a *app) *cobra.Command {
+	return a.monitorTextCommand("metrics", "Print what is known of monitors and loops as Prometheus metrics",
+		`Prints the last verdict and the last figures of each monitor, what each loop does, how releases
+go, and when a controller showed last that it lives, in the text format of Prometheus. --out
+replaces a file at once, for the textfile collector of node_exporter. tenon run --metrics
+exposes the same.`,
+		`  tenon monitor metrics
+  tenon monitor metrics --out /var/lib/prometheus/node-exporter/tenon.prom`,
+		func(ctx context.Context, w *project.Workspace) (string, error) { return w.Metrics(ctx, nil) })
+}
+
+func monitorRulesCommand(a *app) *cobra.Command {
+	return a.monitorTextCommand("rules", "Print alerts on monitors and loops as a Prometheus rule file",
+		`Prints a rule file. Each monitor has three alerts: its verdict is alert, it has had too few
+rows for a whole window, and it has not been measured for three times the time between two
+measurements. A loop has one for a wait after failures and one for a decision of a person that
+holds it, and a service with releases has one for a version that was rejected. With loops,
+another alert says that no controller runs. Prometheus needs the metrics of tenon run --metrics or of
+tenon monitor metrics.`,
+		"  tenon monitor rules --out /etc/prometheus/rules/tenon-monitors.yml",
+		func(ctx context.Context, w *project.Workspace) (string, error) { return w.Rules(ctx) })
+}
+
+// monitorTextCommand is a command that prints a text about all monitors, or writes it to a file.
+func (a *app) monitorTextCommand(name, short, long, example string, text func(context.Context, *project.Workspace) (string, error)) *cobra.Command {
 	var dir, out string
 	c := &cobra.Command{
-		Use: "metrics", Short: "Print the last figures of all monitors as Prometheus metrics", Args: cobra.NoArgs,
-		Long: `Prints the last verdict and the last figures of each monitor in the text format of
-Prometheus. --out replaces a file at once, for the textfile collector of node_exporter.`,
-		Example: `  tenon monitor metrics
-  tenon monitor metrics --out /var/lib/prometheus/node-exporter/tenon.prom`,
+		Use: name, Short: short, Args: cobra.NoArgs, Long: long, Example: example,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return a.withApplied(c.Context(), dir, func(w *project.Workspace) error {
-				text, err := w.MonitorMetrics(c.Context())
+				text, err := text(c.Context(), w)
 				if err != nil {
 					return err
 				}
@@ -185,26 +210,39 @@ Prometheus. --out replaces a file at once, for the textfile collector of node_ex
 	return c
 }
 
-func monitorRulesCommand(a *app) *cobra.Command {
-	var dir, out string
+func monitorDashboardsCommand(a *app) *cobra.Command {
+	var dir string
+	out := "dashboards"
 	c := &cobra.Command{
-		Use: "rules", Short: "Print alerts on all monitors as a Prometheus rule file", Args: cobra.NoArgs,
-		Long: `Prints a rule file with three alerts for each monitor: its verdict is alert, it has had too
-few rows for a whole window, and it has not been measured for three times the time between
-two measurements. Prometheus needs the metrics of tenon monitor metrics.`,
-		Example: "  tenon monitor rules --out /etc/prometheus/rules/tenon-monitors.yml",
+		Use: "dashboards", Short: "Write dashboards for Grafana", Args: cobra.NoArgs,
+		Long: `Writes one dashboard for each endpoint, each monitor and each loop of what is deployed, as JSON
+for Grafana 10.4 and later, and replaces files of the same names. Grafana shows them
+after an import, or from a folder that it is provisioned with. Each has a variable
+for the data source, which is a Prometheus.`,
+		Example: `  tenon monitor dashboards
+  tenon monitor dashboards --out /var/lib/grafana/dashboards/churn`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return a.withApplied(c.Context(), dir, func(w *project.Workspace) error {
-				text, err := w.MonitorRules(c.Context())
+				all, err := w.Dashboards(c.Context())
 				if err != nil {
 					return err
 				}
-				return a.writeText(out, text)
+				if err := os.MkdirAll(out, 0o755); err != nil {
+					return fmt.Errorf("write dashboards: %w", err)
+				}
+				for _, name := range slices.Sorted(maps.Keys(all)) {
+					path := filepath.Join(out, name)
+					if err := a.writeText(path, string(all[name])); err != nil {
+						return err
+					}
+					fmt.Fprintln(a.stdout, path)
+				}
+				return nil
 			})
 		},
 	}
 	a.monitorFlags(c, &dir)
-	c.Flags().StringVar(&out, "out", "", "write to `FILE`, and replace it")
+	c.Flags().StringVar(&out, "out", out, "write into `FOLDER`, which is made")
 	return c
 }
 

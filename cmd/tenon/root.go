@@ -164,7 +164,7 @@ func (a *app) exitCode(err error) int {
 
 // withFlags adds the flags that remove the obstacles to a detached apply.
 func withFlags(e *project.DetachError) error {
-	out := &project.DetachError{}
+	out := &project.DetachError{What: e.What}
 	for _, o := range e.Obstacles {
 		switch o.Setting {
 		case project.StateSetting:
@@ -254,11 +254,11 @@ what already exists, shows a plan, and applies it.`,
 	root.AddCommand(
 		initCommand(a), compileCommand(a), testCommand(a), planCommand(a), diffCommand(a), applyCommand(a), destroyCommand(a), promoteCommand(a), approveCommand(a),
 		adoptCommand(a), statusCommand(a), bundleCommand(a), cancelCommand(a), historyCommand(a), costCommand(a), pricesCommand(a), rollbackCommand(a), releaseCommand(a),
-		loopsCommand(a), pinCommand(a), runCommand(a), showCommand(a),
+		loopsCommand(a), pinCommand(a), runCommand(a), simulateCommand(a), showCommand(a),
 		openCommand(a), compareCommand(a), exportCommand(a), logsCommand(a), modelsCommand(a),
 		envCommand(a), predictCommand(a), requestsCommand(a), monitorCommand(a), replayCommand(a), keyCommand(a), devicesCommand(a),
 		graphCommand(a), lineageCommand(a), componentCommand(a), imageCommand(a), rbacCommand(a), gcCommand(a),
-		stateCommand(a), fmtCommand(a), inferCommand(a), versionCommand(a), completionCommand(a), runDetachedCommand(a),
+		stateCommand(a), fmtCommand(a), inferCommand(a), versionCommand(a), completionCommand(a), runDetachedCommand(a), runControllerCommand(a),
 	)
 	root.SetVersionTemplate("tenon {{.Version}}\n")
 	root.SetHelpCommand(helpCommand(root))

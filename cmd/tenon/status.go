@@ -136,7 +136,7 @@ func (a *app) printStatus(s *project.Status) error {
 
 // watchedBy describes the controller of a system.
 func watchedBy(c *state.Controller) string {
-	who := fmt.Sprintf("tenon run, process %d on %s", c.Holder.PID, c.Holder.Host)
+	who := fmt.Sprintf("%s, process %d on %s", cmp.Or(c.Holder.Command, project.RunCommand), c.Holder.PID, c.Holder.Host)
 	switch {
 	case c.Gone:
 		return who + ", has died; nothing watches until it is started again"

@@ -40,28 +40,15 @@ func (a *app) printSystemdUnit(ctx context.Context, dir string, o runOptions) er
 // so it confines them as well: it leaves them what they may need, such as devices and memory that is
 // written and run, and lets them outlive the controller.
 func systemdUnit(s project.Settings, system string, o runOptions) string {
-	command := []string{s.Tenon, "run", s.Dir, "--every", o.every.String()}
-	if o.parallel > 0 {
-		command = append(command, "--parallel", fmt.Sprint(o.parallel))
-	}
+	command, at := controllerCommand(s, o)
 	environment := []string{"TENON_CACHE=" + s.Cache, "PATH=" + os.Getenv("PATH")}
 	writable := []string{s.Dir, s.Cache}
-	if s.Env != "" {
-		command = append(command, "--env", s.Env)
-	}
-	if s.State != "" && !state.IsURL(s.State) {
-		at := s.State
-		if abs, err := filepath.Abs(at); err == nil {
-			at = abs
-		}
-		command, writable = append(command, "--state", at), append(writable, at)
+	if at != "" {
+		writable = append(writable, at)
 	}
 	secrets := ""
 	if state.IsURL(s.State) {
 		secrets += "# TENON_STATE=postgres://... belongs into the file below, which only its user should read.\n"
-	}
-	if s.Artifacts != "" {
-		command = append(command, "--artifacts", s.Artifacts)
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, `# The controller of %[1]s. Print it again when a path, the environment or the state changes.
@@ -104,6 +91,32 @@ SystemCallArchitectures=native
 WantedBy=multi-user.target
 `, secrets, unitPath(filepath.Join(s.Dir, "tenon.env")), int(stopTime/time.Second), unitPaths(writable))
 	return b.String()
+}
+
+// controllerCommand returns the command line of a controller, and the folder of the state that it names,
+// or "". A state in a database is left to $TENON_STATE, because command lines are public.
+func controllerCommand(s project.Settings, o runOptions) (command []string, at string) {
+	command = []string{s.Tenon, "run", s.Dir, "--every", o.every.String()}
+	if o.parallel > 0 {
+		command = append(command, "--parallel", fmt.Sprint(o.parallel))
+	}
+	if o.metrics != "" {
+		command = append(command, "--metrics", o.metrics)
+	}
+	if s.Env != "" {
+		command = append(command, "--env", s.Env)
+	}
+	if s.State != "" && !state.IsURL(s.State) {
+		at = s.State
+		if abs, err := filepath.Abs(at); err == nil {
+			at = abs
+		}
+		command = append(command, "--state", at)
+	}
+	if s.Artifacts != "" {
+		command = append(command, "--artifacts", s.Artifacts)
+	}
+	return command, at
 }
 
 // stopTime is how long systemd waits for the controller to end what runs.

@@ -5,7 +5,6 @@ package program
 import (
 	"bufio"
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,14 +16,10 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/all"
 	"github.com/tenon-ml/tenon/stdlib/duck/engine"
 	"github.com/tenon-ml/tenon/stdlib/duck/worker"
-	"github.com/tenon-ml/tenon/stdlib/monitor/measure"
-	"github.com/tenon-ml/tenon/stdlib/monitor/window"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/model"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/onnx"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/parity"
-	"github.com/tenon-ml/tenon/stdlib/serve/plane/requestlog"
-	"github.com/tenon-ml/tenon/stdlib/serve/plane/requests"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
@@ -48,16 +43,18 @@ func Run(args []string) int {
 		err = doSteps(os.Stdin, os.Stdout)
 	case len(args) == 1 && args[0] == "serve":
 		err = worker.Serve(os.Stdin, os.Stdout, new(engine.Engine))
-	case len(args) == 1 && args[0] == "measure":
-		err = doMeasure()
 	case len(args) == 1 && args[0] == "replay": // as tenon-serve does, for a service in this program
 		err = parity.AnswerReplay(os.Stdin, os.Stdout)
 	case len(args) == 1 && args[0] == "monitor":
-		err = measureWindow(os.Stdin, os.Stdout)
+		err = reply(os.Stdin, os.Stdout, measureWindow)
+	case len(args) == 1 && args[0] == "traffic":
+		err = reply(os.Stdin, os.Stdout, countTraffic)
+	case len(args) == 1 && args[0] == "simulate":
+		err = answerSimulation(os.Stdin, os.Stdout)
 	case len(args) > 1 && args[0] == "plane":
 		err = servePlane(args[1:])
 	default:
-		fmt.Fprintln(os.Stderr, "usage: tenon-duck step|steps|serve|measure|monitor|plane|replay (tenon starts it)")
+		fmt.Fprintln(os.Stderr, "usage: tenon-duck step|steps|serve|monitor|traffic|simulate|plane|replay (tenon starts it)")
 		return exitUsage
 	}
 	switch {
@@ -68,37 +65,6 @@ func Run(args []string) int {
 	}
 	fmt.Fprintf(os.Stderr, "tenon: %v\n", err)
 	return exitError
-}
-
-// measureWindow answers a [window.Question].
-func measureWindow(in io.Reader, out io.Writer) error {
-	var q window.Question
-	if err := json.NewDecoder(in).Decode(&q); err != nil {
-		return fmt.Errorf("read what is asked for: %w", err)
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	list := requestlog.Files
-	if q.Monitor.Service != nil {
-		list = requests.AuditFiles
-	}
-	files, err := list(q.Log)
-	if err != nil {
-		return fmt.Errorf("read the log: %w", err)
-	}
-	readable := files
-	for _, path := range []string{q.Reference, q.Labels} {
-		if path != "" {
-			readable = append(readable[:len(readable):len(readable)], path)
-		}
-	}
-	return engine.WithFiles(ctx, readable, func(db *sql.DB) error {
-		a, err := window.Run(ctx, db, files, &q)
-		if err != nil {
-			return err
-		}
-		return json.NewEncoder(out).Encode(a)
-	})
 }
 
 // servePlane serves a model that needs ONNX Runtime, or whose features need DuckDB. python is the
@@ -129,20 +95,6 @@ func doStep() error {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	if err = all.Run(ctx, s); ctx.Err() != nil {
-		return errStopped
-	}
-	return err
-}
-
-// doMeasure answers one question about tables, see package measure. A signal ends it.
-func doMeasure() error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
-	err := measure.Serve(ctx, os.Stdin, os.Stdout, func(ctx context.Context, tables map[string][]string) (measure.Database, func(), error) {
-		db, done, err := engine.Tables(ctx, tables, engine.Limits{})
-		return measure.Database{DB: db, Check: engine.SelectOnly}, done, err
-	})
-	if ctx.Err() != nil {
 		return errStopped
 	}
 	return err

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tenon-ml/tenon/cmd/internal/project"
+)
+
+// detachController starts a controller that runs on its own.
+func (a *app) detachController(ctx context.Context, dir string, o runOptions) error {
+	settings, err := a.settings(dir)
+	if err != nil {
+		return err
+	}
+	if settings.Dir, err = filepath.Abs(dir); err != nil {
+		return fmt.Errorf("find the system: %w", err)
+	}
+	command, _ := controllerCommand(settings, o)
+	return project.New(settings).WithApplied(ctx, func(w *project.Workspace) error {
+		d, err := w.DetachController(ctx, project.ControllerOptions{Every: o.every, Parallel: o.parallel, Args: runControllerArgs, Command: command, Metrics: o.metrics})
+		switch {
+		case err != nil:
+			return err
+		case o.json:
+			return a.printJSON(d)
+		}
+		did := "Detached"
+		if d.Unchanged {
+			did = "Unchanged"
+		}
+		fmt.Fprintf(a.stdout, "%s: %s watches.\n", a.paint("1;"+green, did), whichController(d))
+		fmt.Fprint(a.stdout, "\n  tenon logs --controller -f    follow its output\n  tenon run --status            show it\n  tenon run --stop              end it\n")
+		return nil
+	})
+}
+
+// whichController names a controller that was detached.
+func whichController(d *project.DetachedController) string {
+	if d.Deployment != "" {
+		return fmt.Sprintf("Deployment %s in namespace %s", d.Deployment, d.Namespace)
+	}
+	return fmt.Sprintf("process %d on %s", d.PID, d.Host)
+}
+
+// stopController ends the controller that was detached.
+func (a *app) stopController(ctx context.Context, dir string, asJSON bool) error {
+	return a.withApplied(ctx, dir, func(w *project.Workspace) error {
+		d, err := w.StopController(ctx)
+		switch {
+		case err != nil:
+			return err
+		case asJSON:
+			return a.printJSON(d)
+		case d == nil:
+			_, err = fmt.Fprintln(a.stdout, "No controller was detached.")
+		default:
+			_, err = fmt.Fprintf(a.stdout, "Stopped: %s.\n", whichController(d))
+		}
+		return err
+	})
+}
+
+// controllerStatus shows the controller of the environment.
+func (a *app) controllerStatus(ctx context.Context, dir string, asJSON bool) error {
+	return a.withApplied(ctx, dir, func(w *project.Workspace) error {
+		s, err := w.ControllerStatus(ctx)
+		switch {
+		case err != nil:
+			return err
+		case asJSON:
+			return a.printJSON(s)
+		case s.Controller == nil && s.Detached == nil:
+			_, err = fmt.Fprintln(a.stdout, "No controller runs: tenon run --detach starts one.")
+			return err
+		}
+		if s.Controller != nil {
+			fmt.Fprintln(a.stdout, watchedBy(s.Controller))
+		}
+		switch d := s.Detached; {
+		case d == nil:
+		case d.Deployment != "":
+			text := whichController(d) + ": " + string(d.Phase)
+			if d.Message != "" {
+				text += ": " + d.Message
+			}
+			fmt.Fprintln(a.stdout, text)
+		case d.Log != "":
+			fmt.Fprintf(a.stdout, "its log is %s\n", d.Log)
+		}
+		return nil
+	})
+}
+
+// runControllerArgs returns the arguments of the command below.
+func runControllerArgs(artifacts, request string) []string {
+	return []string{"run-in-pod", "--artifacts", artifacts, "--request", request}
+}
+
+// runControllerCommand runs a controller inside the cluster. The Deployment of tenon run --detach runs
+// it; it is hidden because users do not.
+func runControllerCommand(a *app) *cobra.Command {
+	var request string
+	c := &cobra.Command{
+		Use: "run-in-pod", Short: "Run the controller in the cluster for tenon run --detach", Hidden: true, Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			ctx := c.Context()
+			dir, err := os.Getwd()
+			if err != nil {
+				return err
+			}
+			settings, err := a.settings(dir)
+			if err != nil {
+				return err
+			}
+			run, err := project.OpenController(ctx, settings, request)
+			if err != nil {
+				return err
+			}
+			leave := func() bool {
+				if run.Leave(ctx) {
+					fmt.Fprintln(a.stderr, "tenon: this pod is stopping; another one will continue")
+					os.Exit(exitStopped)
+				}
+				return false
+			}
+			a.leave.Store(&leave)
+			return a.controls(ctx, run.Project(), project.DetachCommand, runOptions{every: run.Every}, run.Open)
+		},
+	}
+	c.Flags().StringVar(&a.store, "artifacts", "", "`URL` of the store")
+	c.Flags().StringVar(&request, "request", "", "`DIGEST` of what it was sent")
+	return c
+}
