@@ -11,18 +11,22 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/stdlib/monitor/measure"
+	"github.com/tenon-ml/tenon/stdlib/monitor/window"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/requests"
 )
 
 // The drift of a table of driftColumns columns, in comparison with Evidently.
 const (
 	driftRow     = "drift of a table of 50 columns"
 	driftColumns = 50
+	driftTexts   = 10   // of these columns; the others are numbers
 	driftGoal    = 20.0 // times as fast as Evidently
 )
 
-// measureDrift measures the process that answers with the drift of a table, and Evidently from the
-// files to its scores: its imports do not count. Both have to come to the same figures.
+// measureDrift measures the process that measures a monitor over a window of a request log, and
+// Evidently from the files to its scores: its imports do not count. Both have to come to the same figures.
 func (b *bench) measureDrift(ctx context.Context) error {
 	if !b.wants(driftRow, b.drift) {
 		return nil
@@ -41,16 +45,12 @@ func (b *bench) measureDrift(ctx context.Context) error {
 	if _, err := b.run(ctx, command{dir: dir, args: []string{python, "drift.py", "make", fmt.Sprint(b.drift)}}); err != nil {
 		return err
 	}
-	question := measure.Question{
-		Tables: map[string][]string{"reference": {filepath.Join(dir, "reference.parquet")}, "current": {filepath.Join(dir, "current.parquet")}},
-		Drift:  &measure.DriftQuestion{Reference: "reference", Current: "current"},
-	}
-	if err := writeJSON(filepath.Join(dir, "question.json"), question); err != nil {
+	if err := writeJSON(filepath.Join(dir, "question.json"), driftQuestion(dir)); err != nil {
 		return err
 	}
 	var ours, theirs map[string]float64
 	m, other, err := b.versus(ctx, leastRuns(b.drift),
-		command{dir: dir, args: []string{"sh", "-c", `exec "$0" measure <question.json`, filepath.Join(filepath.Dir(b.tenon), "tenon-duck")}, check: func(out string) (err error) {
+		command{dir: dir, args: []string{"sh", "-c", `exec "$0" monitor <question.json`, filepath.Join(filepath.Dir(b.tenon), "tenon-duck")}, check: func(out string) (err error) {
 			ours, err = driftScores(out)
 			return err
 		}},
@@ -77,9 +77,28 @@ func (b *bench) measureDrift(ctx context.Context) error {
 	return nil
 }
 
+// driftQuestion asks for the drift of the requests that drift.py has made.
+func driftQuestion(dir string) window.Question {
+	day := time.Date(2020, 6, 1, 0, 0, 0, 0, time.UTC)
+	d := &ir.Drift{Alpha: 0.05, Correction: measure.Holm}
+	add := func(name, typ string) {
+		d.Columns = append(d.Columns, ir.Compared{Logged: ir.Logged{Name: name, Log: requests.RequestPrefix + name, Type: typ}})
+	}
+	for i := range driftColumns - driftTexts {
+		add(fmt.Sprintf("n%d", i), "float64")
+	}
+	for i := range driftTexts {
+		add(fmt.Sprintf("c%d", i), "string")
+	}
+	return window.Question{
+		Monitor: ir.Monitor{MinRows: 1, Drift: d}, Log: filepath.Join(dir, "log"), Reference: filepath.Join(dir, "reference.parquet"),
+		Begin: day, End: day.AddDate(0, 0, 1), Now: day.AddDate(0, 0, 1),
+	}
+}
+
 // driftScores reads the statistics of the columns in a report.
 func driftScores(out string) (map[string]float64, error) {
-	var r measure.Report
+	var r window.Answer
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		return nil, err
 	}

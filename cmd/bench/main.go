@@ -42,12 +42,15 @@ type scale struct {
 	keys          int           // of a table of features
 	drift         int           // rows of tables that are compared
 	moves, calm   int           // of services, with and without kills
+	columns       int           // that a controller measures
+	watch         time.Duration // that a controller runs
+	loops         int           // that a controller lets decide
 	time          time.Duration // for the repetitions of a row
 }
 
 var (
-	full  = scale{compile: []int{100, 1000, 10_000}, plan: []int{1000, 10_000}, applied: 1000, steps: []int{200, 1000}, containers: 100, jobs: []int{1, 10, 50}, few: 100, many: 100_000, keys: 1_000_000, drift: 1_000_000, moves: 100, calm: 20, time: 20 * time.Second}
-	quick = scale{compile: []int{100, 1000}, plan: []int{1000}, applied: 100, steps: []int{20, 100}, containers: 10, jobs: []int{1, 10}, few: 100, many: 10_000, keys: 10_000, drift: 10_000, moves: 5, calm: 3, time: 2 * time.Second}
+	full  = scale{compile: []int{100, 1000, 10_000}, plan: []int{1000, 10_000}, applied: 1000, steps: []int{200, 1000}, containers: 100, jobs: []int{1, 10, 50}, few: 100, many: 100_000, keys: 1_000_000, drift: 1_000_000, moves: 100, calm: 20, columns: 1000, watch: 150 * time.Second, loops: 1000, time: 20 * time.Second}
+	quick = scale{compile: []int{100, 1000}, plan: []int{1000}, applied: 100, steps: []int{20, 100}, containers: 10, jobs: []int{1, 10}, few: 100, many: 10_000, keys: 10_000, drift: 10_000, moves: 5, calm: 3, columns: 200, watch: 70 * time.Second, loops: 100, time: 2 * time.Second}
 )
 
 // A bench is one run of the program.
@@ -105,7 +108,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	r := benchReport{Machine: b.machine(ctx), Quick: *fast}
-	for _, part := range []func(context.Context) error{b.measureCompile, b.measureInfrastructure, b.measurePlan, b.measurePromotion, b.measureSteps, b.measureEnvironments, b.measureServing, b.measureGraphs, b.measureEvents, b.measureMoves, b.measureFigures, b.measureFeatures, b.measureDrift, b.measureContainers, b.measureCluster, b.measureWrite} {
+	for _, part := range []func(context.Context) error{b.measureCompile, b.measureInfrastructure, b.measurePlan, b.measurePromotion, b.measureSteps, b.measureEnvironments, b.measureServing, b.measureGraphs, b.measureEvents, b.measureMoves, b.measureFigures, b.measureFeatures, b.measureDrift, b.measureController, b.measureContainers, b.measureCluster, b.measureWrite} {
 		if err := part(ctx); err != nil {
 			return cmp.Or(context.Cause(ctx), err)
 		}

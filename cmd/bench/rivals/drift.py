@@ -1,10 +1,12 @@
 """Makes two tables of many columns, and has Evidently compare them.
 
-    drift.py make ROWS       writes reference.parquet and current.parquet
+    drift.py make ROWS       writes reference.parquet, current.parquet and log/, which has the rows of the
+                             latter as requests
     drift.py compare         prints the scores of the columns, and the seconds that it took
 """
 
 import json
+import os
 import sys
 import time
 import warnings
@@ -21,7 +23,10 @@ def make(n):
             columns[f"n{i}"] = rng.normal(shift * (i % 3), 1 + i / 10, n) if i % 2 else np.round(rng.lognormal(shift, 1, n), 3)
         for i in range(10):
             columns[f"c{i}"] = rng.choice([f"value {j}" for j in range(5 + 10 * i)], n)
-        pd.DataFrame(columns).to_parquet(f"{side}.parquet", index=False)
+        frame = pd.DataFrame(columns)
+        frame.to_parquet(f"{side}.parquet", index=False)
+    os.makedirs("log", exist_ok=True)
+    frame.add_prefix("request.").assign(time=pd.Timestamp("2020-06-01", tz="UTC")).to_parquet("log/requests.parquet", index=False)
 
 
 def compare():
