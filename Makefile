@@ -13,6 +13,10 @@ help: ## show this
 demo: tools bin-tenon bin-tenon-duck bin-tenon-run bin-tenon-serve ## train and serve a real model from examples/flights
 	@examples/flights/demo.sh
 
+.PHONY: demo-loop
+demo-loop: tools bin-tenon bin-tenon-duck bin-tenon-run bin-tenon-serve ## watch a model, train it again when storms come, and take a bad one back: examples/flights-loop
+	@examples/flights-loop/demo.sh
+
 .PHONY: demo-containerd
 demo-containerd: tools bin-tenon bin-tenon-duck bin-tenon-run bin-tenon-serve ## the same in containers of the local containerd, or of one of its own
 	@.ci/tools containers
