@@ -34,6 +34,12 @@ type remote struct {
 
 // newRemote makes one whose pods find the state at what stateOf makes of its URL.
 func newRemote(t *testing.T, stateOf func(url string) string) *remote {
+	t.Helper()
+	return newRemoteOf(t, "testdata/detach", stateOf)
+}
+
+func newRemoteOf(t *testing.T, example string, stateOf func(url string) string) *remote {
+	t.Helper()
 	c := kubernetestest.Up(t)
 	namespace := c.Namespace(t)
 	c.StoreSecret(t, namespace, "detach-store")
@@ -42,7 +48,7 @@ func newRemote(t *testing.T, stateOf func(url string) string) *remote {
 	c.Secret(t, namespace, "detach-state", map[string]string{"TENON_STATE": stateOf(db.From(url))})
 	kubeconfig := c.ServiceAccount(t, namespace, kubernetes.Rules()...)
 
-	s := newSystem(t, "testdata/detach")
+	s := newSystem(t, example)
 	s.env = append(c.S3.Environ(), "KUBECONFIG="+kubeconfig, "TENON_STATE="+url, "TENON_ARTIFACTS="+store)
 	return &remote{system: s, client: c.Client(t), namespace: namespace, state: url, tags: []string{
 		"-t", "base=" + base, "-t", "namespace=" + namespace, "-t", "registry=" + c.Registry, "-t", "store=" + store, "-t", "hosts=" + c.Hosts(t),
@@ -212,7 +218,7 @@ func TestPlansThatCannotBeDetached(t *testing.T) {
 		t.Errorf("it is detached:\n%s", out)
 	}
 	contains(t, out, "the plan cannot be applied in the cluster",
-		"target kubernetes is not set up for a detached apply: add detached: {state_secret: NAME}",
+		"target kubernetes is not set up for that: add detached: {state_secret: NAME}",
 		"the state is in a folder of this machine",
 		"keep them in the store of the target, with --artifacts 's3://",
 		"steps/after: secret TOKEN comes from this machine")
