@@ -22,7 +22,7 @@ type Mailer interface {
 	// Settle records that a notice was delivered or, after an error, that it is given up. It reports whether
 	// that is so: otherwise the notice is tried again.
 	Settle(ctx context.Context, l Letter, failed error, now time.Time) (bool, error)
-	// Alert sends to Alertmanagers what stands, and what does not any more.
+	// Alert sends to Alertmanagers the alerts that fire, and those that no longer do.
 	Alert(ctx context.Context, now time.Time) error
 	Close() error
 }

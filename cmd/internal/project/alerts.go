@@ -127,7 +127,7 @@ func rejectedSummary(service string) string {
 // prometheusDuration writes a length of time as Prometheus reads it, in whole seconds.
 func prometheusDuration(d time.Duration) string { return fmt.Sprintf("%ds", int64(d.Seconds())) }
 
-// Alert implements [control.Mailer]. An alert that is not sent again ends by itself, so what stands is
+// Alert implements [control.Mailer]. An alert that is not sent again ends by itself, so those that fire are
 // repeated.
 func (n *mailer) Alert(ctx context.Context, now time.Time) error {
 	declarers, current, err := n.declarers(ctx)
@@ -165,8 +165,8 @@ func (n *mailer) Alert(ctx context.Context, now time.Time) error {
 	return errors.Join(errs...)
 }
 
-// alert sends what stands to an Alertmanager, and the end of what has stood, unless it has got the same
-// recently.
+// alert sends to an Alertmanager the alerts that fire, and the end of those that did, unless it has recently
+// got the same.
 func (n *mailer) alert(ctx context.Context, at string, stands map[string]notify.Alert, now time.Time) error {
 	var all []notify.Alert
 	changed := now.Sub(n.sent[at]).Abs() >= alertsLast/5

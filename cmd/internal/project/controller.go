@@ -58,7 +58,7 @@ type sentController struct {
 	Lineage  string                  `json:"lineage"`
 	Env      string                  `json:"env,omitempty"`
 	Dir      string                  `json:"dir"` // of the system on this machine, absolute
-	By       string                  `json:"by"`  // who started it, for whom it acts
+	By       string                  `json:"by"`  // who started it, and in whose name it acts
 	Packed   executors.Packed        `json:"packed"`
 	Files    map[string]artifact.Ref `json:"files"` // data files, by path as in [planner.Files]
 	Every    time.Duration           `json:"every"`
