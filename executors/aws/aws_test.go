@@ -34,18 +34,11 @@ func shared(dir string) (stop func() error, err error) {
 	if os.Geteuid() != 0 { // and the tests that need more say so
 		return func() error { return nil }, nil
 	}
-	pod, images, tarball := filepath.Join(dir, "tenon-pod"), filepath.Join(dir, "images"), filepath.Join(dir, "program.tar")
+	pod := filepath.Join(dir, "tenon-pod")
 	if err := executortest.BuildStatic(pod, "github.com/tenon-ml/tenon/cmd/tenon-pod"); err != nil {
 		return nil, err
 	}
-	if err := executortest.WriteImage(tarball); err != nil {
-		return nil, err
-	}
-	pinned := ""
-	store := image.New(image.Options{Dir: images})
-	if _, err = store.Import(context.Background(), tarball, programRef); err == nil {
-		pinned, err = store.Pin(context.Background(), programRef, false)
-	}
+	images, pinned, err := executortest.PinImage(dir, programRef)
 	if err != nil {
 		return nil, err
 	}

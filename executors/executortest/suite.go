@@ -18,6 +18,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/executortest/program"
+	"github.com/tenon-ml/tenon/executors/image"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -139,6 +140,21 @@ func RunWithPrograms(m interface{ Run() int }) int {
 		os.Setenv(name, path) //nolint:errcheck // the name is sound
 	}
 	return m.Run()
+}
+
+// PinImage imports an image with what the units of the suite run into a folder below dir, and returns the
+// folder of images and the reference with its digest.
+func PinImage(dir, ref string) (images, pinned string, err error) {
+	images = filepath.Join(dir, "images")
+	tarball, store := filepath.Join(dir, "program.tar"), image.New(image.Options{Dir: images})
+	if err := WriteImage(tarball); err != nil {
+		return "", "", err
+	}
+	if _, err := store.Import(context.Background(), tarball, ref); err != nil {
+		return "", "", err
+	}
+	pinned, err = store.Pin(context.Background(), ref, false)
+	return images, pinned, err
 }
 
 // WriteImage writes a root file system with what the units of the suite run, as

@@ -47,18 +47,11 @@ func TestMain(m *testing.M) { executortest.Main(m, kubernetestest.Shared, shared
 // shared builds what all tests of the package use: tenon-pod, and an image of the
 // suite's program.
 func shared(dir string) (stop func() error, err error) {
-	runner, images, tarball := filepath.Join(dir, "tenon-pod"), filepath.Join(dir, "images"), filepath.Join(dir, "program.tar")
+	runner := filepath.Join(dir, "tenon-pod")
 	if err := executortest.BuildStatic(runner, "github.com/tenon-ml/tenon/cmd/tenon-pod"); err != nil {
 		return nil, err
 	}
-	if err := executortest.WriteImage(tarball); err != nil {
-		return nil, err
-	}
-	pinned := ""
-	store := image.New(image.Options{Dir: images})
-	if _, err = store.Import(context.Background(), tarball, programRef); err == nil {
-		pinned, err = store.Pin(context.Background(), programRef, false)
-	}
+	images, pinned, err := executortest.PinImage(dir, programRef)
 	if err != nil {
 		return nil, err
 	}
