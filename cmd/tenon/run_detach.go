@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -109,11 +108,7 @@ func runControllerCommand(a *app) *cobra.Command {
 		Use: "run-in-pod", Short: "Run the controller in the cluster for tenon run --detach", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			ctx := c.Context()
-			dir, err := os.Getwd()
-			if err != nil {
-				return err
-			}
-			settings, err := a.settings(dir)
+			settings, err := a.settingsInPod()
 			if err != nil {
 				return err
 			}
@@ -121,14 +116,7 @@ func runControllerCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			leave := func() bool {
-				if run.Leave(ctx) {
-					fmt.Fprintln(a.stderr, "tenon: this pod is stopping; another one will continue")
-					os.Exit(exitStopped)
-				}
-				return false
-			}
-			a.leave.Store(&leave)
+			a.leavePod(ctx, run.Leave)
 			return a.controls(ctx, run.Project(), project.DetachCommand, runOptions{every: run.Every}, run.Open)
 		},
 	}

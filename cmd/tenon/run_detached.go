@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -23,11 +24,7 @@ func runDetachedCommand(a *app) *cobra.Command {
 		Use: "run-detached", Short: "Apply a plan in the cluster for tenon apply --detach", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			ctx := c.Context()
-			dir, err := os.Getwd()
-			if err != nil {
-				return err
-			}
-			settings, err := a.settings(dir)
+			settings, err := a.settingsInPod()
 			if err != nil {
 				return err
 			}
@@ -36,14 +33,7 @@ func runDetachedCommand(a *app) *cobra.Command {
 				return err
 			}
 			defer func() { err = errors.Join(err, run.Close()) }()
-			leave := func() bool {
-				if run.Leave(ctx) {
-					fmt.Fprintln(a.stderr, "tenon: this pod is stopping; another one will continue")
-					os.Exit(exitStopped)
-				}
-				return false
-			}
-			a.leave.Store(&leave)
+			a.leavePod(ctx, run.Leave)
 			view := a.newView(false, run.Plan)
 			result, err := run.Apply(ctx, view.event)
 			return view.end(ctx, result, err)
@@ -52,4 +42,25 @@ func runDetachedCommand(a *app) *cobra.Command {
 	c.Flags().StringVar(&a.store, "artifacts", "", "`URL` of the store")
 	c.Flags().StringVar(&request, "request", "", "`DIGEST` of the task")
 	return c
+}
+
+// settingsInPod are those of a system whose folder is the working directory of a pod.
+func (a *app) settingsInPod() (project.Settings, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return project.Settings{}, err
+	}
+	return a.settings(dir)
+}
+
+// leavePod ends the process when its pod is asked to end, if leave says that another one will continue.
+func (a *app) leavePod(ctx context.Context, leave func(context.Context) bool) {
+	f := func() bool {
+		if leave(ctx) {
+			fmt.Fprintln(a.stderr, "tenon: this pod is stopping; another one will continue")
+			os.Exit(exitStopped)
+		}
+		return false
+	}
+	a.leave.Store(&f)
 }
