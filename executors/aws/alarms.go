@@ -13,14 +13,6 @@ import (
 	"github.com/tenon-ml/tenon/internal/duration"
 )
 
-// burnRates are the long windows of the alerts on error budgets that the Prometheus rules have,
-// as far as an alarm may look back: the Site Reliability Workbook, chapter 5, table 5-8. The
-// budget is the share of the error budget that is gone in the window.
-var burnRates = []struct {
-	window time.Duration
-	budget float64
-}{{time.Hour, 0.02}, {6 * time.Hour, 0.05}, {24 * time.Hour, 0.10}}
-
 // metrics are those of CloudWatch for what answers.
 type metrics struct {
 	namespace                string
@@ -73,12 +65,12 @@ func (w *writer) objectives(f *terraform.File, slo, on *ir.Unit, o objectives) {
 	}
 	if goal, err := o.Availability.Float64(); err == nil {
 		for _, r := range burnRates {
-			rate := r.budget * duration.Parse(o.Window).Hours() / r.window.Hours()
+			rate := r.Budget * duration.Parse(o.Window).Hours() / r.Window.Hours()
 			if rate*(1-goal) >= 1 {
 				continue // more than every request would have to fail
 			}
-			b := alarm("availability-"+strconv.Itoa(int(r.window.Hours()))+"h",
-				fmt.Sprintf("%s%% of the error budget of %s for %s is used up in %gh", number(r.budget*100), on.ID, o.Window, r.window.Hours()))
+			b := alarm("availability-"+strconv.Itoa(int(r.Window.Hours()))+"h",
+				fmt.Sprintf("%s%% of the error budget of %s for %s is used up in %gh", number(r.Budget*100), on.ID, o.Window, r.Window.Hours()))
 			b.Set("threshold", terraform.Number(number(rate*(1-goal))))
 			b.Set("evaluation_periods", terraform.Int(1))
 			for _, q := range []struct{ id, metric string }{{"requests", m.requests}, {"errors", m.errors}} {
@@ -87,7 +79,7 @@ func (w *writer) objectives(f *terraform.File, slo, on *ir.Unit, o objectives) {
 				x := query.Block("metric")
 				x.Set("namespace", terraform.Text(m.namespace))
 				x.Set("metric_name", terraform.Text(q.metric))
-				x.Set("period", terraform.Int(int64(r.window.Seconds())))
+				x.Set("period", terraform.Int(int64(r.Window.Seconds())))
 				x.Set("stat", terraform.Text("Sum"))
 				x.Set("dimensions", terraform.Object(m.dimensions...))
 			}
@@ -109,15 +101,6 @@ func (w *writer) objectives(f *terraform.File, slo, on *ir.Unit, o objectives) {
 		b.Set("evaluation_periods", terraform.Int(3))
 		b.Set("threshold", terraform.Number(number(float64(limit)/float64(m.unit))))
 	}
-}
-
-// number writes a number with at most 12 digits, which hides what binary fractions add.
-func number(x float64) string {
-	rounded, err := strconv.ParseFloat(strconv.FormatFloat(x, 'g', 12, 64), 64)
-	if err != nil {
-		rounded = x
-	}
-	return strconv.FormatFloat(rounded, 'f', -1, 64)
 }
 
 // topicARN returns where alarms and the budget go.

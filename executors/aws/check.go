@@ -1,7 +1,6 @@
 package aws
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -183,26 +182,4 @@ func (c *checks) objectives(u ir.Unit) {
 			c.faults = append(c.faults, ir.Fault{Field: x.field, Note: true, Message: "CloudWatch has no metric of it, so there is no alarm", Hint: "watch it with the Prometheus rules"})
 		}
 	}
-}
-
-// objectives are the fields of an objective that alarms are made from.
-type objectives struct {
-	Window       string            `json:"window"`
-	Availability json.Number       `json:"availability"`
-	Latency      map[string]string `json:"latency"`
-	Freshness    string            `json:"freshness"`
-	Quality      map[string]any    `json:"quality"`
-	Parity       json.Number       `json:"parity"`
-}
-
-// objectivesOf returns the objectives of a record with them.
-func objectivesOf(u *ir.Unit) (objectives, bool) {
-	var p struct {
-		Objectives *objectives `json:"objectives"`
-	}
-	on := slices.ContainsFunc(u.Inputs, func(in ir.Input) bool { return in.Kind == ir.EndpointOf })
-	if u.Kind != ir.Record || !on || json.Unmarshal(u.Params, &p) != nil || p.Objectives == nil {
-		return objectives{}, false
-	}
-	return *p.Objectives, true
 }

@@ -2,7 +2,7 @@
 // which units fit. It writes the infrastructure as files for OpenTofu or Terraform, and runs jobs
 // on what these files make, which it finds by its names.
 //
-// Rights follow from the units: [access] is what a unit reads, writes, calls and may see, and
+// Rights follow from the units: [clouds.Access] is what a unit reads, writes, calls and may see, and
 // the only source of its role. So each port of a unit is a store of its own in the bucket.
 //
 // # A task in AWS

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	clouds "github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/terraform"
 )
 
@@ -28,7 +28,7 @@ func Infrastructure(sys *ir.System) ([]terraform.Document, error) {
 		return nil, err
 	}
 	w := newWriter(sys, s)
-	if err := errors.Join(w.unambiguous(), w.endpointsExist()); err != nil {
+	if err := errors.Join(clouds.Unambiguous(w.sys, "AWS"), w.endpointsExist()); err != nil {
 		return nil, err
 	}
 	w.versions()
@@ -50,21 +50,7 @@ func Infrastructure(sys *ir.System) ([]terraform.Document, error) {
 		return nil, err
 	}
 	w.outputs()
-	docs := []terraform.Document{{Name: "README.md", Content: w.readme()}}
-	for name, f := range w.files {
-		if !f.Empty() {
-			docs = append(docs, terraform.Document{Name: name})
-		}
-	}
-	var formatting sync.WaitGroup // which takes most of the time
-	for i := range docs {
-		if f := w.files[docs[i].Name]; f != nil {
-			formatting.Go(func() { docs[i].Content = f.Bytes() })
-		}
-	}
-	formatting.Wait()
-	slices.SortFunc(docs, func(a, b terraform.Document) int { return cmp.Compare(a.Name, b.Name) })
-	return docs, nil
+	return clouds.Documents(w.files, w.readme()), nil
 }
 
 // endpointsExist returns an error if the target places a deployment that the system does not have: its
@@ -96,13 +82,8 @@ type writer struct {
 }
 
 func newWriter(sys *ir.System, s Settings) *writer {
-	name := "tenon-" + sys.Name
-	if sys.Env != "" {
-		name += "-" + sys.Env
-	}
 	w := &writer{
-		Settings: s, sys: sys, prefix: cmp.Or(s.Prefix, name), root: s.Folder + "/" + sys.Name + "/" + cmp.Or(sys.Env, "_"),
-		files: map[string]*terraform.File{},
+		Settings: s, sys: sys, prefix: clouds.Prefix(sys, s.Prefix), root: clouds.Root(sys, s.Folder), files: map[string]*terraform.File{},
 	}
 	for i := range sys.Units {
 		if u := &sys.Units[i]; s.place(u) != onTenon {
@@ -136,58 +117,18 @@ func (w *writer) any(p place) bool { return len(w.at(p)) > 0 }
 // name returns the name of what a unit has.
 func (w *writer) name(u *ir.Unit) string { return w.prefix + "-" + label(u.ID) }
 
-// unambiguous makes sure that no two units, also records, have the same label, so that no
-// unit gets the rights of another.
-func (w *writer) unambiguous() error {
-	of := map[string]string{}
-	for _, u := range w.sys.Units {
-		l := strings.ToLower(label(u.ID)) // some names of AWS ignore case
-		if other, ok := of[l]; ok {
-			return fmt.Errorf("%s and %s have the same name in AWS, %s: rename one of them", other, u.ID, l)
-		}
-		of[l] = u.ID
-	}
-	return nil
-}
-
 // environment returns the value of the tag that the resources of this environment, and no others,
 // have.
-func (w *writer) environment() string {
-	if w.sys.Env == "" {
-		return w.sys.Name
-	}
-	return w.sys.Name + "/" + w.sys.Env
-}
+func (w *writer) environment() string { return clouds.Environment(w.sys) }
 
 // tagged adds the tag with the unit to a resource. The other tags are those of the provider.
 func tagged(b *terraform.Body, u *ir.Unit) {
 	b.Set("tags", terraform.Object(terraform.Field{Key: "tenon:unit", Value: terraform.Text(u.ID)}))
 }
 
-// entityName returns the name of a unit's entity, without its section.
-func entityName(u *ir.Unit) string {
-	_, name, _ := strings.Cut(u.Entity, "/")
-	return name
-}
-
-// reference returns an attribute of a resource.
-func reference(kind, name, attribute string) terraform.Expr {
-	return terraform.Code(kind + "." + name + "." + attribute)
-}
-
 // arn returns the ARN of something in the region and the account.
 func arn(service, resource string) terraform.Expr {
 	return terraform.Join("arn:", terraform.Code("local.partition"), ":"+service+":", terraform.Code("var.region"), ":", terraform.Code("local.account"), ":"+resource)
-}
-
-// key returns the element of a variable for a unit.
-func key(variable string, u *ir.Unit) terraform.Expr {
-	return terraform.Code(fmt.Sprintf("var.%s[%q]", variable, u.ID))
-}
-
-// once makes a resource exist only if the variable has an element for the unit.
-func once(b *terraform.Body, variable string, u *ir.Unit) {
-	b.Set("count", terraform.Code(fmt.Sprintf("contains(keys(var.%s), %q) ? 1 : 0", variable, u.ID)))
 }
 
 func (w *writer) versions() {
@@ -246,17 +187,4 @@ func (w *writer) variables() {
 	l.Set("partition", terraform.Code("data.aws_partition.current.partition"))
 	f.Block("data", "aws_caller_identity", "current")
 	f.Block("data", "aws_partition", "current")
-}
-
-// known refuses keys of a variable that are not units.
-func known(b *terraform.Body, variable string, units []string) {
-	v := b.Block("validation")
-	v.Set("condition", terraform.Call("length", terraform.Call("setsubtract", terraform.Code("keys(var."+variable+")"), terraform.Texts(units...))).Equals(terraform.Int(0)))
-	v.Set("error_message", terraform.Text("A key is the name of a unit that has one, such as \""+units[0]+"\"."))
-}
-
-func validation(b *terraform.Body, condition, message string) {
-	v := b.Block("validation")
-	v.Set("condition", terraform.Code(condition))
-	v.Set("error_message", terraform.Text(message))
 }

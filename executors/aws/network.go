@@ -142,7 +142,7 @@ func (w *writer) services() []string {
 	services := []string{"ecr.api", "ecr.dkr", "logs"}
 	var kept, parameters bool
 	for _, u := range w.at(onBatch) {
-		for _, variable := range accessOf(u).secrets {
+		for _, variable := range accessOf(u).Secrets {
 			if open(u) {
 				continue
 			}

@@ -19,7 +19,7 @@ var readmeTemplate = template.Must(template.New("README.md").Parse(readmeText))
 func (w *writer) readme() []byte {
 	var made []string
 	for _, u := range w.units {
-		for _, variable := range accessOf(u).secrets {
+		for _, variable := range accessOf(u).Secrets {
 			if w.Existing.Secrets[variable] == "" {
 				made = append(made, w.root+"/"+variable)
 			}

@@ -55,14 +55,14 @@ func (w *writer) statements(u *ir.Unit) (all []statement) {
 			all = append(all, statement{id: id, actions: actions, resources: resources})
 		}
 	}
-	add("Read", under("local.root_arn", a.reads), "s3:GetObject")
-	if len(a.reads) > 0 {
+	add("Read", under("local.root_arn", a.Reads), "s3:GetObject")
+	if len(a.Reads) > 0 {
 		all = append(all, statement{id: "List", actions: []string{"s3:ListBucket"}, resources: []terraform.Expr{terraform.Code("local.bucket_arn")},
-			conditions: []condition{{"StringLike", "s3:prefix", under("local.root", a.reads)}}})
+			conditions: []condition{{"StringLike", "s3:prefix", under("local.root", a.Reads)}}})
 	}
-	add("Write", under("local.root_arn", a.writes), "s3:PutObject", "s3:AbortMultipartUpload")
+	add("Write", under("local.root_arn", a.Writes), "s3:PutObject", "s3:AbortMultipartUpload")
 	var kept, parameters []terraform.Expr
-	for _, variable := range a.secrets {
+	for _, variable := range a.Secrets {
 		if strings.Contains(w.Existing.Secrets[variable], ":ssm:") {
 			parameters = append(parameters, w.secret(variable))
 		} else {
@@ -72,7 +72,7 @@ func (w *writer) statements(u *ir.Unit) (all []statement) {
 	add("Secrets", kept, "secretsmanager:GetSecretValue")
 	add("Parameters", parameters, "ssm:GetParameters")
 	var functions, endpoints []terraform.Expr
-	for _, id := range a.asks {
+	for _, id := range a.Asks {
 		asked := w.sys.Unit(id)
 		if asked == nil {
 			continue

@@ -122,7 +122,7 @@ func (w *writer) secrets() {
 	f := w.file("secrets.tf")
 	made := map[string]bool{}
 	for _, u := range w.units {
-		for _, variable := range accessOf(u).secrets {
+		for _, variable := range accessOf(u).Secrets {
 			if made[variable] || w.Existing.Secrets[variable] != "" {
 				continue
 			}
