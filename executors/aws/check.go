@@ -27,6 +27,7 @@ func (e *Executor) Check(u ir.Unit) []ir.Fault {
 	switch {
 	case u.Kind == ir.Service && u.Endpoint != nil && u.Endpoint.Scale != nil:
 		c.fault("replicas", another, "no service runs in AWS, whatever its load")
+	case e.backend(e.opts.place(&u)) != nil, u.Kind == ir.Record:
 	case u.Kind == ir.Service && len(c.faults) == 0:
 		c.fault("component", another, "it is a service, and only jobs run in AWS; tenon compile --format=terraform writes infrastructure for it")
 	case u.Needs.GPU > 0:

@@ -11,7 +11,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/batch"
-	"github.com/aws/aws-sdk-go-v2/service/batch/types"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -73,6 +72,9 @@ func (e *Executor) cloud(ctx context.Context, region string) (*cloud, error) {
 	if e.opts.Account != "" && region == e.opts.Region && account != e.opts.Account {
 		return nil, fmt.Errorf("the target is in the account %s, and the credentials are of %s: choose a profile of that account with AWS_PROFILE, or correct account in the target", e.opts.Account, account)
 	}
+	if e.config != nil {
+		e.config(&cfg)
+	}
 	cfg.RetryMaxAttempts = cmp.Or(cfg.RetryMaxAttempts, patience)
 	c := &cloud{
 		region: region, account: account, partition: "aws", endpoint: aws.ToString(cfg.BaseEndpoint),
@@ -81,109 +83,8 @@ func (e *Executor) cloud(ctx context.Context, region string) (*cloud, error) {
 	if parts := strings.Split(aws.ToString(who.Arn), ":"); len(parts) > 1 {
 		c.partition = parts[1] // "aws-cn" and others
 	}
-	if e.wrap != nil {
-		c.batch = e.wrap(c.batch)
-	}
 	e.clouds[region] = c
 	return c, nil
-}
-
-// definitions returns the active revisions of a definition, with the lowest first.
-func (c *cloud) definitions(ctx context.Context, name string) ([]types.JobDefinition, error) {
-	var all []types.JobDefinition
-	pages := batch.NewDescribeJobDefinitionsPaginator(c.batch, &batch.DescribeJobDefinitionsInput{JobDefinitionName: &name, Status: aws.String(active)})
-	for pages.HasMorePages() {
-		out, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, explainCall("look for the job definition "+name, err)
-		}
-		all = append(all, out.JobDefinitions...)
-	}
-	sortByRevision(all)
-	return all, nil
-}
-
-const active = "ACTIVE"
-
-// isActive reports whether a revision of a definition is active.
-func (c *cloud) isActive(ctx context.Context, arn string) (bool, error) {
-	out, err := c.batch.DescribeJobDefinitions(ctx, &batch.DescribeJobDefinitionsInput{JobDefinitions: []string{arn}})
-	if err != nil {
-		return false, explainCall("look for the job definition "+arn, err)
-	}
-	for _, d := range out.JobDefinitions {
-		if aws.ToString(d.Status) == active {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
-// deregister makes a revision inactive. It may be so already.
-func (c *cloud) deregister(ctx context.Context, arn string) error {
-	if is, err := c.isActive(ctx, arn); err != nil || !is {
-		return err
-	}
-	_, err := c.batch.DeregisterJobDefinition(ctx, &batch.DeregisterJobDefinitionInput{JobDefinition: &arn})
-	return explainCall("deregister "+arn, err)
-}
-
-// jobsOf returns the ids of the jobs that were submitted for a start of a task, the first one
-// first.
-func (c *cloud) jobsOf(ctx context.Context, st taskState) ([]string, error) {
-	var found []types.JobSummary
-	pages := batch.NewListJobsPaginator(c.batch, &batch.ListJobsInput{
-		JobQueue: &st.Queue, Filters: []types.KeyValuesPair{{Name: aws.String("JOB_NAME"), Values: []string{st.Run}}},
-	})
-	for pages.HasMorePages() {
-		out, err := pages.NextPage(ctx)
-		if err != nil {
-			if q, _, failed := c.queue(ctx, st.Queue); failed == nil && q == nil {
-				return nil, nil // AWS Batch ends all jobs of a queue that is deleted
-			}
-			return nil, explainCall("list the jobs of the queue "+st.Queue, err)
-		}
-		for _, j := range out.JobSummaryList {
-			if aws.ToString(j.JobName) == st.Run && aws.ToString(j.JobDefinition) == st.Definition {
-				found = append(found, j)
-			}
-		}
-	}
-	sortByAge(found)
-	ids := make([]string, len(found))
-	for i, j := range found {
-		ids[i] = aws.ToString(j.JobId)
-	}
-	return ids, nil
-}
-
-// job returns a job, or nil if AWS Batch has forgotten it, as it does after some days.
-func (c *cloud) job(ctx context.Context, id string) (*types.JobDetail, error) {
-	out, err := c.batch.DescribeJobs(ctx, &batch.DescribeJobsInput{Jobs: []string{id}})
-	if err != nil || len(out.Jobs) == 0 {
-		return nil, explainCall("look at the job "+id, err)
-	}
-	return &out.Jobs[0], nil
-}
-
-func isOver(s types.JobStatus) bool {
-	return s == types.JobStatusSucceeded || s == types.JobStatusFailed
-}
-
-// allOver reports whether all jobs have ended.
-func (c *cloud) allOver(ctx context.Context, ids []string) (bool, error) {
-	for _, id := range ids {
-		if j, err := c.job(ctx, id); err != nil || j != nil && !isOver(j.Status) {
-			return false, err
-		}
-	}
-	return true, nil
-}
-
-// terminate asks a job to end, in whatever state it is.
-func (c *cloud) terminate(ctx context.Context, id, reason string) error {
-	_, err := c.batch.TerminateJob(ctx, &batch.TerminateJobInput{JobId: &id, Reason: &reason})
-	return explainCall("end the job "+id, err)
 }
 
 // explainCall adds to an error of AWS what was asked, and what to do.

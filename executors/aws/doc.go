@@ -7,7 +7,9 @@
 //
 // # A task in AWS
 //
-// The record of a task is an active revision of a job definition, whose name follows from the
+// A [backend] runs the tasks of a place; the executor does what backends have in common.
+//
+// On AWS Batch, the record of a task is an active revision of a job definition, whose name follows from the
 // task and the state. It is registered before the job is submitted and deregistered after the job
 // has ended, by [Executor.Destroy] alone. A job counts only for the revision that it was submitted
 // with. So each step of a killed apply is found again, and a task that was destroyed starts again

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -49,7 +49,7 @@ type Options struct {
 	Settle time.Duration
 }
 
-// Executor runs jobs on AWS Batch. The assertions below list what it implements besides
+// Executor runs tasks in AWS, each on the [backend] of its place. The assertions below list what it implements besides
 // [executors.Executor].
 type Executor struct {
 	opts   Options
@@ -59,7 +59,7 @@ type Executor struct {
 	mu     sync.Mutex
 	clouds map[string]*cloud // by region
 	stores map[string]*remote.Store
-	wrap   func(batchAPI) batchAPI // by tests; nil changes nothing
+	config func(*aws.Config) // by tests; nil changes nothing
 }
 
 var (
@@ -112,7 +112,7 @@ func (e *Executor) OwnPorts() bool { return true }
 // Remote returns true: jobs run on other machines.
 func (e *Executor) Remote() bool { return true }
 
-// ReadyWithin returns 0: no service runs on AWS Batch.
+// ReadyWithin returns 0: no service runs in AWS.
 func (e *Executor) ReadyWithin() time.Duration { return 0 }
 
 // RegistryHosts returns the folder with the configuration of registries.
@@ -134,17 +134,17 @@ func (e *Executor) Prepare(ctx context.Context, t executors.Task, report func(st
 	return err
 }
 
-// Apply submits the job of a task, or finds what was submitted for it before. It first pushes
-// the image and uploads the inputs.
-func (e *Executor) Apply(ctx context.Context, t executors.Task, _ *state.Handle) (state.Handle, error) {
-	h, err := e.apply(ctx, t)
+// Apply starts a task, or finds what was started for it before. It first pushes the image and
+// uploads the inputs.
+func (e *Executor) Apply(ctx context.Context, t executors.Task, prior *state.Handle) (state.Handle, error) {
+	h, err := e.apply(ctx, t, prior)
 	if err != nil {
 		return state.Handle{}, fmt.Errorf("start %s: %w", t.Unit.ID, err)
 	}
 	return h, nil
 }
 
-func (e *Executor) apply(ctx context.Context, t executors.Task) (state.Handle, error) {
+func (e *Executor) apply(ctx context.Context, t executors.Task, prior *state.Handle) (state.Handle, error) {
 	for _, f := range e.Check(t.Unit) {
 		if !f.Note {
 			return state.Handle{}, fmt.Errorf("%s: %s", f.Field, f.Message)
@@ -165,16 +165,16 @@ func (e *Executor) apply(ctx context.Context, t executors.Task) (state.Handle, e
 		return state.Handle{}, err
 	}
 	defer locked.Close()
+	var before *taskState
+	if prior != nil {
+		was, err := e.fromHandle(*prior)
+		if err != nil {
+			return state.Handle{}, err
+		}
+		before = &was
+	}
 	st := e.taskState(c, t)
-	there, err := e.find(ctx, c, &st)
-	if err == nil && there && st.Job == "" {
-		// The apply that registered it was killed, maybe just after it had submitted the job.
-		err = e.settle(ctx, c, &st)
-	}
-	if err == nil && st.Job == "" {
-		err = e.start(ctx, c, &st, t)
-	}
-	if err != nil {
+	if err := e.backend(st.Place).apply(ctx, c, &st, t, before); err != nil {
 		return state.Handle{}, err
 	}
 	return st.handle()
@@ -190,16 +190,18 @@ func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, e
 	if err != nil {
 		return nil, fmt.Errorf("find %s: %w", name, err)
 	}
-	st := taskState{Region: c.region, Account: c.account, Name: name, Run: e.runName(name), Dir: dir}
-	there, err := e.find(ctx, c, &st)
-	if err != nil {
-		return nil, fmt.Errorf("find %s: %w", name, err)
+	for _, p := range backends {
+		st := taskState{Region: c.region, Account: c.account, Place: p, Name: name, Run: e.runName(name), Dir: dir}
+		there, err := e.backend(p).find(ctx, c, &st)
+		if err != nil {
+			return nil, fmt.Errorf("find %s: %w", name, err)
+		}
+		if there {
+			h, err := st.handle()
+			return &h, err
+		}
 	}
-	if !there {
-		return nil, nil
-	}
-	h, err := st.handle()
-	return &h, err
+	return nil, nil
 }
 
 // Inspect returns the status of the task.
@@ -211,7 +213,7 @@ func (e *Executor) Inspect(ctx context.Context, h state.Handle) (state.Status, e
 	if was, ok := st.ended(); ok {
 		return was, nil
 	}
-	now, _, err := e.look(ctx, c, &st)
+	now, _, err := e.backend(st.Place).look(ctx, c, &st)
 	if err != nil {
 		return state.Status{}, fmt.Errorf("look at %s: %w", st.Unit, err)
 	}
@@ -234,7 +236,7 @@ func (e *Executor) open(ctx context.Context, h state.Handle) (taskState, *cloud,
 	return st, c, nil
 }
 
-// Destroy ends the task, and removes what AWS Batch has of it, and its notes in the bucket.
+// Destroy ends the task, and removes what records it in AWS, and its notes in the bucket.
 // Artifacts stay there.
 func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 	st, c, err := e.open(ctx, h)
@@ -257,12 +259,14 @@ func (e *Executor) destroy(ctx context.Context, c *cloud, st taskState) error {
 			defer locked.Close()
 		}
 	}
+	b := e.backend(st.Place)
 	if _, ended := st.ended(); !ended {
-		if err := e.end(ctx, c, &st); err != nil {
+		e.saveLog(ctx, c, st)
+		if err := b.end(ctx, c, &st); err != nil {
 			return err
 		}
 	}
-	if err := c.deregister(ctx, st.Definition); err != nil {
+	if err := b.forget(ctx, c, st); err != nil {
 		return err
 	}
 	notes, err := e.store(ctx, c, st.notes())
@@ -278,44 +282,6 @@ func (e *Executor) destroy(ctx context.Context, c *cloud, st taskState) error {
 // endPatience is how long a job may take to end that was asked to: AWS kills its program after
 // 30 s, and takes some time to notice.
 const endPatience = 5 * time.Minute
-
-// end ends all jobs of a task, and returns once they have ended.
-func (e *Executor) end(ctx context.Context, c *cloud, st *taskState) error {
-	if st.Job == "" {
-		// The apply that registered it was killed, maybe just after it had submitted the job.
-		if err := e.settle(ctx, c, st); err != nil {
-			return err
-		}
-	}
-	e.saveLog(ctx, c, *st)
-	jobs, err := c.jobsOf(ctx, *st)
-	if err != nil {
-		return err
-	}
-	if st.Job != "" && !slices.Contains(jobs, st.Job) { // AWS Batch may not list it yet, or have forgotten it
-		if job, err := c.job(ctx, st.Job); err != nil {
-			return err
-		} else if job != nil {
-			jobs = append(jobs, st.Job)
-		}
-	}
-	ctx, cancel := context.WithTimeout(ctx, endPatience)
-	defer cancel()
-	for _, id := range jobs {
-		if err := c.terminate(ctx, id, "tenon ended it"); err != nil {
-			return err
-		}
-	}
-	for pause := e.opts.Pause; ; pause = min(2*pause, e.opts.Longest) {
-		over, err := c.allOver(ctx, jobs)
-		if err != nil || over {
-			return err
-		}
-		if err := sleep(ctx, pause); err != nil {
-			return fmt.Errorf("the job %v was asked to end %s ago and still runs: see it in the console of AWS Batch", jobs, endPatience)
-		}
-	}
-}
 
 // sleep waits, at most until ctx is done.
 func sleep(ctx context.Context, d time.Duration) error {

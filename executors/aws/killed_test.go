@@ -10,7 +10,10 @@ import (
 	"sync/atomic"
 	"testing"
 
+	sdk "github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/batch"
+	"github.com/aws/smithy-go/middleware"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
@@ -18,12 +21,12 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// A mortal is AWS Batch as seen by a tenon that is killed at one of its calls: before AWS gets it,
-// or after, without its answer. From then on it calls nothing.
+// A mortal is a service of AWS as seen by a tenon that is killed at one of its calls: before AWS gets
+// it, or after, without its answer. From then on it calls nothing.
 type mortal struct {
-	aws.BatchAPI
-	at     int // number of the call, from 1
-	before bool
+	service string // "Batch"
+	at      int    // number of the call, from 1
+	before  bool
 
 	mu sync.Mutex
 	n  int
@@ -31,53 +34,32 @@ type mortal struct {
 
 var errKilled = errors.New("killed")
 
-func call[In, Out any](m *mortal, ctx context.Context, in In, do func(context.Context, In, ...func(*batch.Options)) (Out, error)) (out Out, err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.n++; m.n > m.at || m.n == m.at && m.before {
-		return out, errKilled
-	}
-	answer, err := do(ctx, in)
-	if m.n == m.at {
-		return out, errKilled
-	}
-	return answer, err
+// configure puts the mortal between clients and AWS.
+func (m *mortal) configure(cfg *sdk.Config) {
+	intercept(cfg, m.service, func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.n++; m.n > m.at || m.n == m.at && m.before {
+			return middleware.InitializeOutput{}, middleware.Metadata{}, errKilled
+		}
+		out, meta, err := next.HandleInitialize(ctx, in)
+		if m.n == m.at {
+			return middleware.InitializeOutput{}, meta, errKilled
+		}
+		return out, meta, err
+	})
 }
 
-func (m *mortal) RegisterJobDefinition(ctx context.Context, in *batch.RegisterJobDefinitionInput, _ ...func(*batch.Options)) (*batch.RegisterJobDefinitionOutput, error) {
-	return call(m, ctx, in, m.BatchAPI.RegisterJobDefinition)
-}
-
-func (m *mortal) DescribeJobDefinitions(ctx context.Context, in *batch.DescribeJobDefinitionsInput, _ ...func(*batch.Options)) (*batch.DescribeJobDefinitionsOutput, error) {
-	return call(m, ctx, in, m.BatchAPI.DescribeJobDefinitions)
-}
-
-func (m *mortal) DeregisterJobDefinition(ctx context.Context, in *batch.DeregisterJobDefinitionInput, _ ...func(*batch.Options)) (*batch.DeregisterJobDefinitionOutput, error) {
-	return call(m, ctx, in, m.BatchAPI.DeregisterJobDefinition)
-}
-
-func (m *mortal) SubmitJob(ctx context.Context, in *batch.SubmitJobInput, _ ...func(*batch.Options)) (*batch.SubmitJobOutput, error) {
-	return call(m, ctx, in, m.BatchAPI.SubmitJob)
-}
-
-func (m *mortal) ListJobs(ctx context.Context, in *batch.ListJobsInput, _ ...func(*batch.Options)) (*batch.ListJobsOutput, error) {
-	return call(m, ctx, in, m.BatchAPI.ListJobs)
-}
-
-func (m *mortal) DescribeJobs(ctx context.Context, in *batch.DescribeJobsInput, _ ...func(*batch.Options)) (*batch.DescribeJobsOutput, error) {
-	return call(m, ctx, in, m.BatchAPI.DescribeJobs)
-}
-
-func (m *mortal) TerminateJob(ctx context.Context, in *batch.TerminateJobInput, _ ...func(*batch.Options)) (*batch.TerminateJobOutput, error) {
-	return call(m, ctx, in, m.BatchAPI.TerminateJob)
-}
-
-func (m *mortal) DescribeJobQueues(ctx context.Context, in *batch.DescribeJobQueuesInput, _ ...func(*batch.Options)) (*batch.DescribeJobQueuesOutput, error) {
-	return call(m, ctx, in, m.BatchAPI.DescribeJobQueues)
-}
-
-func (m *mortal) DescribeComputeEnvironments(ctx context.Context, in *batch.DescribeComputeEnvironmentsInput, _ ...func(*batch.Options)) (*batch.DescribeComputeEnvironmentsOutput, error) {
-	return call(m, ctx, in, m.BatchAPI.DescribeComputeEnvironments)
+// intercept puts something between clients and a service of AWS.
+func intercept(cfg *sdk.Config, service string, do func(context.Context, middleware.InitializeInput, middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error)) {
+	cfg.APIOptions = append(cfg.APIOptions, func(s *middleware.Stack) error {
+		return s.Initialize.Add(middleware.InitializeMiddlewareFunc("tenon", func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
+			if awsmiddleware.GetServiceID(ctx) != service {
+				return next.HandleInitialize(ctx, in)
+			}
+			return do(ctx, in, next)
+		}), middleware.After)
+	})
 }
 
 // job makes a task of a system of its own, whose program counts its starts.
@@ -104,7 +86,7 @@ func TestKilledAtEachCall(t *testing.T) {
 	l := newLab(t)
 	doomed := func(t *testing.T, system string, at int, before bool) *aws.Executor {
 		e := l.executor(t, func(o *aws.Options) { o.System = system })
-		aws.Wrap(e, func(b aws.BatchAPI) aws.BatchAPI { return &mortal{BatchAPI: b, at: at, before: before} })
+		aws.Configure(e, (&mortal{service: "Batch", at: at, before: before}).configure)
 		return e
 	}
 	const applies, calls = 7, 9 // calls of an apply, and at most of a destroy
@@ -139,17 +121,16 @@ func TestKilledAtEachCall(t *testing.T) {
 	}
 }
 
-// A forgetful AWS Batch lists no jobs at first.
-type forgetful struct {
-	aws.BatchAPI
-	lists atomic.Int32 // how many empty lists come first
-}
-
-func (f *forgetful) ListJobs(ctx context.Context, in *batch.ListJobsInput, o ...func(*batch.Options)) (*batch.ListJobsOutput, error) {
-	if f.lists.Add(-1) >= 0 {
-		return &batch.ListJobsOutput{}, nil
+// forgetful makes the next lists of jobs empty, as many as lists says.
+func forgetful(lists *atomic.Int32) func(*sdk.Config) {
+	return func(cfg *sdk.Config) {
+		intercept(cfg, "Batch", func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
+			if _, is := in.Parameters.(*batch.ListJobsInput); is && lists.Add(-1) >= 0 {
+				return middleware.InitializeOutput{Result: &batch.ListJobsOutput{}}, middleware.Metadata{}, nil
+			}
+			return next.HandleInitialize(ctx, in)
+		})
 	}
-	return f.BatchAPI.ListJobs(ctx, in, o...)
 }
 
 // AWS Batch may list a job some time after it was submitted. A destroy ends it all the same, also if
@@ -166,14 +147,14 @@ func TestDestroyOfAJobThatIsNotListedYet(t *testing.T) {
 			h, err := e.Apply(t.Context(), task, nil)
 			ok(t, err)
 			late := l.executor(t, func(o *aws.Options) { o.System = system })
-			f := &forgetful{}
-			f.lists.Store(2)
-			aws.Wrap(late, func(b aws.BatchAPI) aws.BatchAPI { f.BatchAPI = b; return f })
+			var lists atomic.Int32
+			lists.Store(2)
+			aws.Configure(late, forgetful(&lists))
 			if !known {
 				found, err := late.Find(t.Context(), task.Name, task.Dir)
 				ok(t, err)
 				h = *found
-				f.lists.Store(1)
+				lists.Store(1)
 			}
 			ok(t, late.Destroy(t.Context(), h))
 			left, err := l.Left(t.Context(), system)

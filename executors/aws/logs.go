@@ -29,10 +29,10 @@ const logPatience = 10 * time.Second
 // A logCopy is a copy of the log of a job that CloudWatch has. CloudWatch keeps lines of text, so
 // it is only what people see meanwhile: the store has every byte at the end.
 type logCopy struct {
-	stream, token string
-	reader        *pod.LogReader // nil writes nothing: another tenon does
-	file          *os.File
-	moved         bool // the last look found something
+	group, stream, token string
+	reader               *pod.LogReader // nil writes nothing: another tenon does
+	file                 *os.File
+	moved                bool // the last look found something
 }
 
 // writeLog copies the log and the progress into the folder of the run, unless another tenon
@@ -62,18 +62,17 @@ func (l *logCopy) close() {
 // copyLog copies what CloudWatch has got since the last call.
 func (e *Executor) copyLog(ctx context.Context, c *cloud, st taskState, l *logCopy) error {
 	l.moved = false
-	if l.reader == nil || st.Job == "" {
+	if l.reader == nil {
 		return nil
 	}
 	if l.stream == "" {
-		job, err := c.job(ctx, st.Job)
-		if err != nil || job == nil || job.Container == nil || job.Container.LogStreamName == nil {
+		var err error
+		if l.group, l.stream, err = e.backend(st.Place).stream(ctx, c, st); err != nil || l.stream == "" {
 			return err
 		}
-		l.stream = *job.Container.LogStreamName
 	}
 	for {
-		in := &cloudwatchlogs.GetLogEventsInput{LogGroupName: &st.Group, LogStreamName: &l.stream, StartFromHead: aws.Bool(true)}
+		in := &cloudwatchlogs.GetLogEventsInput{LogGroupName: &l.group, LogStreamName: &l.stream, StartFromHead: aws.Bool(true)}
 		if l.token != "" {
 			in.NextToken = &l.token
 		}
@@ -145,7 +144,7 @@ func (e *Executor) logsOf(ctx context.Context, c *cloud, st taskState, w io.Writ
 	l := &logCopy{reader: pod.NewLogReader(to, nil)}
 	for pause := e.opts.Pause; ; pause = min(2*pause, e.opts.Longest) {
 		// Ask before copying, so that everything printed before the end is copied.
-		now, res, err := e.look(ctx, c, &st)
+		now, res, err := e.backend(st.Place).look(ctx, c, &st)
 		if err != nil {
 			return err
 		}
@@ -158,7 +157,7 @@ func (e *Executor) logsOf(ctx context.Context, c *cloud, st taskState, w io.Writ
 		switch {
 		case res != nil && res.Log != nil:
 			return errors.Join(l.reader.Close(), e.rest(ctx, c, st, res, to))
-		case now.Phase != state.Running || !follow:
+		case now.Phase != state.Running && now.Phase != state.Ready || !follow:
 			return l.reader.Close()
 		}
 		if l.moved {

@@ -71,6 +71,9 @@ const (
 	onSageMaker place = "sagemaker" // services
 )
 
+// serves reports whether services run there.
+func (p place) serves() bool { return p == onLambda || p == onSageMaker }
+
 // place returns what runs a unit.
 func (s Settings) place(u *ir.Unit) place {
 	switch {

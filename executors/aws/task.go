@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -20,27 +21,31 @@ import (
 
 // A task state is what the handle of a task stores about it.
 type taskState struct {
-	Region     string `json:"region"`
-	Account    string `json:"account"`
-	Name       string `json:"name"` // of the task
-	Unit       string `json:"unit"`
-	Run        string `json:"run"`                  // name of its job definition and of its job
-	Definition string `json:"definition,omitempty"` // ARN of the revision that records it
-	Job        string `json:"job,omitempty"`        // id; "" before it is submitted
-	Queue      string `json:"queue"`
-	Group      string `json:"group"`         // of its log
-	Root       string `json:"root"`          // "s3://bucket/folder" of the system
-	Dir        string `json:"dir,omitempty"` // folder of the run on this machine
+	Region  string `json:"region"`
+	Account string `json:"account"`
+	Place   place  `json:"place,omitempty"` // of its backend; "" is [onBatch]
+	Name    string `json:"name"`            // of the task
+	Unit    string `json:"unit"`
+	// Record is the ARN or the name of what records this start of the task in AWS: for Batch a
+	// revision of a job definition, for SageMaker the training job itself.
+	Record string `json:"definition,omitempty"`
+	Root   string `json:"root"`          // "s3://bucket/folder" of the system
+	Dir    string `json:"dir,omitempty"` // folder of the run on this machine
+
+	Run   string `json:"run,omitempty"` // name of its job definition and of its job
+	Job   string `json:"job,omitempty"` // id in Batch; "" before it is submitted
+	Queue string `json:"queue,omitempty"`
+	Group string `json:"group,omitempty"` // of its log
 }
 
-// taskState returns the state of a task that is not registered yet.
+// taskState returns the state of a task that has no record yet.
 func (e *Executor) taskState(c *cloud, t executors.Task) taskState {
 	w := e.names()
-	l := laneOf(&t.Unit)
-	return taskState{
-		Region: c.region, Account: c.account, Name: t.Name, Unit: t.Unit.ID, Run: e.runName(t.Name), Queue: w.queue(l),
-		Group: w.logGroup(&t.Unit), Root: "s3://" + w.bucket(c) + "/" + w.root, Dir: t.Dir,
+	st := taskState{
+		Region: c.region, Account: c.account, Place: w.place(&t.Unit), Name: t.Name, Unit: t.Unit.ID, Root: "s3://" + w.bucket(c) + "/" + w.root, Dir: t.Dir,
 	}
+	e.backend(st.Place).prepare(&st, t)
+	return st
 }
 
 // names returns what knows the names of resources. It has no units.
@@ -63,8 +68,7 @@ func (e *Executor) runName(task string) string {
 
 // start names one start of the task: a task that was destroyed may start again.
 func (st taskState) start() string {
-	_, revision, _ := strings.Cut(st.Definition[strings.LastIndexByte(st.Definition, '/')+1:], ":")
-	return st.Run + "-" + revision
+	return strings.ReplaceAll(st.Record[strings.LastIndexByte(st.Record, '/')+1:], ":", "-")
 }
 
 // notes and out are the stores for notes and an output, below the root.
@@ -86,7 +90,8 @@ func (e *Executor) fromHandle(h state.Handle) (taskState, error) {
 	if err := json.Unmarshal(h.Data, &st); err != nil {
 		return st, fmt.Errorf("handle %s: %w", h.ID, err)
 	}
-	if st.Name == "" || st.Region == "" || st.Definition == "" {
+	st.Place = cmp.Or(st.Place, onBatch)
+	if st.Name == "" || st.Region == "" || st.Record == "" || e.backend(st.Place) == nil {
 		return st, fmt.Errorf("handle %s names nothing in AWS", h.ID)
 	}
 	if e.opts.Runs != "" {
@@ -98,14 +103,14 @@ func (e *Executor) fromHandle(h state.Handle) (taskState, error) {
 // A jobEnd is what the folder of a run says about a job that has ended and whose outputs and log
 // are all here, so that nobody has to ask AWS again.
 type jobEnd struct {
-	Definition string       `json:"definition"`
-	Status     state.Status `json:"status"`
+	Record string       `json:"definition"`
+	Status state.Status `json:"status"`
 }
 
 // ended returns how the job ended, if its folder says so.
 func (st taskState) ended() (state.Status, bool) {
 	var e jobEnd
-	if st.Dir == "" || local.ReadJSON(st.endPath(), &e) != nil || e.Definition != st.Definition {
+	if st.Dir == "" || local.ReadJSON(st.endPath(), &e) != nil || e.Record != st.Record {
 		return state.Status{}, false
 	}
 	return e.Status, true

@@ -8,10 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/batch/types"
 
 	"github.com/tenon-ml/tenon/executors/inside"
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
@@ -22,62 +18,6 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
-
-// look returns the status of a task, and its result if it has ended and stored one.
-func (e *Executor) look(ctx context.Context, c *cloud, st *taskState) (state.Status, *pod.Result, error) {
-	absent := state.Status{Phase: state.Absent}
-	there, err := c.isActive(ctx, st.Definition)
-	if err != nil || !there {
-		return absent, nil, err
-	}
-	if st.Job == "" {
-		if err := e.findJob(ctx, c, st); err != nil || st.Job == "" {
-			return absent, nil, err
-		}
-	}
-	job, err := c.job(ctx, st.Job)
-	if err != nil {
-		return absent, nil, err
-	}
-	if job != nil && !isOver(job.Status) {
-		return e.running(ctx, c, *st, *job)
-	}
-	res, err := e.result(ctx, c, *st)
-	if err != nil || job == nil && res == nil {
-		return absent, nil, err
-	}
-	return statusOf(job, res), res, nil
-}
-
-// running returns the status of a job that has not ended.
-func (e *Executor) running(ctx context.Context, c *cloud, st taskState, job types.JobDetail) (state.Status, *pod.Result, error) {
-	now := state.Status{Phase: state.Running, Started: milliseconds(job.StartedAt)}
-	switch job.Status {
-	case types.JobStatusRunning, types.JobStatusStarting:
-		return now, nil, nil
-	case types.JobStatusRunnable:
-		if time.Since(milliseconds(job.CreatedAt)) > time.Minute {
-			q, env, err := c.queue(ctx, st.Queue)
-			if err != nil {
-				return now, nil, err
-			}
-			if why := cannotRun(st.Queue, q, env); why != "" {
-				now.Phase, now.Message = state.Failed, why
-				return now, nil, nil
-			}
-		}
-	}
-	now.Queued, now.Started, now.Message = true, time.Time{}, waits(job)
-	return now, nil, nil
-}
-
-// milliseconds returns a time of AWS Batch, or zero.
-func milliseconds(ms *int64) time.Time {
-	if aws.ToInt64(ms) == 0 {
-		return time.Time{}
-	}
-	return time.UnixMilli(*ms).UTC()
-}
 
 // result returns what tenon-pod stored at the end of a job, or nil.
 func (e *Executor) result(ctx context.Context, c *cloud, st taskState) (*pod.Result, error) {
@@ -99,9 +39,9 @@ func (e *Executor) result(ctx context.Context, c *cloud, st taskState) (*pod.Res
 	return res, nil
 }
 
-// Wait returns once the job has ended, after it has fetched its log, its metrics and, if the job
-// succeeded, its outputs. Meanwhile it copies the log and the progress. When ctx is done, it
-// leaves the job running.
+// Wait returns once a service is ready or has failed, or once a job has ended, after it has fetched
+// the log of the job, its metrics and, if it succeeded, its outputs. Meanwhile it copies the log and the
+// progress. When ctx is done, it leaves the task running.
 func (e *Executor) Wait(ctx context.Context, h state.Handle) (state.Status, error) {
 	st, c, err := e.open(ctx, h)
 	if err != nil {
@@ -128,7 +68,7 @@ func (e *Executor) wait(ctx context.Context, c *cloud, st taskState) (state.Stat
 	defer log.close()
 	said := ""
 	for pause := e.opts.Pause; ; pause = min(2*pause, e.opts.Longest) {
-		now, res, err := e.look(ctx, c, &st)
+		now, res, err := e.backend(st.Place).look(ctx, c, &st)
 		if err != nil {
 			return state.Status{Phase: state.Running}, err
 		}
@@ -138,7 +78,14 @@ func (e *Executor) wait(ctx context.Context, c *cloud, st taskState) (state.Stat
 		if err := e.copyLog(ctx, c, st, log); err != nil {
 			return now, err
 		}
-		if now.Phase != state.Running {
+		switch {
+		case now.Phase == state.Ready:
+			return now, nil
+		case now.Phase != state.Running && st.Place.serves(): // which may yet recover, so nothing is written down
+			log.close()
+			now.Message = withLastLine(now.Message, st)
+			return now, nil
+		case now.Phase != state.Running:
 			return e.bring(ctx, c, st, now, res, log)
 		}
 		if now.Message != said {
@@ -166,12 +113,10 @@ func (e *Executor) bring(ctx context.Context, c *cloud, st taskState, now state.
 	}
 	log.close()
 	if now.Phase == state.Failed && res == nil {
-		if err := e.abandon(ctx, c, st.Job); err != nil {
+		if err := e.backend(st.Place).end(ctx, c, &st); err != nil { // it would start once what it waits for is there
 			return now, err
 		}
-		if line := inside.LastLine(st.logPath()); line != "" {
-			now.Message += "; it printed last: " + line
-		}
+		now.Message = withLastLine(now.Message, st)
 	}
 	locked, err := local.Lock(ctx, st.Dir)
 	if err != nil {
@@ -186,17 +131,15 @@ func (e *Executor) bring(ctx context.Context, c *cloud, st taskState, now state.
 			return now, err
 		}
 	}
-	return now, local.SaveJSON(st.endPath(), jobEnd{st.Definition, now})
+	return now, local.SaveJSON(st.endPath(), jobEnd{st.Record, now})
 }
 
-// abandon ends a job that has failed because its queue runs nothing: it would start once the queue
-// is enabled.
-func (e *Executor) abandon(ctx context.Context, c *cloud, id string) error {
-	over, err := c.allOver(ctx, []string{id})
-	if err != nil || over {
-		return err
+// withLastLine adds to the message of a failure what the program printed last.
+func withLastLine(message string, st taskState) string {
+	if line := inside.LastLine(st.logPath()); line != "" {
+		return message + "; it printed last: " + line
 	}
-	return c.terminate(ctx, id, "its queue runs nothing")
+	return message
 }
 
 // fetch gets the log, the metrics and the outputs from the bucket.
