@@ -2,10 +2,8 @@ package measure
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -16,16 +14,8 @@ type column struct {
 	Column
 	ref, cur *attribute // nil if the column is missing
 	kind     kind       // of both sides; "" if they differ
-	distinct int        // values of both sides, as far as the choice of a test needs them
-	binned   bool       // the reference has more than binnedValues
-	sides    [2]summary // of the reference and of the window
-}
-
-// A summary is what one scan shows of a column.
-type summary struct {
-	filled, finite int64 // values that are not NULL, and of these the finite ones
-	low, high      float64
-	outside        int64 // of the window
+	// Samples of both sides; nil if the column is missing.
+	reference, current *sample
 }
 
 func (c *column) kindOf() kind {
@@ -41,89 +31,31 @@ func (c *column) kindOf() kind {
 // numeric reports whether the values of a column have an order and distances.
 func (c *column) numeric() bool { return c.kind == number || c.kind == moment }
 
-// summarize fills in the summaries of one side, in one scan, and returns its number of rows.
-func (d *drift) summarize(ctx context.Context, r relation, columns []column, current bool) (rows int64, err error) {
-	side := 0
-	if current {
-		side = 1
+// sampled fills in the samples of columns.
+func (d *drift) sampled(ctx context.Context, ref, cur *side, columns []column) error {
+	of := make([]*attribute, len(columns))
+	for i := range columns {
+		of[i] = columns[i].ref
 	}
-	selects := []string{"count(*)"}
-	var take []func(x sql.NullFloat64)
-	add := func(e string, f func(x sql.NullFloat64)) {
-		selects, take = append(selects, e), append(take, f)
+	reference, err := d.samples(ctx, ref, of)
+	if err != nil {
+		return fmt.Errorf("read the reference: %w", err)
 	}
 	for i := range columns {
-		c := &columns[i]
-		a, s := c.ref, &c.sides[side]
-		if current {
-			a = c.cur
-		}
-		if a == nil {
-			continue
-		}
-		add("count("+ident(a.name)+")", func(x sql.NullFloat64) { s.filled = int64(x.Float64) })
-		if !c.numeric() {
-			continue
-		}
-		x := a.finite()
-		add("count("+x+")", func(x sql.NullFloat64) { s.finite = int64(x.Float64) })
-		add("min("+x+")", func(x sql.NullFloat64) { s.low = x.Float64 })
-		add("max("+x+")", func(x sql.NullFloat64) { s.high = x.Float64 })
-		if current && c.sides[0].finite > 0 {
-			add(fmt.Sprintf("count_if(%s < %s OR %s > %s)", x, double(c.sides[0].low), x, double(c.sides[0].high)), func(x sql.NullFloat64) { s.outside = int64(x.Float64) })
-		}
+		of[i] = columns[i].cur
 	}
-	values, err := one(ctx, d.db, selects, r.from)
+	current, err := d.samples(ctx, cur, of)
 	if err != nil {
-		return 0, err
+		return fmt.Errorf("read the window: %w", err)
 	}
-	for i, f := range take {
-		f(values[i+1])
-	}
-	return int64(values[0].Float64), nil
-}
-
-// values finds out which numbers have few values. It looks at some rows first: most numbers have
-// many values in them, and need no more.
-func (d *drift) values(ctx context.Context, ref, cur relation, columns []column, c *compared) error {
-	var few []*column
-	var selects []string
 	for i := range columns {
-		if x := &columns[i]; x.numeric() && (x.Test == "" || x.Test == TestPSI || x.Test == TestJensenShannon) {
-			few, selects = append(few, x), append(selects, "count(DISTINCT "+x.ref.finite()+")")
-		}
-	}
-	if len(few) == 0 {
-		return nil
-	}
-	found, err := one(ctx, d.db, slices.Clone(selects), fmt.Sprintf("(SELECT * FROM %s LIMIT 10000)", ref.from))
-	if err != nil {
-		return err
-	}
-	for i, x := range few {
-		if x.distinct = int(found[i].Float64); x.distinct > binnedValues {
-			x.binned = true
-			continue
-		}
-		exact, err := one(ctx, d.db, []string{selects[i]}, ref.from)
-		if err != nil {
-			return err
-		}
-		x.distinct = int(exact[0].Float64)
-		if x.binned = x.distinct > binnedValues; x.distinct > fewValues {
-			continue
-		}
-		both := fmt.Sprintf("(SELECT %s AS x FROM %s UNION ALL SELECT %s FROM %s)", x.ref.finite(), ref.from, x.cur.finite(), cur.from)
-		if exact, err = one(ctx, d.db, []string{"count(DISTINCT x)"}, both); err != nil {
-			return err
-		}
-		x.distinct = int(exact[0].Float64)
+		columns[i].reference, columns[i].current = reference[i], current[i]
 	}
 	return nil
 }
 
 // measure returns the figures of one column.
-func (d *drift) measure(ctx context.Context, ref, cur relation, c *column, all *compared) (figures []Figure, err error) {
+func (d *drift) measure(ctx context.Context, ref, cur *side, c *column) (figures []Figure, err error) {
 	add := func(f Figure) {
 		f.Column = c.Name
 		f.judge()
@@ -134,33 +66,27 @@ func (d *drift) measure(ctx context.Context, ref, cur relation, c *column, all *
 		return figures, nil
 	}
 	add(Figure{Name: FigureSchema, Value: ptr(0)})
-	r, s := c.sides[0], c.sides[1]
+	r, s := c.reference, c.current
 	share := func(n, of int64) *float64 {
 		if of == 0 {
 			return nil
 		}
 		return ptr(float64(n) / float64(of))
 	}
-	add(Figure{Name: FigureNulls, Value: share(all.rows-s.filled, all.rows), Reference: share(all.referenceRows-r.filled, all.referenceRows), Max: c.MaxNulls})
+	add(Figure{Name: FigureNulls, Value: share(cur.rows-s.filled, cur.rows), Reference: share(ref.rows-r.filled, ref.rows), Max: c.MaxNulls})
 	if c.numeric() {
-		add(Figure{Name: FigureNonFinite, Value: share(s.filled-s.finite, all.rows), Reference: share(r.filled-r.finite, all.referenceRows)})
-		limits := func(side summary) (low, high *float64) {
-			if side.finite == 0 {
-				return nil, nil
-			}
-			return &side.low, &side.high
-		}
-		low, high := limits(s)
-		refLow, refHigh := limits(r)
+		add(Figure{Name: FigureNonFinite, Value: share(s.filled-s.finite(), cur.rows), Reference: share(r.filled-r.finite(), ref.rows)})
+		low, high := s.limits()
+		refLow, refHigh := r.limits()
 		if low != nil {
 			add(Figure{Name: FigureMin, Value: low, Reference: refLow})
 			add(Figure{Name: FigureMax, Value: high, Reference: refHigh})
 		}
 		switch {
 		case refLow != nil && low != nil:
-			add(Figure{Name: FigureOutside, Value: share(s.outside, s.finite), Max: c.MaxOutside})
+			add(Figure{Name: FigureOutside, Value: share(s.outside(*refLow, *refHigh), s.finite()), Max: c.MaxOutside})
 		case c.MaxOutside != nil:
-			add(Figure{Name: FigureOutside, Max: c.MaxOutside, Reason: empty(r.finite)})
+			add(Figure{Name: FigureOutside, Max: c.MaxOutside, Reason: empty(r.finite())})
 		}
 	}
 	if c.kind == other {
@@ -171,9 +97,9 @@ func (d *drift) measure(ctx context.Context, ref, cur relation, c *column, all *
 	if f.Test == "" {
 		n, m := r.filled, s.filled
 		if c.numeric() {
-			n, m = r.finite, s.finite
+			n, m = r.finite(), s.finite()
 		}
-		f.Test = DefaultTest(c.numeric(), m, n, c.distinct)
+		f.Test = DefaultTest(c.numeric(), m, n, distinct(fewValues, r, s))
 	}
 	if limit, ok := DefaultMax(f.Test); ok && f.Max == nil {
 		f.Max = &limit
@@ -203,12 +129,12 @@ func (c *column) differs() string {
 }
 
 // test adds the statistic of a column.
-func (d *drift) test(ctx context.Context, ref, cur relation, c *column, f *Figure, add func(Figure)) error {
-	r, s := c.sides[0], c.sides[1]
+func (d *drift) test(ctx context.Context, ref, cur *side, c *column, f *Figure, add func(Figure)) error {
+	r, s := c.reference, c.current
 	switch {
-	case c.numeric() && (r.finite == 0 || s.finite == 0):
-		f.Reason = empty(r.finite)
-	case c.numeric() && (f.Test == TestPSI || f.Test == TestJensenShannon) && math.IsInf(max(r.high, s.high)-min(r.low, s.low), 0):
+	case c.numeric() && (r.finite() == 0 || s.finite() == 0):
+		f.Reason = empty(r.finite())
+	case c.numeric() && (f.Test == TestPSI || f.Test == TestJensenShannon) && math.IsInf(width(r, s), 0):
 		f.Reason = tooLarge // intervals would be infinitely wide
 	case c.kind == category && (r.filled == 0 || s.filled == 0):
 		f.Reason = empty(r.filled)
@@ -226,15 +152,7 @@ func (d *drift) test(ctx context.Context, ref, cur relation, c *column, f *Figur
 	}
 	switch f.Test {
 	case TestKS, TestWasserstein, TestWassersteinSD:
-		a, err := values(ctx, d.db, ref, *c.ref, r.finite)
-		if err != nil {
-			return err
-		}
-		b, err := values(ctx, d.db, cur, *c.cur, s.finite)
-		if err != nil {
-			return err
-		}
-		ordered(f, a, b)
+		ordered(f, r.ordered, s.ordered)
 		add(*f)
 		return nil
 	}
@@ -260,6 +178,11 @@ func (d *drift) test(ctx context.Context, ref, cur relation, c *column, f *Figur
 	return nil
 }
 
+// width is how far the least and the greatest value of two samples are from each other.
+func width(a, b *sample) float64 {
+	return max(a.ordered[len(a.ordered)-1], b.ordered[len(b.ordered)-1]) - min(a.ordered[0], b.ordered[0])
+}
+
 // empty says which side has no values. reference is how many that of the reference are.
 func empty(reference int64) string {
 	if reference == 0 {
@@ -270,22 +193,25 @@ func empty(reference int64) string {
 
 var tooMany = fmt.Sprintf("the reference has more than %d values, as of an identifier", maxCategories)
 
-// tallies counts the values or intervals of a column on both sides.
-func (d *drift) tallies(ctx context.Context, ref, cur relation, c *column, test string) (all []tally, ok bool, err error) {
-	if !c.numeric() || !c.binned || test == TestChiSquare {
-		return counts(ctx, d.db, ref, cur, *c.ref, *c.cur, maxCategories)
+// tallies counts the values or intervals of a column on both sides, or returns false if the reference has too many
+// values.
+func (d *drift) tallies(ctx context.Context, ref, cur *side, c *column, test string) (all []tally, ok bool, err error) {
+	r, s := c.reference, c.current
+	switch {
+	case r.many || s.many:
+		return counts(ctx, d.db, ref.relation, cur.relation, *c.ref, *c.cur)
+	case !c.numeric():
+		return talliesOf(r, s), true, nil
+	case test == TestChiSquare || distinct(binnedValues, r) <= binnedValues:
+		return talliesOf(r, s), distinct(maxCategories, r) <= maxCategories, nil
 	}
-	r, s := c.sides[0], c.sides[1]
-	edges := sturges(min(r.low, s.low), max(r.high, s.high), r.finite+s.finite, whole(c.ref.typ) && whole(c.cur.typ))
-	a, err := histogram(ctx, d.db, ref, *c.ref, edges)
-	if err != nil {
-		return nil, false, err
-	}
-	b, err := histogram(ctx, d.db, cur, *c.cur, edges)
+	low, high := min(r.ordered[0], s.ordered[0]), max(r.ordered[len(r.ordered)-1], s.ordered[len(s.ordered)-1])
+	edges := sturges(low, high, r.finite()+s.finite(), whole(c.ref.typ) && whole(c.cur.typ))
+	a, b := r.histogram(edges), s.histogram(edges)
 	for i := range a {
 		all = append(all, tally{a[i], b[i], 1})
 	}
-	return all, true, err
+	return all, true, nil
 }
 
 // ordered fills in the statistic of a test of two sorted samples.

@@ -11,9 +11,15 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Drift compares the rows of a window with those of a reference, column by column. Both are
-// names of relations or SELECTs, without parameters; each is read about once for each column, so
-// that a query that takes long is better stored before.
+// Drift compares the rows of a window with those of a reference, as [Compare] does. Both are names of
+// relations or SELECTs, without parameters.
+func Drift(ctx context.Context, db *sql.DB, reference, current string, spec DriftSpec) (*Report, error) {
+	return Compare(ctx, db, nil, Rows{SQL: reference}, Rows{SQL: current}, spec)
+}
+
+// Compare compares the rows of a window with those of a reference, column by column. Both are read about once
+// for as many columns as fit in memory, so that a query that takes long is better stored before. What the
+// cache has is not read.
 //
 // For numbers it reports the share of NULL and of NaN and infinities, the range, and the share
 // outside the reference's range; for categories the share of new ones; and for both the statistic
@@ -28,21 +34,21 @@ import (
 //   - A column with more than 100,000 categories in the reference has no statistic: it looks like an
 //     identifier. The window may have any number of others.
 //
-// Memory: 16 bytes for each value of the columns that are compared at the same time, as many as
-// there are processors, for the tests of numbers.
-func Drift(ctx context.Context, db *sql.DB, reference, current string, spec DriftSpec) (*Report, error) {
-	ref, err := open(ctx, db, "reference", reference)
+// Memory, beside the cache: 32 bytes for each value of the columns that are compared at the same time. These are as
+// many as have 2 million values on one side, and at least one, for each processor.
+func Compare(ctx context.Context, db *sql.DB, cache *Cache, reference, current Rows, spec DriftSpec) (*Report, error) {
+	ref, err := reference.relation(ctx, db, "reference")
 	if err != nil {
 		return nil, err
 	}
-	cur, err := open(ctx, db, "window", current)
+	cur, err := current.relation(ctx, db, "window")
 	if err != nil {
 		return nil, err
 	}
 	if err := spec.complete(ref); err != nil {
 		return nil, err
 	}
-	d := &drift{db: db, spec: spec}
+	d := &drift{db: db, cache: cache, spec: spec}
 	all, err := d.compare(ctx, ref, cur, nil)
 	if err != nil {
 		return nil, err
@@ -160,8 +166,9 @@ func (s *DriftSpec) complete(ref relation) error {
 
 // drift is one comparison.
 type drift struct {
-	db   *sql.DB
-	spec DriftSpec
+	db    *sql.DB
+	cache *Cache
+	spec  DriftSpec
 }
 
 // compared is the result for one group of rows.
@@ -178,12 +185,15 @@ func (d *drift) compare(ctx context.Context, ref, cur relation, segment map[stri
 		columns[i] = column{Column: s, ref: ref.column(s.Name), cur: cur.column(s.Name)}
 		columns[i].kind = columns[i].kindOf()
 	}
-	if c.referenceRows, err = d.summarize(ctx, ref, columns, false); err != nil {
-		return c, fmt.Errorf("summarize the reference: %w", err)
+	reference, err := d.side(ctx, ref)
+	if err != nil {
+		return c, fmt.Errorf("count the reference: %w", err)
 	}
-	if c.rows, err = d.summarize(ctx, cur, columns, true); err != nil {
-		return c, fmt.Errorf("summarize the window: %w", err)
+	window, err := d.side(ctx, cur)
+	if err != nil {
+		return c, fmt.Errorf("count the window: %w", err)
 	}
+	c.rows, c.referenceRows = window.rows, reference.rows
 	volume := Figure{Name: FigureRows, Value: ptr(float64(c.rows)), Reference: ptr(float64(c.referenceRows))}
 	if segment == nil {
 		if d.spec.MinVolume > 0 {
@@ -205,7 +215,7 @@ func (d *drift) compare(ctx context.Context, ref, cur relation, segment map[stri
 		why = fmt.Sprintf("%d rows, wanted at least %d", c.rows, d.spec.MinRows)
 	}
 	if why == "" {
-		if err := d.columns(ctx, ref, cur, columns, &c); err != nil {
+		if err := d.columns(ctx, &reference, &window, columns, &c); err != nil {
 			return c, err
 		}
 	}
@@ -219,17 +229,25 @@ func (d *drift) compare(ctx context.Context, ref, cur relation, segment map[stri
 }
 
 // columns measures the columns, several at the same time.
-func (d *drift) columns(ctx context.Context, ref, cur relation, columns []column, c *compared) error {
-	if err := d.values(ctx, ref, cur, columns, c); err != nil {
-		return fmt.Errorf("count the values: %w", err)
-	}
+func (d *drift) columns(ctx context.Context, ref, cur *side, columns []column, c *compared) error {
 	figures := make([][]Figure, len(columns))
+	some := max(1, valuesAtOnce/int(max(c.rows, c.referenceRows)))
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
-	for i := range columns {
+	first := 0
+	for batch := range slices.Chunk(columns, some) {
+		figures := figures[first : first+len(batch)]
+		first += len(batch)
 		g.Go(func() (err error) {
-			if figures[i], err = d.measure(ctx, ref, cur, &columns[i], c); err != nil {
-				return fmt.Errorf("column %q: %w", columns[i].Name, err)
+			if err := d.sampled(ctx, ref, cur, batch); err != nil {
+				return err
+			}
+			for i := range batch {
+				c := &batch[i]
+				if figures[i], err = d.measure(ctx, ref, cur, c); err != nil {
+					return fmt.Errorf("column %q: %w", c.Name, err)
+				}
+				c.reference, c.current = nil, nil // their memory is for the next ones
 			}
 			return nil
 		})

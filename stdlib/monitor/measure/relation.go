@@ -48,12 +48,14 @@ func whole(duckType string) bool {
 type relation struct {
 	from    string // in SQL, after FROM
 	columns []attribute
+	parts   []part // whose rows these are together, if that is known
 }
 
 // An attribute is a column of a relation.
 type attribute struct {
 	name string
 	typ  string // DuckDB's name of it
+	in   string // its name in the parts, if it has another one there
 }
 
 var query = regexp.MustCompile(`(?i)^\s*(select|with|from|values|\()`)
@@ -99,11 +101,15 @@ func (r relation) where(segment map[string]string, by []string) relation {
 	if len(by) == 0 {
 		return r
 	}
+	plain := make([]attribute, len(r.columns))
+	for i, a := range r.columns {
+		plain[i] = attribute{name: a.name, typ: a.typ}
+	}
 	conditions := make([]string, len(by))
 	for i, name := range by {
 		conditions[i] = text(name) + " = " + quote(segment[name])
 	}
-	return relation{"(SELECT * FROM " + r.from + " WHERE " + strings.Join(conditions, " AND ") + ")", r.columns}
+	return relation{from: "(SELECT * FROM " + r.from + " WHERE " + strings.Join(conditions, " AND ") + ")", columns: plain}
 }
 
 // finite is the value as a DOUBLE, and NULL if it is NULL, NaN or infinite.
@@ -127,14 +133,20 @@ func (a attribute) finite() string {
 	return "NULL"
 }
 
-// label is the value as text, with NULL for what has no distribution.
-func (a attribute) label() string {
-	c := ident(a.name)
-	if kindOf(a.typ) == category {
-		return "CAST(" + c + " AS VARCHAR)"
+// value is the value in a part: of a category as text, and of others as a DOUBLE, which is NaN if it is not
+// NULL and has no place in the distribution.
+func (a attribute) value() string {
+	if a.in != "" {
+		a.name = a.in
 	}
-	// 0.0 and -0.0 are equal, and they have different texts.
-	return "CAST(" + a.finite() + " + 0.0 AS VARCHAR)"
+	c := ident(a.name)
+	switch base, _, _ := strings.Cut(a.typ, "("); {
+	case kindOf(a.typ) == category:
+		return "CAST(" + c + " AS VARCHAR)"
+	case base == "DOUBLE":
+		return c
+	}
+	return "CASE WHEN " + c + " IS NOT NULL THEN coalesce(" + a.finite() + ", CAST('nan' AS DOUBLE)) END"
 }
 
 // text is the value of a column as text; NULL is "NULL".
@@ -195,21 +207,6 @@ func each(ctx context.Context, db *sql.DB, query string, f func(row []driver.Val
 	})
 }
 
-// values returns the finite values of a column in ascending order.
-func values(ctx context.Context, db *sql.DB, r relation, a attribute, rows int64) ([]float64, error) {
-	all := make([]float64, 0, rows)
-	err := each(ctx, db, "SELECT x FROM (SELECT "+a.finite()+" AS x FROM "+r.from+") WHERE x IS NOT NULL", func(row []driver.Value) error {
-		x, ok := row[0].(float64)
-		if !ok {
-			return fmt.Errorf("column %q: %T instead of a number", a.name, row[0])
-		}
-		all = append(all, x)
-		return nil
-	})
-	sortFloats(all)
-	return all, err
-}
-
 // A tally says how often a value or an interval occurs in the reference and in the window. Values with
 // the same numbers are one tally: every figure of counts is a sum over them. So a window with any
 // number of values that the reference does not have takes little memory.
@@ -218,11 +215,11 @@ type tally struct {
 	values             float64 // that occur so often
 }
 
-// counts returns how often the values of a column occur in two relations, or false if the reference
-// has more than most of them.
-func counts(ctx context.Context, db *sql.DB, reference, current relation, a, b attribute, most float64) (all []tally, ok bool, err error) {
+// counts returns how often the values of a category occur in two relations, or false if the reference has
+// more than maxCategories. DuckDB joins them, so they may have any number.
+func counts(ctx context.Context, db *sql.DB, reference, current relation, a, b attribute) (all []tally, ok bool, err error) {
 	group := func(r relation, a attribute) string {
-		return "(SELECT v, count(*) AS n FROM (SELECT " + a.label() + " AS v FROM " + r.from + ") WHERE v IS NOT NULL GROUP BY v)"
+		return "(SELECT v, count(*) AS n FROM (SELECT CAST(" + ident(a.name) + " AS VARCHAR) AS v FROM " + r.from + ") WHERE v IS NOT NULL GROUP BY v)"
 	}
 	q := fmt.Sprintf("SELECT CAST(coalesce(r.n, 0) AS DOUBLE) AS x, CAST(coalesce(c.n, 0) AS DOUBLE) AS y, CAST(count(*) AS DOUBLE) FROM %s AS r FULL JOIN %s AS c USING (v) GROUP BY x, y ORDER BY x, y",
 		group(reference, a), group(current, b))
@@ -237,7 +234,7 @@ func counts(ctx context.Context, db *sql.DB, reference, current relation, a, b a
 		}
 		return nil
 	})
-	return all, known <= most, err
+	return all, known <= maxCategories, err
 }
 
 func floats(row []driver.Value) ([]float64, error) {
@@ -250,33 +247,6 @@ func floats(row []driver.Value) ([]float64, error) {
 		all[i] = x
 	}
 	return all, nil
-}
-
-// histogram counts the finite values of a column between edges, as numpy.histogram does: an
-// interval contains its lower edge, and the last one its upper edge, too. The edges are equally
-// far from each other, and all values are between the first and the last.
-func histogram(ctx context.Context, db *sql.DB, r relation, a attribute, edges []float64) ([]float64, error) {
-	bins := len(edges) - 1
-	list := make([]string, len(edges))
-	for i, e := range edges {
-		list[i] = double(e)
-	}
-	// The first guess may be one off where a value is near an edge.
-	guess := fmt.Sprintf("CAST(least(%d, floor((x - %s) / (%s - %s) * %d)) AS INTEGER)", bins-1, list[0], list[bins], list[0], bins)
-	q := fmt.Sprintf("SELECT CAST(CASE WHEN x < e[g + 1] THEN g - 1 WHEN g < %d AND x >= e[g + 2] THEN g + 1 ELSE g END AS DOUBLE) AS b, CAST(count(*) AS DOUBLE) FROM "+
-		"(SELECT x, %s AS g, [%s] AS e FROM (SELECT %s AS x FROM %s) WHERE x IS NOT NULL) GROUP BY b", bins-1, guess, strings.Join(list, ", "), a.finite(), r.from)
-	n := make([]float64, bins)
-	return n, each(ctx, db, q, func(row []driver.Value) error {
-		v, err := floats(row)
-		if err != nil {
-			return err
-		}
-		if v[0] < 0 || v[0] >= float64(bins) {
-			return fmt.Errorf("column %q changed while it was measured", a.name)
-		}
-		n[int(v[0])] = v[1]
-		return nil
-	})
 }
 
 // segments returns the groups of the values of columns in the current rows, the largest first, at

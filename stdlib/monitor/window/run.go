@@ -19,7 +19,12 @@ import (
 // Run measures. files are the complete files of the log, the oldest first; db has to be able to
 // read them, and the files of the question.
 func Run(ctx context.Context, db *sql.DB, files []string, q *Question) (*Answer, error) {
-	r := &run{Question: q, db: db}
+	return new(Cache).Run(ctx, db, files, q)
+}
+
+// Run measures as [Run] does, without reading what the cache has.
+func (c *Cache) Run(ctx context.Context, db *sql.DB, files []string, q *Question) (*Answer, error) {
+	r := &run{Question: q, db: db, cache: c}
 	if q.Monitor.Service != nil {
 		return r.service(ctx, files)
 	}
@@ -32,7 +37,7 @@ func Run(ctx context.Context, db *sql.DB, files []string, q *Question) (*Answer,
 	var err error
 	a := &Answer{Notes: r.notes}
 	if d := q.Monitor.Drift; d != nil {
-		a.Report, err = measure.Drift(ctx, db, r.reference(), r.inputs(), r.driftSpec())
+		a.Report, err = r.drift(ctx)
 		return a, err
 	}
 	switch m := q.Monitor; {
@@ -63,7 +68,7 @@ func Write(ctx context.Context, db *sql.DB, files []string, q *Question) (*Writt
 	if q.Monitor.Drift == nil {
 		return nil, errors.New("only a drift compares rows")
 	}
-	r := &run{Question: q, db: db}
+	r := &run{Question: q, db: db, cache: new(Cache)}
 	if err := r.choose(ctx, files); err != nil {
 		return nil, err
 	}
@@ -97,7 +102,9 @@ func (r *run) write(ctx context.Context, query, path string) (int64, error) {
 type run struct {
 	*Question
 	db       *sql.DB
+	cache    *Cache
 	files    []string // with all columns
+	looked   []*file  // the same
 	older    bool     // the log has rows from before the window
 	probable bool     // the files have the probability of the positive class
 	notes    []string
@@ -117,28 +124,23 @@ func (r *run) choose(ctx context.Context, files []string) error {
 	if len(recent) == 0 {
 		return nil
 	}
-	columns := map[string][]string{}
-	err = r.each(ctx, "SELECT file_name, name FROM parquet_schema("+list(recent)+")", func(rows *sql.Rows) error {
-		var file, name string
-		err := rows.Scan(&file, &name)
-		columns[file] = append(columns[file], name)
-		return err
-	})
+	looked, err := r.cache.look(ctx, r.db, recent)
 	if err != nil {
 		return fmt.Errorf("read the request log: %w", err)
 	}
 	lacks := map[string]bool{}
 	r.probable = r.Monitor.Quality != nil && r.Monitor.Quality.Binary
-	for _, path := range recent {
+	for _, f := range looked {
 		whole := true
 		for _, name := range r.needed() {
-			if !slices.Contains(columns[path], name) {
+			if _, ok := f.types[name]; !ok {
 				whole, lacks[name] = false, true
 			}
 		}
 		if whole {
-			r.files = append(r.files, path)
-			r.probable = r.probable && slices.Contains(columns[path], positive)
+			r.files, r.looked = append(r.files, f.path), append(r.looked, f)
+			_, probable := f.types[positive]
+			r.probable = r.probable && probable
 		}
 	}
 	if len(lacks) > 0 {
@@ -150,7 +152,8 @@ func (r *run) choose(ctx context.Context, files []string) error {
 		r.notes = append(r.notes, fmt.Sprintf("requests that versions without the columns %s answered are left out", strings.Join(missing, ", ")))
 	}
 	r.probable = r.probable && len(r.files) > 0
-	return r.noteBeginning(ctx)
+	r.noteBeginning()
+	return nil
 }
 
 // since returns the files that may have rows from a time on, and whether there are older ones.
@@ -173,22 +176,25 @@ func since(files []string, begin time.Time) (recent []string, older bool, err er
 }
 
 // noteBeginning says so if the log has lost rows of the window.
-func (r *run) noteBeginning(ctx context.Context) error {
-	if len(r.files) == 0 || r.older {
-		return nil
+func (r *run) noteBeginning() {
+	if r.older {
+		return
 	}
-	var first sql.NullInt64
-	err := r.each(ctx, "SELECT min(epoch_us("+ident(requests.Time)+")) FROM "+r.log(), func(rows *sql.Rows) error { return rows.Scan(&first) })
-	if err != nil {
-		return fmt.Errorf("read the request log: %w", err)
+	var first *file
+	for _, f := range r.looked {
+		if f.timed > 0 && (first == nil || f.first < first.first) {
+			first = f
+		}
 	}
-	if at := time.UnixMicro(first.Int64).UTC(); first.Valid && at.After(r.Begin) {
+	if first == nil {
+		return
+	}
+	if at := time.UnixMicro(first.first).UTC(); at.After(r.Begin) {
 		r.notes = append(r.notes, fmt.Sprintf("the log begins at %s, after the beginning of the window", at.Format(time.RFC3339)))
 		if r.Monitor.Experiment != nil && r.Versions == nil {
 			r.Begin = at // how fast units came is known only from then on
 		}
 	}
-	return nil
 }
 
 // needed are the columns of the log without which rows are not measured.
@@ -256,14 +262,36 @@ func (r *run) selected(columns []named, begin, end time.Time) string {
 	if len(r.files) == 0 {
 		return "SELECT " + strings.Join(all, ", ") + " WHERE false"
 	}
-	at := "epoch_us(" + ident(requests.Time) + ")"
-	return fmt.Sprintf("SELECT %s FROM %s WHERE %s >= %d AND %[3]s < %[5]d", strings.Join(all, ", "), r.log(), at, begin.UnixMicro(), end.UnixMicro())
+	return "SELECT " + strings.Join(all, ", ") + " FROM " + r.log() + " WHERE " + during(begin, end)
+}
+
+// during is a condition on rows of the log: begin is included, end is not.
+func during(begin, end time.Time) string {
+	return fmt.Sprintf("epoch_us(%s) >= %d AND epoch_us(%[1]s) < %[3]d", ident(requests.Time), begin.UnixMicro(), end.UnixMicro())
 }
 
 // A named is an expression over the log with its type, under a name.
 type named struct{ expr, typ, as string }
 
 func loggedAs(c ir.Logged, as string) named { return named{ident(c.Log), c.Type, as} }
+
+// drift compares the requests of the window with the reference.
+func (r *run) drift(ctx context.Context) (*measure.Report, error) {
+	current, ok := r.parts(r.compared())
+	if !ok {
+		current = measure.Rows{}
+	}
+	current.SQL = r.inputs()
+	var names []string
+	for _, c := range r.compared() {
+		names = append(names, c.Name)
+	}
+	reference, err := r.cache.artifact(ctx, r.db, r.Reference, names, r.reference())
+	if err != nil {
+		return nil, fmt.Errorf("read the reference: %w", err)
+	}
+	return measure.Compare(ctx, r.db, r.cache.Samples, reference, current, r.driftSpec())
+}
 
 // inputs are the requests of the window, under the names of the reference.
 func (r *run) inputs() string {
