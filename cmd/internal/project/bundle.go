@@ -1,18 +1,14 @@
 package project
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"debug/buildinfo"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -82,7 +78,7 @@ func (w *Workspace) ExportService(ctx context.Context, name string, o ExportOpti
 	case b.Push != "" && o.Format != FormatImage:
 		return nil, &RequestError{errors.New("--push is for --format image")}
 	}
-	if err := x.refused(portable); err != nil {
+	if err := x.refused(bundle.Portable); err != nil {
 		return nil, err
 	}
 	if len(x.unit.Secrets) > 0 {
@@ -127,7 +123,11 @@ func (w *Workspace) ExportService(ctx context.Context, name string, o ExportOpti
 		case FormatImage:
 			return x.image(ctx, dir, made, e)
 		case FormatLambda:
-			return zipped(dir, made, e)
+			size, err := bundle.Zip(dir, made)
+			if err == nil && size > bundle.MostUploaded {
+				e.Notes = append(e.Notes, "AWS Lambda takes an archive of this size from S3 only")
+			}
+			return err
 		}
 		return nil
 	})
@@ -192,50 +192,26 @@ func (w *Workspace) decided(ctx context.Context, unit string) error {
 	return nil
 }
 
-// portable are the parameters of a service that mean the same on another machine. Any other one
-// is refused, so that none is lost.
-var portable = []string{
-	"deployment", "drain_seconds", "env", "explain", "latency_buckets", "log", "max_bytes", "max_connections", "max_instances", "max_waiting",
-	"model", "private", "python", "request", "system", "traces",
-}
-
 // refused says why a service cannot be exported. allowed are the parameters that it may have.
 func (x *exporting) refused(allowed []string) error {
 	refuse := func(format string, with ...any) error {
 		return &RequestError{fmt.Errorf("%s cannot be exported: %s", x.unit.ID, fmt.Sprintf(format, with...))}
 	}
-	var params map[string]json.RawMessage
-	if err := json.Unmarshal(x.unit.Params, &params); err != nil {
-		return fmt.Errorf("read the parameters of %s: %w", x.unit.ID, err)
+	why, err := bundle.NotPortable(x.unit.Params, allowed)
+	if err != nil {
+		return fmt.Errorf("%s: %w", x.unit.ID, err)
+	}
+	if why != "" {
+		return refuse("%s", why)
 	}
 	var given struct {
 		Private []string `json:"private"`
-		Request struct {
-			History json.RawMessage `json:"history"`
-			Lookups map[string]struct {
-				Store json.RawMessage `json:"store"`
-			} `json:"lookups"`
-		} `json:"request"`
 	}
 	if err := json.Unmarshal(x.unit.Params, &given); err != nil {
 		return fmt.Errorf("read the parameters of %s: %w", x.unit.ID, err)
 	}
-	for _, name := range slices.Sorted(maps.Keys(given.Request.Lookups)) {
-		if len(given.Request.Lookups[name].Store) > 0 {
-			return refuse("the rows of %q are in a store, which another machine does not have: leave out store in lookup", name)
-		}
-	}
-	private := x.private(given.Private)
-	switch {
-	case len(given.Request.History) > 0:
-		return refuse("its features are computed from a history, which grows on the machine that serves")
-	case len(private) > 0 && !x.Private:
+	if private := x.private(given.Private); len(private) > 0 && !x.Private {
 		return refuse("its rows of training, its tables or its model may have values of private columns (%s): --private says that they may leave", strings.Join(private, ", "))
-	}
-	for _, name := range slices.Sorted(maps.Keys(params)) {
-		if !slices.Contains(allowed, name) {
-			return refuse("%q means nothing on another machine", name)
-		}
 	}
 	return nil
 }
@@ -281,19 +257,11 @@ func (x *exporting) programFor(ctx context.Context, goos, goarch string) (string
 		}
 		at = filepath.Join(filepath.Dir(native), goos+"_"+goarch, bundle.Program)
 	}
-	info, err := buildinfo.ReadFile(at)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("there is no tenon-serve for %s/%s at %s: make it in Tenon's source with `make platforms PLATFORMS=%s/%s`, or name one with --program", goos, goarch, at, goos, goarch)
-	}
-	if err != nil {
-		return "", &RequestError{fmt.Errorf("%s is no program in Go: %w", at, err)}
-	}
-	built := map[string]string{}
-	for _, s := range info.Settings {
-		built[s.Key] = s.Value
-	}
-	if !strings.HasSuffix(info.Path, "/cmd/tenon-serve") || built["GOOS"] != goos || built["GOARCH"] != goarch {
-		return "", &RequestError{fmt.Errorf("%s is %s for %s/%s, not tenon-serve for %s/%s", at, info.Path, built["GOOS"], built["GOARCH"], goos, goarch)}
+	switch err := bundle.CheckProgram(at, goos, goarch); {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("%w, or name one with --program", err)
+	case err != nil:
+		return "", &RequestError{err}
 	}
 	return at, nil
 }
@@ -355,9 +323,9 @@ func (x *exporting) write(ctx context.Context, dir string, e *ExportedService, k
 	}
 	program := bundle.Program
 	if e.Format == FormatLambda {
-		program = "bootstrap" // the name that AWS Lambda starts
+		program = bundle.Bootstrap
 	}
-	if err := copyProgram(x.program, filepath.Join(dir, program)); err != nil {
+	if err := bundle.CopyProgram(x.program, filepath.Join(dir, program)); err != nil {
 		return err
 	}
 	if e.Format == FormatBundle {
@@ -390,31 +358,7 @@ func (x *exporting) write(ctx context.Context, dir string, e *ExportedService, k
 func (x *exporting) ask(ctx context.Context, program string, question any, args ...string) ([]byte, error) {
 	env := local.Inherited(x.set.Environ)
 	maps.Copy(env, local.Variables(*x.unit))
-	cmd := exec.CommandContext(ctx, program, args...)
-	for _, name := range slices.Sorted(maps.Keys(env)) {
-		cmd.Env = append(cmd.Env, name+"="+env[name])
-	}
-	if question != nil {
-		b, err := json.Marshal(question)
-		if err != nil {
-			return nil, err
-		}
-		cmd.Stdin = bytes.NewReader(b)
-	}
-	var out, log bytes.Buffer
-	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &out, &log, 5*time.Second
-	err := cmd.Run()
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	if err != nil {
-		text := strings.TrimSpace(log.String())
-		if _, says, ok := strings.Cut("\n"+text, "\nerror: "); ok {
-			return nil, errors.New(says)
-		}
-		return nil, fmt.Errorf("tenon-serve %s: %w\n%s", args[0], err, text)
-	}
-	return out.Bytes(), nil
+	return bundle.Ask(ctx, program, env, question, args...)
 }
 
 // service is the document of the service, as if it were started here.
@@ -512,18 +456,4 @@ func (x *exporting) training(ctx context.Context) (features, source *step.Port, 
 		}
 	}
 	return ports["features"], ports["source"], nil
-}
-
-func copyProgram(from, to string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Chmod(0o755), out.Close())
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/bundle"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -18,12 +19,12 @@ func TestADeploymentOfAnEnvironmentIsExported(t *testing.T) {
 		`{"deployment": "api", "tls": {}}`:                       `deployments/api cannot be exported: "tls" means nothing on another machine`,
 	} {
 		x.unit.Params = json.RawMessage(params)
-		if err := x.refused(portable); (err == nil) != (want == "") || err != nil && err.Error() != want {
+		if err := x.refused(bundle.Portable); (err == nil) != (want == "") || err != nil && err.Error() != want {
 			t.Errorf("%s: %v, want %q", params, err, want)
 		}
 	}
 	x.unit.Params = json.RawMessage(`{"deployment": "api", "tls": {}, "auth": {}, "parity": 0.5, "queries": []}`)
-	if err := x.refused(slices.Concat(portable, beside)); err != nil {
+	if err := x.refused(slices.Concat(bundle.Portable, beside)); err != nil {
 		t.Errorf("as a graph: %v", err)
 	}
 }

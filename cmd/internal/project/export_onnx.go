@@ -45,7 +45,7 @@ func (x *exporting) graph(ctx context.Context, o ExportOptions) (*ExportedServic
 	if x.Platform != "" || x.Program != "" || x.Sign != "" || x.Push != "" {
 		return nil, &RequestError{errors.New("a graph is the same for every platform, and neither signed nor pushed: --platform, --program, --sign and --push are for other formats")}
 	}
-	if err := x.refused(slices.Concat(portable, beside)); err != nil {
+	if err := x.refused(slices.Concat(bundle.Portable, beside)); err != nil {
 		return nil, err
 	}
 	e := &ExportedService{Unit: x.unit.ID, Format: o.Format, Path: o.To}
