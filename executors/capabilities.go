@@ -169,13 +169,20 @@ type Packed struct {
 	Images map[string]string `json:"images"` // published, by unit
 }
 
+// A Launch says how a [DetachedProgram] starts.
+type Launch struct {
+	Base    string   // reference of the image below its own
+	Args    []string // of tenon
+	Metrics int      // port at which a controller answers Prometheus, or 0
+}
+
 // A DetachedProgram is a tenon that runs on a platform: an apply, or a controller.
 type DetachedProgram interface {
 	Job() Job
-	// Start starts tenon with args in an image on base. It is idempotent. The platform
-	// restarts an apply unless it exits with 0, [ExitFailed] or [ExitUsage], and a controller
-	// always. A controller that runs with other arguments, or in another image, is replaced.
-	Start(ctx context.Context, base string, args []string) error
+	// Start starts tenon. It is idempotent. The platform restarts an apply unless it exits
+	// with 0, [ExitFailed] or [ExitUsage], and a controller always. A controller that runs with
+	// other arguments, or in another image, is replaced.
+	Start(ctx context.Context, l Launch) error
 	// Status returns its status. Absence is a status. An apply that was killed and is being
 	// restarted is running.
 	Status(ctx context.Context) (state.Status, error)

@@ -30,7 +30,7 @@ What fails is tried again, after a pause that grows. A second controller of the 
 environment waits, and takes over when the first one ends or is killed.
 
 It sends the notices of loops and monitors that declare notify. With --metrics, it answers
-Prometheus.
+Prometheus; detached in a cluster, behind a Service.
 
 With --detach, it starts a controller that runs on its own, and returns: in the cluster if
 the system runs in one, as a Deployment with the rights of tenon rbac, and otherwise on this

@@ -33,6 +33,9 @@ func (a *app) detachController(ctx context.Context, dir string, o runOptions) er
 			did = "Unchanged"
 		}
 		fmt.Fprintf(a.stdout, "%s: %s watches.\n", a.paint("1;"+green, did), whichController(d))
+		if d.Metrics != "" {
+			fmt.Fprintf(a.stdout, "Prometheus finds its metrics at %s.\n", d.Metrics)
+		}
 		fmt.Fprint(a.stdout, "\n  tenon logs --controller -f    follow its output\n  tenon run --status            show it\n  tenon run --stop              end it\n")
 		return nil
 	})
@@ -117,7 +120,7 @@ func runControllerCommand(a *app) *cobra.Command {
 				return err
 			}
 			a.leavePod(ctx, run.Leave)
-			return a.controls(ctx, run.Project(), project.DetachCommand, runOptions{every: run.Every}, run.Open)
+			return a.controls(ctx, run.Project(), project.DetachCommand, runOptions{every: run.Every, metrics: run.Metrics}, run.Open)
 		},
 	}
 	c.Flags().StringVar(&a.store, "artifacts", "", "`URL` of the store")

@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
@@ -23,6 +24,9 @@ const (
 	controllerDisk   = "16Gi"
 )
 
+// metricsPort is the name of the port at which a controller answers Prometheus.
+const metricsPort = "metrics"
+
 // Controller returns the controller of the environment, or nil if the target has no settings
 // for it.
 func (e *Executor) Controller(lineage string) executors.DetachedProgram {
@@ -32,11 +36,11 @@ func (e *Executor) Controller(lineage string) executors.DetachedProgram {
 	return detachedProgram{e: e, name: "controller-" + e.opts.of(lineage), controls: true}
 }
 
-// controller returns the objects of a controller. The first owns the others, and says with what they
+// controller returns the objects of a controller, as [Settings.detachedObjects] does. The owner says with what they
 // were made.
-func (s Settings) controller(name, ref string, args []string) (*corev1.ConfigMap, *networkingv1.NetworkPolicy, *appsv1.Deployment) {
+func (s Settings) controller(name, ref string, launch executors.Launch) (*corev1.ConfigMap, []object, *appsv1.Deployment) {
 	t := detachedTask(name, "controller")
-	template := s.detachedPod(t, ref, args)
+	template := s.detachedPod(t, ref, launch.Args)
 	template.Spec.RestartPolicy = corev1.RestartPolicyAlways
 	template.Spec.Containers[0].Resources.Limits = corev1.ResourceList{
 		corev1.ResourceMemory: resource.MustParse(controllerMemory), corev1.ResourceEphemeralStorage: resource.MustParse(controllerDisk),
@@ -45,9 +49,23 @@ func (s Settings) controller(name, ref string, args []string) (*corev1.ConfigMap
 	d.ObjectMeta = s.meta(t) // no queue holds it back
 	d.Spec.Strategy.Type = appsv1.RecreateDeploymentStrategyType
 	owner := s.configMap(t)
-	with, _ := json.Marshal(args) // strings cannot fail
+	with, _ := json.Marshal(launch.Args) // strings cannot fail
 	owner.Data = map[string]string{"image": ref, "args": string(with)}
-	return owner, s.networkPolicy(t), d
+	policy := s.networkPolicy(t)
+	around := []object{policy}
+	if port := int32(launch.Metrics); port != 0 {
+		c := &d.Spec.Template.Spec.Containers[0]
+		c.Ports = []corev1.ContainerPort{{Name: metricsPort, ContainerPort: port, Protocol: corev1.ProtocolTCP}}
+		policy.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{Ports: []networkingv1.NetworkPolicyPort{policyPort(corev1.ProtocolTCP, port)}}}
+		around = append(around, &corev1.Service{
+			TypeMeta: kind("v1", "Service"), ObjectMeta: s.meta(t),
+			Spec: corev1.ServiceSpec{
+				Selector: ofTask(t),
+				Ports:    []corev1.ServicePort{{Name: metricsPort, Port: port, TargetPort: intstr.FromString(metricsPort), Protocol: corev1.ProtocolTCP}},
+			},
+		})
+	}
+	return owner, around, d
 }
 
 // lookAtController returns the status of a controller. It is ready while its pod runs.

@@ -12,7 +12,6 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -96,8 +95,8 @@ func (d detachedProgram) Job() executors.Job {
 	return executors.Job{Name: d.name, Namespace: d.e.opts.Namespace}
 }
 
-// detached returns the objects of a detached apply. The first owns the others.
-func (s Settings) detached(name, ref string, args []string) (*corev1.ConfigMap, *networkingv1.NetworkPolicy, *batchv1.Job) {
+// detached returns the objects of a detached apply, as [Settings.detachedObjects] does.
+func (s Settings) detached(name, ref string, args []string) (*corev1.ConfigMap, []object, *batchv1.Job) {
 	t := detachedTask(name, "apply")
 	job := &batchv1.Job{
 		TypeMeta: kind("batch/v1", "Job"), ObjectMeta: s.meta(t),
@@ -113,7 +112,7 @@ func (s Settings) detached(name, ref string, args []string) (*corev1.ConfigMap, 
 			}},
 		},
 	}
-	return s.configMap(t), s.networkPolicy(t), job
+	return s.configMap(t), []object{s.networkPolicy(t)}, job
 }
 
 // detachedTask stands for tenon itself as a task.
@@ -146,14 +145,14 @@ func fromSecret(name string) corev1.EnvFromSource {
 }
 
 // Start creates the objects of the program, or finds them.
-func (d detachedProgram) Start(ctx context.Context, base string, args []string) error {
+func (d detachedProgram) Start(ctx context.Context, launch executors.Launch) error {
 	duck, err := d.e.opts.Programs.Duck(ctx)
 	ref := ""
 	if err == nil {
-		ref, err = d.e.images.Push(ctx, image.Recipe{Base: base, Tenon: d.e.opts.Tenon, Duck: duck, Pod: d.e.opts.Pod}, d.e.repository())
+		ref, err = d.e.images.Push(ctx, image.Recipe{Base: launch.Base, Tenon: d.e.opts.Tenon, Duck: duck, Pod: d.e.opts.Pod}, d.e.repository())
 	}
 	if err == nil {
-		err = d.e.patiently(ctx, func() error { return d.start(ctx, ref, args) })
+		err = d.e.patiently(ctx, func() error { return d.start(ctx, ref, launch) })
 	}
 	if err != nil {
 		return fmt.Errorf("start %s: %w", d, err)
@@ -161,12 +160,12 @@ func (d detachedProgram) Start(ctx context.Context, base string, args []string) 
 	return nil
 }
 
-func (d detachedProgram) start(ctx context.Context, ref string, args []string) error {
+func (d detachedProgram) start(ctx context.Context, ref string, launch executors.Launch) error {
 	l, s, err := d.e.home()
 	if err != nil {
 		return err
 	}
-	owner, policy, workload := s.detachedObjects(d, ref, args)
+	owner, around, workload := s.detachedObjects(d, ref, launch)
 	wanted := owner.DeepCopy()
 	if err = l.create(ctx, owner); apierrors.IsAlreadyExists(err) {
 		err = l.get(ctx, owner)
@@ -184,9 +183,11 @@ func (d detachedProgram) start(ctx context.Context, ref string, args []string) e
 	if err != nil {
 		return err
 	}
-	setOwner(owner, policy, workload)
-	if err := l.apply(ctx, policy); err != nil {
-		return err
+	setOwner(owner, append(around, workload)...)
+	for _, o := range around {
+		if err := l.apply(ctx, o); err != nil {
+			return err
+		}
 	}
 	if err := l.create(ctx, workload); err != nil && !apierrors.IsAlreadyExists(err) {
 		return err
@@ -194,12 +195,12 @@ func (d detachedProgram) start(ctx context.Context, ref string, args []string) e
 	return nil
 }
 
-// detachedObjects returns the objects of a program. The first owns the others.
-func (s Settings) detachedObjects(d detachedProgram, ref string, args []string) (*corev1.ConfigMap, *networkingv1.NetworkPolicy, object) {
+// detachedObjects returns the objects of a program. The first owns the others, and the last one runs it.
+func (s Settings) detachedObjects(d detachedProgram, ref string, launch executors.Launch) (owner *corev1.ConfigMap, around []object, workload object) {
 	if d.controls {
-		return s.controller(d.name, ref, args)
+		return s.controller(d.name, ref, launch)
 	}
-	return s.detached(d.name, ref, args)
+	return s.detached(d.name, ref, launch.Args)
 }
 
 // home returns the connection to the namespace of the target, and the settings with

@@ -224,21 +224,17 @@ func (s Settings) networkPolicy(t executors.Task) *networkingv1.NetworkPolicy {
 			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress},
 		},
 	}
-	port := func(protocol corev1.Protocol, n int) networkingv1.NetworkPolicyPort {
-		at := intstr.FromInt32(int32(n))
-		return networkingv1.NetworkPolicyPort{Protocol: &protocol, Port: &at}
-	}
 	if e := t.Unit.Endpoint; e != nil {
 		p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
 		for _, at := range e.All() {
-			p.Spec.Ingress[0].Ports = append(p.Spec.Ingress[0].Ports, port(corev1.ProtocolTCP, at.Port))
+			p.Spec.Ingress[0].Ports = append(p.Spec.Ingress[0].Ports, policyPort(corev1.ProtocolTCP, int32(at.Port)))
 		}
 	}
 	if !s.closed(t.Unit) {
 		p.Spec.Egress = []networkingv1.NetworkPolicyEgressRule{{}} // anywhere
 	} else {
 		p.Spec.Egress = []networkingv1.NetworkPolicyEgressRule{{
-			Ports: []networkingv1.NetworkPolicyPort{port(corev1.ProtocolUDP, 53), port(corev1.ProtocolTCP, 53)},
+			Ports: []networkingv1.NetworkPolicyPort{policyPort(corev1.ProtocolUDP, 53), policyPort(corev1.ProtocolTCP, 53)},
 			To: []networkingv1.NetworkPolicyPeer{{NamespaceSelector: &metav1.LabelSelector{
 				MatchLabels: map[string]string{corev1.LabelMetadataName: dnsNamespace},
 			}}},
@@ -255,6 +251,11 @@ func (s Settings) networkPolicy(t executors.Task) *networkingv1.NetworkPolicy {
 		p.Spec.Egress = append(p.Spec.Egress, networkingv1.NetworkPolicyEgressRule{To: others})
 	}
 	return p
+}
+
+func policyPort(protocol corev1.Protocol, n int32) networkingv1.NetworkPolicyPort {
+	at := intstr.FromInt32(n)
+	return networkingv1.NetworkPolicyPort{Protocol: &protocol, Port: &at}
 }
 
 // queued returns meta with the label of the queue that admits the pods.

@@ -105,26 +105,34 @@ func TestObjects(t *testing.T) {
 	}
 }
 
-// A detached apply has a token of the cluster, but otherwise only what every pod has.
-func TestObjectsOfADetachedApply(t *testing.T) {
-	s := Settings{
+// A detached apply has a token of the cluster, but otherwise only what every pod has. A controller has limits
+// besides, the cluster keeps it running, and a Service leads to its metrics.
+func TestObjectsOfDetachedPrograms(t *testing.T) {
+	plain := Settings{
 		Namespace: "ml", Store: "s3://acme/tenon", StoreSecret: "acme", System: "churn",
 		Detached: &Detached{ServiceAccount: "tenon", StateSecret: "state"},
 	}
-	name := New(Options{Settings: s}).Detached("0123456789abcdef", 7).Job().Name
-	config, policy, job := s.detached(name, "registry.acme.example/ml/tenon@sha256:1111", []string{"run-detached", "--request", "sha256:2222"})
-	executortest.Golden(t, "testdata/objects/detached.yaml", documents(t, []object{config, policy, job}))
-}
-
-// A controller has limits besides, and the cluster keeps it running.
-func TestObjectsOfAController(t *testing.T) {
-	s := Settings{
-		Namespace: "ml", Store: "s3://acme/tenon", StoreSecret: "acme", System: "churn", Env: "prod", Placement: ir.Placement{Queue: "research"},
-		Detached: &Detached{ServiceAccount: "tenon", StateSecret: "state"},
+	prod := plain
+	prod.Env, prod.Placement = "prod", ir.Placement{Queue: "research"}
+	const lineage = "0123456789abcdef"
+	controls := executors.Launch{Args: []string{"run-in-pod", "--request", "sha256:2222"}}
+	measured := controls
+	measured.Metrics = 9464
+	for name, c := range map[string]struct {
+		settings Settings
+		program  executors.DetachedProgram
+		launch   executors.Launch
+	}{
+		"detached":                {plain, New(Options{Settings: plain}).Detached(lineage, 7), executors.Launch{Args: []string{"run-detached", "--request", "sha256:2222"}}},
+		"controller":              {prod, New(Options{Settings: prod}).Controller(lineage), controls},
+		"controller_with_metrics": {prod, New(Options{Settings: prod}).Controller(lineage), measured},
+	} {
+		t.Run(name, func(t *testing.T) {
+			owner, around, workload := c.settings.detachedObjects(c.program.(detachedProgram), "registry.acme.example/ml/tenon@sha256:1111", c.launch)
+			all := append(append([]object{owner}, around...), workload)
+			executortest.Golden(t, filepath.Join("testdata", "objects", name+".yaml"), documents(t, all))
+		})
 	}
-	name := New(Options{Settings: s}).Controller("0123456789abcdef").Job().Name
-	config, policy, deployment := s.controller(name, "registry.acme.example/ml/tenon@sha256:1111", []string{"run-in-pod", "--request", "sha256:2222"})
-	executortest.Golden(t, "testdata/objects/controller.yaml", documents(t, []object{config, policy, deployment}))
 }
 
 // documents returns objects as tenon compile --format=manifests prints them.

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -35,7 +38,7 @@ type ControllerOptions struct {
 	Args func(artifacts, request string) []string
 	// Command is the command line of the controller on this machine.
 	Command []string
-	Metrics string // the address that it exposes to Prometheus, which one in a cluster cannot
+	Metrics string // the address at which it answers Prometheus, or ""; in a cluster, only its port counts
 }
 
 // A DetachedController is a controller that runs on its own.
@@ -46,6 +49,7 @@ type DetachedController struct {
 
 	Namespace  string      `json:"namespace,omitempty"` // in a cluster
 	Deployment string      `json:"deployment,omitempty"`
+	Metrics    string      `json:"metrics,omitempty"` // URL within the cluster
 	Phase      state.Phase `json:"phase,omitempty"`
 	Message    string      `json:"message,omitempty"`
 	// Unchanged reports that the same one ran before.
@@ -63,6 +67,7 @@ type sentController struct {
 	Files    map[string]artifact.Ref `json:"files"` // data files, by path as in [planner.Files]
 	Every    time.Duration           `json:"every"`
 	Parallel int                     `json:"parallel,omitempty"`
+	Metrics  int                     `json:"metrics,omitempty"` // port at which it answers Prometheus
 }
 
 // DetachController starts a controller that runs on its own, in the cluster if the system runs in one,
@@ -124,8 +129,9 @@ func (w *Workspace) detachThere(ctx context.Context, last *state.Revision, sys *
 	if err := w.checkDetach(ctx, sys, "the controller cannot run"); err != nil {
 		return nil, err
 	}
-	if o.Metrics != "" {
-		return nil, errors.New("a controller in a cluster exposes no metrics: leave out --metrics, and write them with tenon monitor metrics --out")
+	port, err := metricsPort(o.Metrics)
+	if err != nil {
+		return nil, err
 	}
 	for _, u := range sys.Units {
 		for _, r := range u.Receivers() {
@@ -151,7 +157,7 @@ func (w *Workspace) detachThere(ctx context.Context, last *state.Revision, sys *
 	if err != nil {
 		return nil, err
 	}
-	sent := sentController{Lineage: setup.State, Env: w.set.Env, Dir: in.Dir, Every: o.Every, Parallel: o.Parallel}
+	sent := sentController{Lineage: setup.State, Env: w.set.Env, Dir: in.Dir, Every: o.Every, Parallel: o.Parallel, Metrics: port}
 	if sent.By, err = w.set.identity(); err != nil {
 		return nil, err
 	}
@@ -177,10 +183,31 @@ func (w *Workspace) detachThere(ctx context.Context, last *state.Revision, sys *
 	if err != nil {
 		return nil, err
 	}
-	if err := w.start(ctx, program, p.Images[sys.Target.Base()], sent, o.Args); err != nil {
+	launch := executors.Launch{Base: p.Images[sys.Target.Base()], Metrics: port}
+	if err := w.start(ctx, program, launch, sent, o.Args); err != nil {
 		return nil, err
 	}
-	return w.awaitThere(ctx, program, before)
+	d, err := w.awaitThere(ctx, program, before)
+	if err == nil && port != 0 {
+		d.Metrics = fmt.Sprintf("http://%s.%s.svc:%d/metrics", d.Deployment, d.Namespace, port)
+	}
+	return d, err
+}
+
+// firstPort is the lowest port at which the user of a pod may listen.
+const firstPort = 1024
+
+// metricsPort returns the port of an address at which a controller in a cluster answers Prometheus, or 0 for "".
+func metricsPort(address string) (int, error) {
+	if address == "" {
+		return 0, nil
+	}
+	host, number, err := net.SplitHostPort(address)
+	port, bad := strconv.Atoi(number)
+	if err != nil || bad != nil || port < firstPort || port > math.MaxUint16 || !slices.Contains([]string{"", "0.0.0.0", "::"}, host) {
+		return 0, fmt.Errorf("in a cluster, --metrics takes a port from %d on and no host, such as :9464, not %q: a Service leads to it", firstPort, address)
+	}
+	return port, nil
 }
 
 // awaitThere waits until a controller watches in its cluster. One that cannot is removed.

@@ -3,6 +3,7 @@ package project
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -14,7 +15,8 @@ import (
 // A ControllerRun is a controller as it runs inside the cluster, where
 // [Workspace.DetachController] started it.
 type ControllerRun struct {
-	Every time.Duration // between two looks
+	Every   time.Duration // between two looks
+	Metrics string        // the address at which it answers Prometheus, or ""
 
 	p        *Project
 	parallel int
@@ -34,6 +36,9 @@ func OpenController(ctx context.Context, s Settings, request string) (*Controlle
 	s.Dir = filepath.Join(below, sent.Dir)
 	s.Env, s.By, s.Packed = sent.Env, sent.By, sent.Packed
 	r := &ControllerRun{Every: sent.Every, p: New(s), parallel: sent.Parallel}
+	if sent.Metrics != 0 {
+		r.Metrics = fmt.Sprintf("0.0.0.0:%d", sent.Metrics) // all addresses of the pod
+	}
 	if err := r.p.reaches(ctx, sent.Lineage); err != nil {
 		return nil, err
 	}

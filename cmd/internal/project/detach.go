@@ -90,14 +90,14 @@ func (s *Session) Detach(ctx context.Context, p *planner.Plan, o DetachOptions) 
 	}
 	job := x.Detached(p.State.Lineage, d.Revision)
 	base := d.Plan.Images[d.Plan.System.Target.Base()]
-	if err := s.start(ctx, job, base, d, o.Args); err != nil {
+	if err := s.start(ctx, job, executors.Launch{Base: base}, d, o.Args); err != nil {
 		return nil, errors.Join(err, s.lease.EndRevision(context.WithoutCancel(ctx), d.Revision, state.Failure, ""))
 	}
 	return &Detached{d.Revision, job.Job().Namespace, job.Job().Name}, nil
 }
 
-// start stores what a detached program needs, and starts it in an image on base.
-func (w *Workspace) start(ctx context.Context, program executors.DetachedProgram, base string, sent any, args func(artifacts, request string) []string) error {
+// start stores what a detached program needs, and starts it, with args.
+func (w *Workspace) start(ctx context.Context, program executors.DetachedProgram, l executors.Launch, sent any, args func(artifacts, request string) []string) error {
 	text, err := json.Marshal(sent)
 	if err != nil {
 		return fmt.Errorf("send the plan: %w", err)
@@ -110,7 +110,8 @@ func (w *Workspace) start(ctx context.Context, program executors.DetachedProgram
 	if err != nil {
 		return fmt.Errorf("send the plan: %w", err)
 	}
-	return program.Start(ctx, base, args(w.shared.url, ref.Digest))
+	l.Args = args(w.shared.url, ref.Digest)
+	return program.Start(ctx, l)
 }
 
 // running returns the units of a plan that may run.
