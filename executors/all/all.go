@@ -60,7 +60,7 @@ type Config struct {
 type Setup struct {
 	Config
 	// Python makes Python environments.
-	Python process.Environments
+	Python ssh.Environments
 	// Images returns the store of images that reaches registries as hosts says.
 	Images func(hosts string) *image.Store
 
@@ -180,7 +180,7 @@ func newSSH(t ir.Target, s Setup) (executors.Executor, error) {
 		return nil, err
 	}
 	settings.State = s.State
-	return ssh.New(ssh.Options{Settings: settings, Programs: s.Programs, Runner: s.Runner, Host: s.Host, Runs: s.Runs, Env: s.Environ}), nil
+	return ssh.New(ssh.Options{Settings: settings, Programs: s.Programs, Python: s.Python, Runner: s.Runner, Host: s.Host, Runs: s.Runs, Env: s.Environ}), nil
 }
 
 func newAWS(t ir.Target, s Setup) (executors.Executor, error) {

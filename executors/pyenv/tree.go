@@ -113,12 +113,7 @@ func scripts(t Tree, python string) error {
 		if err != nil {
 			return err
 		}
-		rest, ok := bytes.CutPrefix(b, []byte("#!"+python+"\n"))
-		if !ok { // unchanged where the path is long or has spaces
-			if head, after, found := bytes.Cut(b, []byte("\n' '''\n")); found && bytes.HasPrefix(head, []byte("#!/bin/sh\n'''exec' ")) {
-				rest, ok = after, true
-			}
-		}
+		rest, ok := cutInterpreter(b, python)
 		if !ok {
 			continue
 		}
@@ -128,6 +123,17 @@ func scripts(t Tree, python string) error {
 		}
 	}
 	return nil
+}
+
+// cutInterpreter returns what follows the lines of a console script that name its interpreter, if it
+// is one that names python.
+func cutInterpreter(script []byte, python string) (rest []byte, ok bool) {
+	if rest, ok = bytes.CutPrefix(script, []byte("#!"+python+"\n")); ok {
+		return rest, true
+	}
+	// The form where the path is long or has spaces.
+	head, rest, found := bytes.Cut(script, []byte("\n' '''\n"))
+	return rest, found && bytes.HasPrefix(head, []byte("#!/bin/sh\n'''exec' "))
 }
 
 // cacheNote is the file in which uv notes what only its cache needs.

@@ -63,9 +63,6 @@ func (c *checks) unit(u ir.Unit) {
 	if u.Kind == ir.Service && !slices.ContainsFunc(c.faults, func(f ir.Fault) bool { return !f.Target }) {
 		c.fault("component", another, "it is a service, and hosts of tenon.#SSH run jobs only")
 	}
-	if u.Code.Runtime == ir.Python && u.Kind != ir.Service {
-		c.fault("component", another, "it runs Python, for which hosts of tenon.#SSH have no environments; they run SQL and commands")
-	}
 	for _, in := range u.Inputs {
 		if in.Kind == ir.EndpointOf {
 			c.fault("in."+in.Port, another, "it calls the service %s, whose address is that of another machine", strings.Replace(in.Unit, "/", ".", 1))

@@ -55,7 +55,7 @@ func TestRoom(t *testing.T) {
 	e = l.executor(t, func(o *ssh.Options) { o.Hosts, o.Runs = l.hosts(""), runs })
 	task.Unit.Needs = ir.Resources{MilliCPU: 1_000_000_000}
 	_, err = e.Apply(within(t), task, nil)
-	if err == nil || !strings.Contains(err.Error(), "no host is large enough for it: host "+l.All[0].Address+": it needs 1000000 of ") {
+	if err == nil || !strings.Contains(err.Error(), "no host can run it: host "+l.All[0].Address+": it needs 1000000 of ") {
 		t.Errorf("apply gave %v", err)
 	}
 }
@@ -219,7 +219,7 @@ func TestCheck(t *testing.T) {
 	}{
 		{"a command", hosts("4", "8GiB"), func(*ir.Unit) {}, ""},
 		{"SQL", hosts("4", "8GiB"), func(u *ir.Unit) { u.Code = ir.Code{Runtime: ir.Builtin} }, ""},
-		{"Python", hosts("4", "8GiB"), func(u *ir.Unit) { u.Code.Runtime, u.Code.Lock = ir.Python, "sha256:00" }, "component"},
+		{"Python", hosts("4", "8GiB"), func(u *ir.Unit) { u.Code.Runtime, u.Code.Lock = ir.Python, "sha256:00" }, ""},
 		{"a service", hosts("4", "8GiB"), func(u *ir.Unit) { u.Kind = ir.Service }, "component"},
 		{"a GPU", hosts("4", "8GiB"), func(u *ir.Unit) { u.Needs.GPU = 1 }, "needs.gpu"},
 		{"all cores", hosts("4", "8GiB"), func(u *ir.Unit) { u.Needs.MilliCPU = 4000 }, ""},

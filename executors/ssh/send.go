@@ -1,6 +1,7 @@
 package ssh
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -23,10 +24,11 @@ import (
 
 // A source is something of this machine that a host may need.
 type source struct {
-	path    string
-	name    string // as shown to users
-	folder  bool
-	program bool
+	path     string
+	name     string // as shown to users
+	program  bool
+	folder   bool
+	contents *artifact.Contents // of a folder that does not exist as such
 }
 
 // prepare finds out the digests of what a task reads, which takes long for large data, so that
@@ -37,28 +39,47 @@ func (e *Executor) prepare(ctx context.Context, t executors.Task, run string) (p
 	}
 	p := prepared{
 		start: host.Start{
-			Run: run, Task: t, Inputs: map[string]artifact.Ref{}, Files: map[string][]int{},
+			Run: run, Task: t, Beside: map[string]host.Part{}, Files: map[string][]int{}, Environments: map[string]host.Environment{},
 			Claim: ir.Resources{MilliCPU: t.Unit.Needs.MilliCPU, Memory: t.Unit.Needs.Memory},
 		},
 		sources: map[string]source{},
 	}
-	if err := p.all(ctx, t); err != nil {
+	var err error
+	if p.start.Part, err = p.part(ctx, t); err != nil {
 		return prepared{}, err
 	}
-	runner, err := e.programs.digest(e.opts.Runner)
-	if err != nil {
+	for name, other := range t.Beside {
+		if p.start.Beside[name], err = p.part(ctx, other); err != nil {
+			return prepared{}, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	if err := p.data(ctx, t.Files); err != nil {
 		return prepared{}, err
 	}
-	p.sources[runner] = source{path: e.opts.Runner, name: "tenon-run", program: true}
-	if t.Unit.Code.Runtime == ir.Builtin || t.Unit.Code.DuckDB != "" {
-		path, err := e.opts.Programs.Duck(ctx)
+	if err := e.environments(ctx, t, &p); err != nil {
+		return prepared{}, err
+	}
+	for _, program := range []struct {
+		name   string
+		find   func(context.Context) (string, error)
+		needed bool
+		digest *string
+	}{
+		{"tenon-run", func(context.Context) (string, error) { return e.opts.Runner, nil }, true, new(string)},
+		{"tenon-duck", e.opts.Programs.Duck, usesDuck(t), &p.start.Duck},
+		{"tenon-serve", e.opts.Programs.Serve, t.Unit.Code.Runtime == ir.Plane, &p.start.Serve},
+	} {
+		if !program.needed {
+			continue
+		}
+		path, err := program.find(ctx)
 		if err == nil {
-			p.start.Duck, err = e.programs.digest(path)
+			*program.digest, err = e.programs.digest(path)
 		}
 		if err != nil {
 			return prepared{}, err
 		}
-		p.sources[p.start.Duck] = source{path: path, name: "tenon-duck", program: true}
+		p.sources[*program.digest] = source{path: path, name: program.name, program: true}
 	}
 	return p, nil
 }
@@ -70,13 +91,20 @@ type prepared struct {
 	sources map[string]source // by digest
 }
 
-func (p *prepared) all(ctx context.Context, t executors.Task) error {
+// usesDuck reports whether tenon-duck runs a unit, or the unit starts it.
+func usesDuck(t executors.Task) bool {
+	return t.Unit.Code.Runtime == ir.Builtin || t.Unit.Code.Runtime == ir.PlaneDuckDB || t.Unit.Code.DuckDB != ""
+}
+
+// part adds what one version of a unit reads.
+func (p *prepared) part(ctx context.Context, t executors.Task) (host.Part, error) {
+	part := host.Part{Inputs: map[string]artifact.Ref{}}
 	if len(t.Unit.Code.Files) > 0 {
 		ref, err := p.add(ctx, t.Code, "", "code")
 		if err != nil {
-			return err
+			return part, err
 		}
-		p.start.Code = &ref
+		part.Code = &ref
 	}
 	for _, port := range slices.Sorted(maps.Keys(t.Inputs)) {
 		in := t.Inputs[port]
@@ -85,11 +113,63 @@ func (p *prepared) all(ctx context.Context, t executors.Task) error {
 		}
 		ref, err := p.add(ctx, in.Path, in.Digest, "input "+port)
 		if err != nil {
-			return err
+			return part, err
 		}
-		p.start.Inputs[port] = ref
+		part.Inputs[port] = ref
 	}
-	return p.data(ctx, t.Files)
+	return part, nil
+}
+
+// environments adds the Python environments of all versions of a unit.
+func (e *Executor) environments(ctx context.Context, t executors.Task, p *prepared) error {
+	for _, of := range append(slices.Collect(maps.Values(t.Beside)), t) {
+		if of.Lock != "" && of.Unit.Code.Runtime != ir.Builtin {
+			if err := e.environment(ctx, of.Unit.Code.Lock, of.Lock, p); err != nil {
+				return err
+			}
+		}
+		for digest, path := range of.Environments {
+			if err := e.environment(ctx, digest, path, p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (e *Executor) environment(ctx context.Context, digest, path string, p *prepared) error {
+	if _, ok := p.start.Environments[digest]; ok {
+		return nil
+	}
+	lock, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read the lock of the Python environment: %w", err)
+	}
+	made, err := e.portable(ctx, digest, lock)
+	if err != nil {
+		return err
+	}
+	ref, err := p.add(ctx, path, "", "lock of the Python environment")
+	if err != nil {
+		return err
+	}
+	env := host.Environment{
+		Lock: ref, Packages: p.contents(made.Packages, "Python packages"), Path: made.Path, Name: made.Name, Version: made.Version,
+		Probe: made.Probe, Says: made.Says, Libc: made.Libc,
+	}
+	if made.Interpreter != nil {
+		ref := p.contents(*made.Interpreter, "Python "+made.Version)
+		env.Interpreter = &ref
+	}
+	p.start.Environments[digest] = env
+	return nil
+}
+
+// contents adds a folder that does not exist as such.
+func (p *prepared) contents(c artifact.Contents, name string) artifact.Ref {
+	ref := artifact.Ref{Digest: c.Digest(), Dir: true}
+	p.sources[ref.Digest] = source{name: name, folder: true, contents: &c}
+	return ref
 }
 
 // data adds data files, with their paths below the folder that contains all of them: the names
@@ -169,17 +249,53 @@ func (e *Executor) send(ctx context.Context, l *link, sources map[string]source,
 
 // put sends an artifact or a program, which the host compares with the digest.
 func (l *link) put(ctx context.Context, digest string, from source) error {
-	at := host.ArtifactPath + digest
 	switch {
 	case from.program:
-		at = host.ProgramPath + digest
+		return l.stream(ctx, host.ProgramPath+digest, func(w io.Writer) error { return host.SendFile(ctx, w, from.path) })
 	case from.folder:
-		at += "?folder"
+		return l.putFolder(ctx, digest, from)
 	}
+	return l.stream(ctx, host.ArtifactPath+digest, func(w io.Writer) error { return host.SendFile(ctx, w, from.path) })
+}
+
+// putFolder sends the files of a folder that the host has in no other folder.
+func (l *link) putFolder(ctx context.Context, digest string, from source) error {
+	if from.contents == nil {
+		c, err := artifact.ContentsOf(ctx, from.path)
+		if err != nil {
+			return own(err)
+		}
+		from.contents = &c
+	}
+	lacks, err := ask[[]string](ctx, l, host.LackPath, host.Lacking{Listing: string(artifact.Listing(from.contents.Entries))})
+	if err != nil {
+		return err
+	}
+	lacking := map[string]bool{}
+	for _, digest := range lacks {
+		lacking[digest] = true
+	}
+	send := func(has func(artifact.Entry) bool) error {
+		return l.stream(ctx, host.ArtifactPath+digest+"?folder", func(w io.Writer) error { return host.Send(ctx, w, *from.contents, has) })
+	}
+	err = send(func(e artifact.Entry) bool { return e.Kind != artifact.Link && !lacking[e.Digest] })
+	var said *saidError
+	if errors.As(err, &said) && said.code == http.StatusConflict { // a file that it had is gone or damaged
+		return send(nil)
+	}
+	return err
+}
+
+// stream sends the body of a PUT request.
+func (l *link) stream(ctx context.Context, at string, send func(io.Writer) error) error {
 	r, w := io.Pipe()
 	sent := make(chan error, 1)
 	go func() {
-		err := host.Send(ctx, w, from.path, from.folder)
+		buffered := bufio.NewWriterSize(w, 64<<10)
+		err := send(buffered)
+		if err == nil {
+			err = buffered.Flush()
+		}
 		w.CloseWithError(err) //nolint:errcheck // it always returns nil
 		sent <- err
 	}()
@@ -203,7 +319,12 @@ func (l *link) get(ctx context.Context, ref artifact.Ref, to string) error {
 		return err
 	}
 	defer body.Close()
-	if err := host.Receive(body, to, ref.Dir); err != nil {
+	if ref.Dir {
+		_, err = host.Receive(bufio.NewReader(body), to, nil)
+	} else {
+		err = host.ReceiveFile(body, to)
+	}
+	if err != nil {
 		var file *fs.PathError
 		var link *os.LinkError
 		if errors.As(err, &file) || errors.As(err, &link) {

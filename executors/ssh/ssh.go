@@ -10,6 +10,7 @@ import (
 
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/process"
+	"github.com/tenon-ml/tenon/executors/pyenv"
 	"github.com/tenon-ml/tenon/executors/ssh/host"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
@@ -23,6 +24,9 @@ type Options struct {
 	Settings
 	// Programs are those of Tenon that units run.
 	Programs executors.Programs
+	// Python makes Python environments here, which are sent to hosts. Without it no unit may need
+	// one.
+	Python Environments
 	// Runner is the path of tenon-run, and Host that of tenon-host. Both run on hosts.
 	Runner, Host string
 	// Runs is the folder that holds the folders of all runs, named after their tasks. If it is
@@ -44,6 +48,11 @@ type Executor struct {
 	local    *process.Executor // knows what processes cannot do, on any machine
 	programs programs
 
+	portables struct {
+		sync.Mutex
+		made map[string]*pyenv.Portable // by the digests of their locks
+	}
+
 	mu    sync.Mutex
 	lines map[Host]*line
 }
@@ -55,6 +64,8 @@ var (
 	_ executors.PortIsolation = (*Executor)(nil)
 	_ executors.Scheduler     = (*Executor)(nil)
 	_ executors.Remote        = (*Executor)(nil)
+	_ executors.Preparer      = (*Executor)(nil)
+	_ executors.Interpreter   = (*Executor)(nil)
 )
 
 // New returns an executor. It connects on first use.
@@ -68,7 +79,7 @@ func New(o Options) *Executor {
 	if o.Patience == 0 {
 		o.Patience = time.Minute
 	}
-	return &Executor{opts: o, local: process.New(process.Options{Env: o.Env}), lines: map[Host]*line{}}
+	return &Executor{opts: o, local: process.New(process.Options{Env: o.Env, Python: o.Python}), lines: map[Host]*line{}}
 }
 
 // Close closes the connections. Jobs continue.
@@ -157,7 +168,7 @@ func (e *Executor) place(ctx context.Context, st taskState, p prepared) (state.H
 		}
 		switch {
 		case len(never) == len(e.opts.Hosts):
-			return state.Handle{}, fmt.Errorf("no host is large enough for it: %w", errors.Join(never...))
+			return state.Handle{}, fmt.Errorf("no host can run it: %w", errors.Join(never...))
 		case len(lost)+len(never) == len(e.opts.Hosts) && time.Since(began) > e.opts.Patience:
 			return state.Handle{}, errors.Join(append(lost, never...)...)
 		}

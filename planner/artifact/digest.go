@@ -66,7 +66,7 @@ func scan(ctx context.Context, root string) (tree, error) {
 	if err := t.list(ctx, root, physical, ""); err != nil {
 		return tree{}, fmt.Errorf("digest %s: %w", root, err)
 	}
-	t.digest = digestOf(Listing(t.listing))
+	t.digest = DigestOf(Listing(t.listing))
 	return t, nil
 }
 
@@ -96,7 +96,7 @@ func (t *tree) list(ctx context.Context, root, physical, rel string) error {
 			if err != nil {
 				return err
 			}
-			kind := plain
+			kind := Plain
 			if info.Mode()&0o111 != 0 {
 				kind = Executable
 			}
@@ -109,7 +109,7 @@ func (t *tree) list(ctx context.Context, root, physical, rel string) error {
 			if err != nil {
 				return err
 			}
-			t.listing = append(t.listing, Entry{Kind: Link, Size: int64(len(target)), Digest: digestOf([]byte(target)), Path: slash})
+			t.listing = append(t.listing, Entry{Kind: Link, Size: int64(len(target)), Digest: DigestOf([]byte(target)), Path: slash})
 		default:
 			return fmt.Errorf("%s is %s: an artifact can contain only files, folders and links within it", slash, kindOf(info.Mode()))
 		}
@@ -180,7 +180,8 @@ func File(ctx context.Context, path string) (string, error) {
 	return sum(h.Sum(nil)), nil
 }
 
-func digestOf(b []byte) string {
+// DigestOf returns the digest of a file with that content.
+func DigestOf(b []byte) string {
 	s := sha256.Sum256(b)
 	return sum(s[:])
 }

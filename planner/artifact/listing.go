@@ -13,7 +13,7 @@ import (
 // The kinds of an [Entry].
 const (
 	Folder     = 'd'
-	plain      = 'f' // a file
+	Plain      = 'f' // a file
 	Executable = 'x' // an executable file
 	Link       = 'l' // a symbolic link
 )
@@ -92,7 +92,7 @@ func parseEntry(line string) (Entry, error) {
 	switch e.Kind {
 	case Folder:
 		e.Digest = ""
-	case plain, Executable, Link:
+	case Plain, Executable, Link:
 		if _, ok := Hex(e.Digest); !ok {
 			return e, fmt.Errorf("%q is not a digest", e.Digest)
 		}

@@ -221,7 +221,7 @@ func (s *Store) place(ctx context.Context, path, kind string, moves bool) (Artif
 
 // PutBytes stores b as a file and returns its digest.
 func (s *Store) PutBytes(ctx context.Context, b []byte) (string, error) {
-	digest := digestOf(b)
+	digest := DigestOf(b)
 	if s.here(digest) {
 		return digest, errors.Join(s.placed(digest), s.Share(ctx, digest))
 	}
@@ -249,7 +249,7 @@ func (s *Store) Bytes(ctx context.Context, digest string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read artifact: %w", err)
 	}
-	if got := digestOf(b); got != digest {
+	if got := DigestOf(b); got != digest {
 		return nil, &DamagedError{Digest: digest, Path: s.Path(digest), Got: got}
 	}
 	return b, nil

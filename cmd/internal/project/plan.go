@@ -296,6 +296,10 @@ func (e *environments) Version(ctx context.Context, install bool) (string, error
 	return e.made().Version(ctx, install)
 }
 
+func (e *environments) Portable(ctx context.Context, lock []byte, report func(pyenv.Progress)) (*pyenv.Portable, error) {
+	return e.made().Portable(ctx, lock, report)
+}
+
 func (e *environments) Missing(lock []byte) *pyenv.Missing { return e.made().Missing(lock) }
 
 // route returns an executor that starts what the target runs, and finds what other

@@ -17,112 +17,154 @@ import (
 // maxListing bounds the list of what is in a folder, in bytes.
 const maxListing = 256 << 20
 
-// Send writes the content of the file or folder at path: of a file its bytes; of a folder
-// the length of its listing, as 8 bytes, the listing, and the content of its files and links
-// in that order. It reads once what it sends; who receives it compares it with the digest.
-func Send(ctx context.Context, w io.Writer, path string, folder bool) error {
-	if !folder {
-		return sendFile(ctx, w, path, -1)
-	}
-	_, entries, err := artifact.Look(ctx, path)
-	if err != nil {
-		return err
-	}
-	listing := artifact.Listing(entries)
+// Send writes contents: the length of their listing, as 8 bytes, the listing, and in that order,
+// for each file and link, whether its content follows, as one byte, and the content. has, which may
+// be nil, says what the receiver has. It reads once what it sends; who receives it compares it with
+// the digest.
+func Send(ctx context.Context, w io.Writer, c artifact.Contents, has func(artifact.Entry) bool) error {
+	listing := artifact.Listing(c.Entries)
 	if err := binary.Write(w, binary.BigEndian, uint64(len(listing))); err != nil {
 		return err
 	}
 	if _, err := w.Write(listing); err != nil {
 		return err
 	}
-	for _, e := range entries {
-		at := filepath.Join(path, filepath.FromSlash(e.Path))
-		switch e.Kind {
-		case artifact.Folder:
-		case artifact.Link:
-			target, err := os.Readlink(at)
-			if err != nil {
+	for _, e := range c.Entries {
+		if e.Kind == artifact.Folder {
+			continue
+		}
+		if has != nil && has(e) {
+			if _, err := w.Write([]byte{hasIt}); err != nil {
 				return err
 			}
-			if _, err := io.WriteString(w, target); err != nil {
-				return err
-			}
-		default:
-			if err := sendFile(ctx, w, at, e.Size); err != nil {
-				return err
-			}
+			continue
+		}
+		if _, err := w.Write([]byte{follows}); err != nil {
+			return err
+		}
+		if err := sendEntry(ctx, w, c, e); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// sendFile writes a file of a size, or of any size if that is -1.
-func sendFile(ctx context.Context, w io.Writer, path string, size int64) error {
+// Whether the content of an entry follows.
+const (
+	follows = 1
+	hasIt   = 0
+)
+
+func sendEntry(ctx context.Context, w io.Writer, c artifact.Contents, e artifact.Entry) error {
+	r, err := c.Open(e)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	n, err := io.Copy(w, files.Reader(ctx, r))
+	if err == nil && n != e.Size {
+		err = fmt.Errorf("%s: %w", e.Path, artifact.ErrChanged)
+	}
+	return err
+}
+
+// SendFile writes the content of a file.
+func SendFile(ctx context.Context, w io.Writer, path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	n, err := io.Copy(w, files.Reader(ctx, f))
-	if err == nil && size >= 0 && n != size {
-		err = fmt.Errorf("%s: %w", path, artifact.ErrChanged)
-	}
+	_, err = io.Copy(w, files.Reader(ctx, f))
 	return err
 }
 
 // Receive writes what [Send] sends to a path that does not exist yet, in a folder that does.
-// It does not trust what it reads: everything stays below the path. The caller has to compare
-// the digest of the whole.
-func Receive(r io.Reader, to string, folder bool) error {
-	if !folder {
-		return receiveFile(r, to, 0o644, -1)
-	}
-	var length uint64
-	if err := binary.Read(r, binary.BigEndian, &length); err != nil {
-		return fmt.Errorf("read the listing of a folder: %w", err)
-	}
-	if length > maxListing {
-		return fmt.Errorf("the listing of a folder has %d bytes, more than %d", length, maxListing)
-	}
-	listing := make([]byte, length)
-	if _, err := io.ReadFull(r, listing); err != nil {
-		return fmt.Errorf("read the listing of a folder: %w", err)
-	}
-	entries, err := artifact.ParseListing(listing)
+// It does not trust what it reads: everything stays below the path. has returns where the content
+// of an entry is that is not sent; it is nil if all is sent. The caller has to compare the digest of
+// the whole.
+func Receive(r io.Reader, to string, has func(artifact.Entry) string) ([]artifact.Entry, error) {
+	entries, err := receiveListing(r)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := os.Mkdir(to, 0o755); err != nil {
-		return err
+		return nil, err
 	}
 	links := map[string]string{} // targets by path, written last so that nothing goes through one
 	for _, e := range entries {
 		at := filepath.Join(to, filepath.FromSlash(e.Path))
-		switch e.Kind {
-		case artifact.Folder:
-			err = os.Mkdir(at, 0o755)
-		case artifact.Link:
-			links[at], err = receiveLink(r, e)
-		case artifact.Executable:
-			err = receiveFile(r, at, 0o755, e.Size)
-		default:
-			err = receiveFile(r, at, 0o644, e.Size)
+		if e.Kind == artifact.Folder {
+			if err := os.Mkdir(at, 0o755); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		from, done, err := contentOf(r, e, has)
+		if err == nil {
+			switch e.Kind {
+			case artifact.Link:
+				links[at], err = receiveLink(from, e)
+			case artifact.Executable:
+				err = receiveFile(from, at, 0o755, e.Size)
+			default:
+				err = receiveFile(from, at, 0o644, e.Size)
+			}
+			err = errors.Join(err, done())
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
 	for at, target := range links {
 		if err := os.Symlink(target, at); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	for at := range links {
 		if err := artifact.CheckLink(to, at); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return entries, nil
+}
+
+func receiveListing(r io.Reader) ([]artifact.Entry, error) {
+	var length uint64
+	if err := binary.Read(r, binary.BigEndian, &length); err != nil {
+		return nil, fmt.Errorf("read the listing of a folder: %w", err)
+	}
+	if length > maxListing {
+		return nil, fmt.Errorf("the listing of a folder has %d bytes, more than %d", length, maxListing)
+	}
+	listing := make([]byte, length)
+	if _, err := io.ReadFull(r, listing); err != nil {
+		return nil, fmt.Errorf("read the listing of a folder: %w", err)
+	}
+	return artifact.ParseListing(listing)
+}
+
+// errNotHere says that the sender counts on a file that the receiver does not have.
+var errNotHere = errors.New("a file that was not sent is not here any more")
+
+// contentOf returns what to read the content of an entry from, and what to call afterwards.
+func contentOf(r io.Reader, e artifact.Entry, has func(artifact.Entry) string) (io.Reader, func() error, error) {
+	none := func() error { return nil }
+	var sent [1]byte
+	if _, err := io.ReadFull(r, sent[:]); err != nil {
+		return nil, none, fmt.Errorf("read %s: %w", e.Path, err)
+	}
+	if sent[0] == follows {
+		return r, none, nil
+	}
+	if has == nil {
+		return nil, none, fmt.Errorf("%s: %w", e.Path, errNotHere)
+	}
+	f, err := os.Open(has(e))
+	if err != nil {
+		return nil, none, fmt.Errorf("%s: %w: %w", e.Path, errNotHere, err)
+	}
+	return f, f.Close, nil
 }
 
 // maxLink is the longest target of a link that Linux has, in bytes.
@@ -136,6 +178,9 @@ func receiveLink(r io.Reader, e artifact.Entry) (target string, err error) {
 	_, err = io.ReadFull(r, b)
 	return string(b), err
 }
+
+// ReceiveFile writes what [SendFile] sends to a path that does not exist yet.
+func ReceiveFile(r io.Reader, to string) error { return receiveFile(r, to, 0o644, -1) }
 
 func receiveFile(r io.Reader, to string, mode fs.FileMode, size int64) error {
 	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)

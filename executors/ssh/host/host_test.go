@@ -3,6 +3,7 @@ package host
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -35,9 +36,17 @@ func TestContent(t *testing.T) {
 		ref, _, err := artifact.Look(t.Context(), path)
 		ok(t, err)
 		var sent bytes.Buffer
-		ok(t, Send(t.Context(), &sent, path, ref.Dir))
 		to := path + ".copy"
-		ok(t, Receive(&sent, to, ref.Dir))
+		if ref.Dir {
+			contents, err := artifact.ContentsOf(t.Context(), path)
+			ok(t, err)
+			ok(t, Send(t.Context(), &sent, contents, nil))
+			_, err = Receive(&sent, to, nil)
+			ok(t, err)
+		} else {
+			ok(t, SendFile(t.Context(), &sent, path))
+			ok(t, ReceiveFile(&sent, to))
+		}
 		if got, err := artifact.Digest(t.Context(), to); err != nil || got != ref.Digest {
 			t.Errorf("%s arrived as %s, %v; want %s", path, got, err, ref.Digest)
 		}
@@ -59,23 +68,73 @@ func folder(listing, content string) *bytes.Buffer {
 func TestContentRefused(t *testing.T) {
 	target := ir.Sum([]byte("/etc"))
 	for name, sent := range map[string]*bytes.Buffer{
-		"a path out of the folder": folder("f 1 "+ir.Sum([]byte("x"))+" \"../x\"\n", "x"),
-		"a link out of the folder": folder("l 4 "+target+" \"x\"\n", "/etc"),
-		"a link without an end":    folder("l 4097 "+target+" \"x\"\n", strings.Repeat("a", 4097)),
-		"too few bytes":            folder("f 9 "+ir.Sum([]byte("x"))+" \"x\"\n", "x"),
+		"a path out of the folder": folder("f 1 "+ir.Sum([]byte("x"))+" \"../x\"\n", "\x01x"),
+		"a link out of the folder": folder("l 4 "+target+" \"x\"\n", "\x01/etc"),
+		"a link without an end":    folder("l 4097 "+target+" \"x\"\n", "\x01"+strings.Repeat("a", 4097)),
+		"too few bytes":            folder("f 9 "+ir.Sum([]byte("x"))+" \"x\"\n", "\x01x"),
+		"a file that is not there": folder("f 1 "+ir.Sum([]byte("x"))+" \"x\"\n", "\x00"),
 		"a listing without an end": bytes.NewBuffer([]byte{0, 0, 1, 0, 0, 0, 0, 0}),
 		"no listing":               bytes.NewBuffer([]byte{0, 0}),
 		"half a listing":           bytes.NewBuffer([]byte{0, 0, 0, 0, 0, 0, 0, 9, 'f'}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()
-			if err := Receive(sent, filepath.Join(root, "to"), true); err == nil {
+			if _, err := Receive(sent, filepath.Join(root, "to"), nil); err == nil {
 				t.Error("it was received")
 			}
 			if entries, err := os.ReadDir(root); err != nil || len(entries) > 1 || len(entries) == 1 && entries[0].Name() != "to" {
 				t.Errorf("it left %v, %v", entries, err)
 			}
 		})
+	}
+}
+
+// Of a folder, only files that the host has in no other one are sent, and a file that was damaged
+// there is sent again.
+func TestOnlyWhatIsLacking(t *testing.T) {
+	s, h := newServer(t)
+	root := t.TempDir()
+	ok(t, os.WriteFile(filepath.Join(root, "same"), []byte("same"), 0o644))
+	put := func(changed string, has string) (*httptest.ResponseRecorder, string) {
+		t.Helper()
+		ok(t, os.WriteFile(filepath.Join(root, "changed"), []byte(changed), 0o755))
+		c, err := artifact.ContentsOf(t.Context(), root)
+		ok(t, err)
+		var sent bytes.Buffer
+		ok(t, Send(t.Context(), &sent, c, func(e artifact.Entry) bool { return e.Path == has }))
+		return request(h, http.MethodPut, ArtifactPath+c.Digest()+"?folder", sent.String()), c.Digest()
+	}
+	lacks := func() (digests []string) {
+		t.Helper()
+		c, err := artifact.ContentsOf(t.Context(), root)
+		ok(t, err)
+		b, err := json.Marshal(Lacking{Listing: string(artifact.Listing(c.Entries))})
+		ok(t, err)
+		ok(t, json.Unmarshal(request(h, http.MethodPost, LackPath, string(b)).Body.Bytes(), &digests))
+		return digests
+	}
+	if got := lacks(); len(got) != 1 || got[0] != ir.Sum([]byte("same")) {
+		t.Errorf("a new host lacks %v", got)
+	}
+	if w, _ := put("1", "same"); w.Code != http.StatusConflict {
+		t.Errorf("it takes a folder with a file that it does not have: %d %s", w.Code, w.Body)
+	}
+	if w, digest := put("1", ""); w.Code != http.StatusOK || !s.artifacts.Has(digest) {
+		t.Errorf("put answered %d: %s", w.Code, w.Body)
+	}
+	w, digest := put("2", "same")
+	if got := lacks(); w.Code != http.StatusOK || !s.artifacts.Has(digest) || len(got) > 0 {
+		t.Errorf("put answered %d: %s, and it lacks %v", w.Code, w.Body, got)
+	}
+	same := s.filePath(artifact.Entry{Digest: ir.Sum([]byte("same"))})
+	ok(t, os.Remove(same))
+	ok(t, os.WriteFile(same, []byte("evil"), 0o644))
+	w, digest = put("3", "same")
+	if w.Code != http.StatusConflict || s.artifacts.Has(digest) {
+		t.Errorf("put of a damaged file answered %d: %s", w.Code, w.Body)
+	}
+	if got := lacks(); len(got) != 2 {
+		t.Errorf("it lacks %v, and has a damaged file", got)
 	}
 }
 
@@ -168,10 +227,10 @@ func TestRoom(t *testing.T) {
 // FuzzReceive feeds a receiver with anything: it neither panics nor writes elsewhere.
 func FuzzReceive(f *testing.F) {
 	f.Add(folder("d 0  \"a\"\n", "").Bytes())
-	f.Add(folder("f 1 "+ir.Sum([]byte("x"))+" \"x\"\n", "x").Bytes())
+	f.Add(folder("f 1 "+ir.Sum([]byte("x"))+" \"x\"\n", "\x01x").Bytes())
 	f.Fuzz(func(t *testing.T, sent []byte) {
 		root := t.TempDir()
-		_ = Receive(bytes.NewReader(sent), filepath.Join(root, "to"), true) // most of it is refused
+		_, _ = Receive(bytes.NewReader(sent), filepath.Join(root, "to"), nil) // most of it is refused
 		entries, err := os.ReadDir(root)
 		ok(t, err)
 		if len(entries) > 1 || len(entries) == 1 && entries[0].Name() != "to" {

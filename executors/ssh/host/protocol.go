@@ -18,6 +18,7 @@ const (
 	LogsPath     = "/logs"      // Named, the log
 	ResultPath   = "/result"    // Named, Result
 	DestroyPath  = "/destroy"   // Named, nothing
+	LackPath     = "/lack"      // Lacking, a list of digests of files
 	ArtifactPath = "/artifact/" // GET or PUT with the digest, see [Send]
 	ProgramPath  = "/program/"  // PUT with the digest
 )
@@ -25,25 +26,55 @@ const (
 // A Start says what to start. Paths in its task are those of the sender and have no meaning
 // here; the folder of the run, the code and all inputs get paths of the host.
 type Start struct {
-	Run    string                  `json:"run"` // names the folder of the run
-	Task   executors.Task          `json:"task"`
-	Code   *artifact.Ref           `json:"code,omitempty"`
-	Inputs map[string]artifact.Ref `json:"inputs,omitempty"` // by port
-	Data   []Datum                 `json:"data,omitempty"`
+	Run  string         `json:"run"` // names the folder of the run
+	Task executors.Task `json:"task"`
+	Part
+	// Beside is what the other versions read for which the program answers, by name.
+	Beside map[string]Part `json:"beside,omitempty"`
+	Data   []Datum         `json:"data,omitempty"`
 	// Files are the data files by pattern, as indices into Data.
 	Files map[string][]int `json:"files,omitempty"`
 	// Duck is the digest of tenon-duck if it runs the unit, or the unit starts it.
 	Duck string `json:"duck,omitempty"`
+	// Serve is the digest of tenon-serve if it runs the unit.
+	Serve string `json:"serve,omitempty"`
+	// Environments are the Python environments that the task names, by the digests of their locks.
+	Environments map[string]Environment `json:"environments,omitempty"`
 	// Claim is what the job takes from the host, which has Capacity. Amounts of Capacity that
 	// are 0 are those of the machine.
 	Claim    ir.Resources `json:"claim"`
 	Capacity ir.Resources `json:"capacity"`
 }
 
+// A Part is what one version of a unit reads.
+type Part struct {
+	Code   *artifact.Ref           `json:"code,omitempty"`
+	Inputs map[string]artifact.Ref `json:"inputs,omitempty"` // by port
+}
+
 // A Datum is a data file, at a path below the common folder of all data files.
 type Datum struct {
 	Path string       `json:"path"`
 	Ref  artifact.Ref `json:"ref"`
+}
+
+// An Environment is a Python environment, see [pyenv.Portable].
+type Environment struct {
+	Lock        artifact.Ref  `json:"lock"`
+	Packages    artifact.Ref  `json:"packages"`
+	Interpreter *artifact.Ref `json:"interpreter,omitempty"` // nil: the host has to have one at Path
+	Path        string        `json:"path"`                  // of the interpreter of the sender
+	Name        string        `json:"name"`                  // "python3.11"
+	Version     string        `json:"version"`
+	Probe       string        `json:"probe"`
+	Says        string        `json:"says"`
+	Libc        string        `json:"libc,omitempty"`
+}
+
+// Lacking asks which files of a folder the host does not have in any folder. The folder is a
+// listing, see [artifact.Listing].
+type Lacking struct {
+	Listing string `json:"listing"`
 }
 
 // Started answers a Start. Exactly one field is set; none if nothing was found.

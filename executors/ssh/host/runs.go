@@ -79,9 +79,6 @@ func (s *server) start(ctx context.Context, in Start) (Started, error) {
 	if h != nil {
 		return Started{UID: rec.UID}, nil
 	}
-	if missing := s.missing(in); len(missing) > 0 {
-		return Started{Missing: missing}, nil
-	}
 	capacity := capacityOf(in.Capacity)
 	claim := claimed(in.Claim, capacity)
 	if never := beyond(claim, capacity, ir.Resources{}); never != "" {
@@ -89,6 +86,15 @@ func (s *server) start(ctx context.Context, in Start) (Started, error) {
 	}
 	if full := beyond(claim, capacity, s.used()); full != "" {
 		return Started{Full: full}, nil
+	}
+	if missing := s.missing(in); len(missing) > 0 {
+		return Started{Missing: missing}, nil
+	}
+	var unfit *unfitError
+	if err := s.prepare(ctx, in); errors.As(err, &unfit) {
+		return Started{Never: err.Error()}, nil
+	} else if err != nil {
+		return Started{}, err
 	}
 	if rec == nil {
 		rec = &record{UID: newUID()}
@@ -104,7 +110,7 @@ func (s *server) start(ctx context.Context, in Start) (Started, error) {
 	if err := local.SaveJSON(recordPath(t.Dir), rec); err != nil {
 		return Started{}, err
 	}
-	if _, err := s.process.Apply(context.WithValue(ctx, duckKey{}, in.Duck), t, nil); err != nil {
+	if _, err := s.process.Apply(context.WithValue(ctx, startKey{}, in), t, nil); err != nil {
 		return Started{}, err
 	}
 	return Started{UID: rec.UID}, nil
@@ -128,18 +134,13 @@ func (s *server) lay(in Start) (executors.Task, error) {
 	if err := os.MkdirAll(t.Dir, 0o700); err != nil {
 		return t, err
 	}
-	t.Code, t.Kept, t.Lock, t.Environments = "", "", "", nil
-	if in.Code != nil {
-		t.Code = s.artifacts.Path(in.Code.Digest)
+	t = s.place(t, in.Part, in.Environments)
+	beside := map[string]executors.Task{}
+	for name, other := range t.Beside {
+		other.Dir = t.Dir
+		beside[name] = s.place(other, in.Beside[name], in.Environments)
 	}
-	ports := map[string]step.Port{}
-	for port, p := range t.Inputs {
-		if ref, ok := in.Inputs[port]; ok {
-			p.Path = s.artifacts.Path(ref.Digest)
-		}
-		ports[port] = p
-	}
-	t.Inputs = ports
+	t.Beside = beside
 	paths := make([]string, len(in.Data))
 	for i, d := range in.Data {
 		if !filepath.IsLocal(d.Path) {
@@ -165,6 +166,32 @@ func (s *server) lay(in Start) (executors.Task, error) {
 		}
 	}
 	return t, nil
+}
+
+// place gives a task the paths of what was sent for it.
+func (s *server) place(t executors.Task, p Part, environments map[string]Environment) executors.Task {
+	t.Code, t.Kept = "", ""
+	if p.Code != nil {
+		t.Code = s.artifacts.Path(p.Code.Digest)
+	}
+	inputs := map[string]step.Port{}
+	for port, in := range t.Inputs {
+		if ref, ok := p.Inputs[port]; ok {
+			in.Path = s.artifacts.Path(ref.Digest)
+		}
+		inputs[port] = in
+	}
+	t.Inputs = inputs
+	lock := func(digest string) string { return s.artifacts.Path(environments[digest].Lock.Digest) }
+	if t.Lock != "" {
+		t.Lock = lock(t.Unit.Code.Lock)
+	}
+	further := map[string]string{}
+	for digest := range t.Environments {
+		further[digest] = lock(digest)
+	}
+	t.Environments = further
+	return t
 }
 
 func (s *server) find(ctx context.Context, in Named) (Started, error) {

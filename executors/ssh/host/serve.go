@@ -1,15 +1,18 @@
 package host
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -64,7 +67,7 @@ const maxRequests = 10_000
 
 // open prepares the folder.
 func open(o Options) (*server, error) {
-	for _, sub := range []string{"", "programs", "artifacts", "runs"} {
+	for _, sub := range []string{"", "programs", "artifacts", "files", "runs", "environments"} {
 		if err := os.MkdirAll(filepath.Join(o.Dir, sub), 0o700); err != nil {
 			return nil, err
 		}
@@ -82,7 +85,11 @@ func open(o Options) (*server, error) {
 	}
 	s := &server{dir: o.Dir, runner: o.Runner, artifacts: store}
 	s.process = process.New(process.Options{
-		Programs: executors.Programs{Duck: s.duck}, Runner: s.program(o.Runner), Env: o.Env, Grace: o.Grace,
+		Programs: executors.Programs{
+			Duck:  s.own("tenon-duck", func(in Start) string { return in.Duck }),
+			Serve: s.own("tenon-serve", func(in Start) string { return in.Serve }),
+		},
+		Runner: s.program(o.Runner), Python: environments{s}, Env: o.Env, Grace: o.Grace,
 	})
 	return s, nil
 }
@@ -94,6 +101,7 @@ func (s *server) handler() http.Handler {
 	mux.HandleFunc("POST "+InspectPath, answer(s.inspect))
 	mux.HandleFunc("POST "+ResultPath, answer(s.result))
 	mux.HandleFunc("POST "+DestroyPath, answer(s.destroy))
+	mux.HandleFunc("POST "+LackPath, answer(s.lacks))
 	mux.HandleFunc("POST "+WaitPath, s.wait)
 	mux.HandleFunc("POST "+LogsPath, s.logs)
 	mux.HandleFunc("GET "+ArtifactPath+"{digest}", s.getArtifact)
@@ -158,16 +166,24 @@ func (s *server) putProgram(w http.ResponseWriter, r *http.Request) {
 func (s *server) putArtifact(w http.ResponseWriter, r *http.Request) {
 	digest := r.PathValue("digest")
 	s.put(w, digest, func(tmp string) error {
-		if err := Receive(r.Body, tmp, r.URL.Query().Has("folder")); err != nil {
+		if r.URL.Query().Has("folder") {
+			return s.receiveFolder(r.Context(), bufio.NewReader(r.Body), tmp, digest)
+		}
+		if err := ReceiveFile(r.Body, tmp); err != nil {
 			return err
 		}
-		a, err := s.artifacts.Put(r.Context(), tmp, "input")
-		if err == nil && a.Digest != digest {
-			// It is stored under its own digest, where it harms nobody.
-			err = &artifact.DamagedError{Digest: digest, Path: "what arrived", Got: a.Digest}
-		}
-		return err
+		return s.keep(r.Context(), tmp, digest)
 	})
+}
+
+// keep stores what has arrived, if it has that digest.
+func (s *server) keep(ctx context.Context, tmp, digest string) error {
+	a, err := s.artifacts.Put(ctx, tmp, "input")
+	if err == nil && a.Digest != digest {
+		// It is stored under its own digest, where it harms nobody.
+		err = &artifact.DamagedError{Digest: digest, Path: "what arrived", Got: a.Digest}
+	}
+	return err
 }
 
 // put calls do with a path for content that arrives.
@@ -181,7 +197,10 @@ func (s *server) put(w http.ResponseWriter, digest string, do func(tmp string) e
 		err = do(filepath.Join(tmp, "content"))
 		err = errors.Join(err, files.RemoveAll(tmp))
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errNotHere):
+		http.Error(w, err.Error(), http.StatusConflict)
+	case err != nil:
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 	}
 }
@@ -193,14 +212,21 @@ func (s *server) getArtifact(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusNotFound)
 		return
 	}
-	if err := Send(r.Context(), w, path, info.IsDir()); err != nil {
+	if !info.IsDir() {
+		err = SendFile(r.Context(), w, path)
+	} else if contents, failed := artifact.ContentsOf(r.Context(), path); failed != nil {
+		err = failed
+	} else {
+		err = Send(r.Context(), w, contents, nil)
+	}
+	if err != nil {
 		panic(http.ErrAbortHandler) // so that the caller does not take it for the whole
 	}
 }
 
 // missing lists what a start needs and the host does not have.
 func (s *server) missing(in Start) (digests []string) {
-	for _, p := range []string{s.runner, in.Duck} {
+	for _, p := range []string{s.runner, in.Duck, in.Serve} {
 		if p == "" {
 			continue
 		}
@@ -218,28 +244,42 @@ func (s *server) missing(in Start) (digests []string) {
 
 // refs returns all artifacts that a start reads.
 func (in *Start) refs() (refs []artifact.Ref) {
-	if in.Code != nil {
-		refs = append(refs, *in.Code)
-	}
-	for _, ref := range in.Inputs {
-		refs = append(refs, ref)
+	for _, p := range append(slices.Collect(maps.Values(in.Beside)), in.Part) {
+		if p.Code != nil {
+			refs = append(refs, *p.Code)
+		}
+		refs = slices.AppendSeq(refs, maps.Values(p.Inputs))
 	}
 	for _, d := range in.Data {
 		refs = append(refs, d.Ref)
 	}
+	for _, e := range in.Environments {
+		refs = append(refs, e.Lock, e.Packages)
+		if e.Interpreter != nil {
+			refs = append(refs, *e.Interpreter)
+		}
+	}
 	return refs
 }
 
-// duckKey is where the context of a start has the digest of tenon-duck.
-type duckKey struct{}
+// startKey is where the context of a start has the start.
+type startKey struct{}
 
-// duck finds the tenon-duck that the start in a context names.
-func (s *server) duck(ctx context.Context) (string, error) {
-	digest, _ := ctx.Value(duckKey{}).(string)
-	if digest == "" {
-		return "", errors.New("the request does not name the tenon-duck that runs it")
+// startIn returns the start in a context.
+func startIn(ctx context.Context) Start {
+	in, _ := ctx.Value(startKey{}).(Start)
+	return in
+}
+
+// own finds the program of Tenon that the start in a context names.
+func (s *server) own(name string, of func(Start) string) func(context.Context) (string, error) {
+	return func(ctx context.Context) (string, error) {
+		digest := of(startIn(ctx))
+		if digest == "" {
+			return "", fmt.Errorf("the request does not name the %s that runs it", name)
+		}
+		return s.program(digest), nil
 	}
-	return s.program(digest), nil
 }
 
 // A single listener accepts one connection.
