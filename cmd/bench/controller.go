@@ -66,6 +66,9 @@ func (b *bench) measureOverhead(ctx context.Context) (err error) {
 		return err
 	}
 	watched := 0
+	asking, stop := context.WithCancel(ctx)
+	asked := make(chan error, 1)
+	go func() { asked <- keepAsking(asking, ports[0]) }()
 	s, err := b.run(ctx, command{
 		// timeout(1) ends it as a user does, with one signal.
 		args: []string{"timeout", "--foreground", "--preserve-status", "-s", "TERM", fmt.Sprint(b.watch.Seconds()), b.tenon, "run", dir}, env: env,
@@ -76,7 +79,8 @@ func (b *bench) measureOverhead(ctx context.Context) (err error) {
 			}
 			return nil
 		}})
-	if err != nil {
+	stop()
+	if err := errors.Join(err, <-asked); err != nil {
 		return err
 	}
 	share := s.cpu.Seconds() / s.wall.Seconds()
@@ -159,34 +163,57 @@ monitors: {for i in list.Range(0, %d, 1) {
 func askMonitored(ctx context.Context, port int) error {
 	random := rand.New(rand.NewPCG(3, 4))
 	for range 10 {
-		instances := make([]map[string]float64, 100)
-		for i := range instances {
-			instances[i] = map[string]float64{}
-			for c := range monitorOf {
-				instances[i][fmt.Sprintf("x%d", c)] = random.NormFloat64()
-			}
-		}
-		body, err := json.Marshal(map[string]any{"instances": instances})
-		if err != nil {
+		if err := askOnce(ctx, port, random); err != nil {
 			return err
-		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, fmt.Sprintf("http://127.0.0.1:%d/predict", port), bytes.NewReader(body))
-		if err != nil {
-			return err
-		}
-		req.Header.Set("Content-Type", "application/json")
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return err
-		}
-		if err := resp.Body.Close(); err != nil {
-			return err
-		}
-		if resp.StatusCode != http.StatusOK {
-			return fmt.Errorf("predict: %s", resp.Status)
 		}
 	}
 	time.Sleep(3 * time.Second) // for the log
+	return nil
+}
+
+// keepAsking asks for 100 predictions every 10 s until ctx ends, so that each measurement has other rows.
+func keepAsking(ctx context.Context, port int) error {
+	random := rand.New(rand.NewPCG(5, 6))
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(10 * time.Second):
+		}
+		if err := askOnce(ctx, port, random); err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+}
+
+// askOnce asks for 100 predictions.
+func askOnce(ctx context.Context, port int, random *rand.Rand) error {
+	instances := make([]map[string]float64, 100)
+	for i := range instances {
+		instances[i] = map[string]float64{}
+		for c := range monitorOf {
+			instances[i][fmt.Sprintf("x%d", c)] = random.NormFloat64()
+		}
+	}
+	body, err := json.Marshal(map[string]any{"instances": instances})
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, fmt.Sprintf("http://127.0.0.1:%d/predict", port), bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	if err := resp.Body.Close(); err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("predict: %s", resp.Status)
+	}
 	return nil
 }
 

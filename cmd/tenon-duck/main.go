@@ -3,6 +3,7 @@
 //	tenon-duck step     does the work of one unit whose component is built in, as $TENON_STEP says
 //	tenon-duck steps    does the work of one such unit after another, for tenon replay
 //	tenon-duck monitor  measures a monitor over a window of a request log, see package window
+//	tenon-duck monitors measures one monitor after another for a controller, see package window, until its input ends
 //	tenon-duck traffic  counts the requests of a request log, see package window
 //	tenon-duck simulate answers the questions of a simulation, see package window, until its input ends
 //	tenon-duck plane PYTHON SCRIPT    answers predictions as tenon-serve does, if DuckDB computes a part of the features

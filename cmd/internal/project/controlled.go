@@ -25,6 +25,7 @@ import (
 func (w *Workspace) Controlled(o ApplyOptions) control.Engine { return w.controlled(o) }
 
 func (w *Workspace) controlled(o ApplyOptions) *controlled {
+	w.measurer = new(measurer)
 	return &controlled{Workspace: w, apply: o, repairs: map[int]repair{}, units: map[string]appliedUnit{}, set: map[string]time.Time{}}
 }
 

@@ -130,6 +130,12 @@ func (w *Workspace) answer(ctx context.Context, s *snapshot, u *ir.Unit, q *wind
 	if u.Monitor.Cost != nil {
 		return w.spent(ctx, q)
 	}
+	if w.measurer != nil {
+		if err := w.measured(ctx, s, u, q); err != nil {
+			return nil, err
+		}
+		return w.measurer.measure(ctx, w, q)
+	}
 	a := new(window.Answer)
 	return a, w.askWindow(ctx, s, u, q, a)
 }

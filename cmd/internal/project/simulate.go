@@ -176,7 +176,7 @@ func (s *simulation) run(ctx context.Context, name string) (_ *SimulatedLoop, er
 	if name == "" {
 		s.out.Loop = strings.TrimPrefix(s.loop.ID, "loops/")
 	}
-	if s.duck, err = s.startDuck(ctx, s.loop); err != nil {
+	if s.duck, err = s.startDuck(ctx, s.loop, simulateCommand); err != nil {
 		return nil, err
 	}
 	defer func() {

@@ -33,7 +33,7 @@ type simulation struct {
 	service  string              // the unit that answers
 	delay    time.Duration       // until a label is known at the latest
 
-	duck     *duckSimulation
+	duck     *duckProcess
 	clock    *virtualClock
 	cancel   func()
 	err      error // that ended it

@@ -27,6 +27,7 @@ type Workspace struct {
 	shared    *shared        // or nil
 	known     *planner.Known // of the state, read ahead, or nil
 	lastSeen  *lastSeen
+	measurer  *measurer // of a controller, or nil
 	// causes has what was read of documents that never change: a *planner.Cause by the digest of
 	// the plan, and a key by its [listedUnit].
 	causes *sync.Map
@@ -143,7 +144,9 @@ func (p *Project) hasState(ctx context.Context) (bool, error) {
 }
 
 // Close closes the state and the artifact store.
-func (w *Workspace) Close() error { return errors.Join(w.store.Close(), w.shared.close()) }
+func (w *Workspace) Close() error {
+	return errors.Join(w.measurer.close(), w.store.Close(), w.shared.close())
+}
 
 // openState opens the state whose folder is dir.
 func (p *Project) openState(ctx context.Context, dir string, bound bool) (*state.Store, error) {

@@ -9,10 +9,12 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
 	"syscall"
 
 	"github.com/tenon-ml/tenon/stdlib/duck/engine"
+	"github.com/tenon-ml/tenon/stdlib/monitor/measure"
 	"github.com/tenon-ml/tenon/stdlib/monitor/window"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/requestlog"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/requests"
@@ -38,7 +40,7 @@ func measureWindow(ctx context.Context, q *window.Question) (any, error) {
 	if q.Write != nil {
 		return written(ctx, q)
 	}
-	return measured(ctx, q)
+	return measured(ctx, new(window.Cache), q)
 }
 
 func countTraffic(ctx context.Context, q *window.TrafficQuestion) (answer any, err error) {
@@ -65,7 +67,7 @@ func written(ctx context.Context, q *window.Question) (rows *window.Written, err
 	return rows, err
 }
 
-func measured(ctx context.Context, q *window.Question) (a *window.Answer, err error) {
+func measured(ctx context.Context, kept *window.Cache, q *window.Question) (a *window.Answer, err error) {
 	list := requestlog.Files
 	if q.Monitor.Service != nil {
 		list = requests.AuditFiles
@@ -75,7 +77,7 @@ func measured(ctx context.Context, q *window.Question) (a *window.Answer, err er
 		return nil, err
 	}
 	err = withFiles(ctx, append(slices.Clone(files), q.Reference, q.Labels), func(db *sql.DB) error {
-		a, err = window.Run(ctx, db, files, q)
+		a, err = kept.Run(ctx, db, files, q)
 		return err
 	})
 	return a, err
@@ -98,8 +100,26 @@ func withFiles(ctx context.Context, paths []string, f func(*sql.DB) error) error
 	return engine.WithFiles(ctx, slices.DeleteFunc(paths, func(p string) bool { return p == "" }), f)
 }
 
-// answerSimulation answers each [window.Ask] of a simulation, until there is no more.
+const (
+	// keptValues is how many bytes of values a process keeps for the next measurements.
+	keptValues = 256 << 20
+	// mostMemory is how many bytes a process may have taken to answer another question.
+	mostMemory = 1 << 30
+)
+
+// answerMonitors answers each [window.Ask] of a controller, and keeps what it read for the next ones.
+func answerMonitors(in io.Reader, out io.Writer) error {
+	kept := &window.Cache{Samples: measure.NewCache(keptValues)}
+	return answerAsks(in, out, func() *window.Cache { return kept })
+}
+
+// answerSimulation answers each [window.Ask] of a simulation, which changes its files.
 func answerSimulation(in io.Reader, out io.Writer) error {
+	return answerAsks(in, out, func() *window.Cache { return new(window.Cache) })
+}
+
+// answerAsks answers one question after another, each with a cache, until there is no more.
+func answerAsks(in io.Reader, out io.Writer, cache func() *window.Cache) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	asks, replies := json.NewDecoder(in), json.NewEncoder(out)
@@ -110,22 +130,35 @@ func answerSimulation(in io.Reader, out io.Writer) error {
 		} else if err != nil {
 			return fmt.Errorf("read what is asked for: %w", err)
 		}
-		reply, err := simulated(ctx, &ask)
+		reply, err := answered(ctx, cache(), &ask)
 		if ctx.Err() != nil {
 			return errStopped
 		}
 		if err != nil {
 			reply.Error = err.Error()
 		}
+		reply.Full = taken() > mostMemory
 		if err := replies.Encode(reply); err != nil {
 			return err
 		}
 	}
 }
 
-func simulated(ctx context.Context, ask *window.Ask) (r window.Reply, err error) {
+// taken is how many bytes of memory this process has had at most.
+func taken() int64 {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	if runtime.GOOS == "darwin" {
+		return u.Maxrss
+	}
+	return u.Maxrss << 10
+}
+
+func answered(ctx context.Context, kept *window.Cache, ask *window.Ask) (r window.Reply, err error) {
 	if ask.Measure != nil {
-		r.Answer, err = measured(ctx, ask.Measure)
+		r.Answer, err = measured(ctx, kept, ask.Measure)
 		return r, err
 	}
 	p := ask.Prepare

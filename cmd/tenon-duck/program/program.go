@@ -49,12 +49,14 @@ func Run(args []string) int {
 		err = reply(os.Stdin, os.Stdout, measureWindow)
 	case len(args) == 1 && args[0] == "traffic":
 		err = reply(os.Stdin, os.Stdout, countTraffic)
+	case len(args) == 1 && args[0] == "monitors":
+		err = answerMonitors(os.Stdin, os.Stdout)
 	case len(args) == 1 && args[0] == "simulate":
 		err = answerSimulation(os.Stdin, os.Stdout)
 	case len(args) > 1 && args[0] == "plane":
 		err = servePlane(args[1:])
 	default:
-		fmt.Fprintln(os.Stderr, "usage: tenon-duck step|steps|serve|monitor|traffic|simulate|plane|replay (tenon starts it)")
+		fmt.Fprintln(os.Stderr, "usage: tenon-duck step|steps|serve|monitor|monitors|traffic|simulate|plane|replay (tenon starts it)")
 		return exitUsage
 	}
 	switch {

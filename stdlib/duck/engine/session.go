@@ -27,9 +27,10 @@ type Limits struct {
 
 // session is one in-memory database with one connection.
 type session struct {
-	db   *sql.DB
-	conn *sql.Conn
-	temp string
+	connector driver.Connector
+	db        *sql.DB
+	conn      *sql.Conn
+	temp      string
 }
 
 var sessions atomic.Int64
@@ -47,7 +48,7 @@ func open(ctx context.Context, l Limits) (*session, error) {
 	// DuckDB makes the folder when it first spills; the default would be
 	// ".tmp" in the working directory.
 	temp := filepath.Join(parent, fmt.Sprintf("tenon-duckdb-%d-%d", os.Getpid(), sessions.Add(1)))
-	s := &session{db: sql.OpenDB(connector), temp: temp}
+	s := &session{connector: connector, db: sql.OpenDB(connector), temp: temp}
 	if s.conn, err = s.db.Conn(ctx); err != nil {
 		s.close()
 		return nil, fmt.Errorf("start duckdb: %w", err)

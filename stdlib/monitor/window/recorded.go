@@ -73,7 +73,7 @@ type Prepared struct {
 	Notes []string  `json:"notes,omitempty"` // about requests that were left out
 }
 
-// An Ask is what a simulation asks tenon-duck, one after another. One of the two is set.
+// An Ask is what a simulation, or a controller, asks tenon-duck, one after another. One of the two is set.
 type Ask struct {
 	Prepare *Preparation `json:"prepare,omitempty"`
 	Measure *Question    `json:"measure,omitempty"`
@@ -84,4 +84,5 @@ type Reply struct {
 	Prepared *Prepared `json:"prepared,omitempty"`
 	Answer   *Answer   `json:"answer,omitempty"`
 	Error    string    `json:"error,omitempty"`
+	Full     bool      `json:"full,omitempty"` // the process has taken so much memory that another one has to answer the next Ask
 }
