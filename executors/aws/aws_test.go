@@ -24,6 +24,7 @@ const (
 	imagesVar   = "TENON_TEST_IMAGES"
 	imageVar    = "TENON_TEST_IMAGE"
 	emulatorVar = "TENON_TEST_EMULATOR"
+	functionVar = "TENON_TEST_FUNCTION"
 	programRef  = "localhost/program:1" // an image with only the suite's program
 )
 
@@ -38,6 +39,10 @@ func shared(dir string) (stop func() error, err error) {
 	if err := executortest.BuildStatic(pod, "github.com/tenon-ml/tenon/cmd/tenon-pod"); err != nil {
 		return nil, err
 	}
+	function := filepath.Join(dir, "function")
+	if err := executortest.BuildStatic(function, "github.com/tenon-ml/tenon/internal/test/awstest/function"); err != nil {
+		return nil, err
+	}
 	images, pinned, err := executortest.PinImage(dir, programRef)
 	if err != nil {
 		return nil, err
@@ -50,7 +55,7 @@ func shared(dir string) (stop func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for k, v := range map[string]string{podVar: pod, imagesVar: images, imageVar: pinned, emulatorVar: e.Endpoint + " " + cloud} {
+	for k, v := range map[string]string{podVar: pod, imagesVar: images, imageVar: pinned, emulatorVar: e.Endpoint + " " + cloud, functionVar: function} {
 		err = errors.Join(err, os.Setenv(k, v))
 	}
 	for _, kv := range e.Environ() {

@@ -25,6 +25,8 @@ func (e *Executor) Check(u ir.Unit) []ir.Fault {
 	c := e.opts.Settings.check(u)
 	const another = "choose a target with the executor process, containerd or kubernetes"
 	switch {
+	case u.Kind == ir.Service && e.opts.place(&u) == onLambda:
+		c.function(u)
 	case u.Kind == ir.Service && u.Endpoint != nil && u.Endpoint.Scale != nil:
 		c.fault("replicas", another, "no service runs in AWS, whatever its load")
 	case e.backend(e.opts.place(&u)) != nil, u.Kind == ir.Record:

@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 	"testing"
@@ -97,6 +98,16 @@ func TestNamesFit(t *testing.T) {
 	}
 }
 
+// plane makes a deployment that runs on AWS Lambda.
+func plane(change func(*ir.Unit)) ir.Unit {
+	return service("api", func(u *ir.Unit) {
+		u.Code, u.Params = ir.Code{Runtime: ir.Plane, Command: []string{"worker.py"}, Lock: "sha256:0a"}, json.RawMessage(`{"deployment":"api","model":"late"}`)
+		if change != nil {
+			change(u)
+		}
+	})
+}
+
 // More is refused for units that run there than for their infrastructure.
 func TestWhatDoesNotRunInAWSIsRefused(t *testing.T) {
 	s, err := SettingsOf(ir.Target{Name: "aws", Executor: Name, Settings: settings(nil)})
@@ -114,8 +125,18 @@ func TestWhatDoesNotRunInAWSIsRefused(t *testing.T) {
 		{"an endpoint as input", job("steps/a", func(u *ir.Unit) {
 			u.Inputs = []ir.Input{{Port: "api", Unit: "deployments/api", From: "endpoint", Kind: ir.EndpointOf}}
 		}), []string{"in.api"}},
-		{"a service", service("api", nil), []string{"component"}},
-		{"a service that scales", service("api", func(u *ir.Unit) { u.Endpoint.Scale = &ir.Scale{Max: 2} }), []string{"replicas"}},
+		{"a function", plane(nil), nil},
+		{"a function with a limit", plane(func(u *ir.Unit) { u.Endpoint.Scale, u.Endpoint.Replicas = &ir.Scale{Max: 2}, 0 }), nil},
+		{"a function that is kept warm", plane(func(u *ir.Unit) { u.Endpoint.Scale = &ir.Scale{Max: 2} }), []string{"replicas"}},
+		{"replicas of a function", plane(func(u *ir.Unit) { u.Endpoint.Replicas = 2 }), []string{"replicas"}},
+		{"a function in Python", service("api", nil), []string{"component"}},
+		{"a function with DuckDB", plane(func(u *ir.Unit) { u.Code.Runtime = ir.PlaneDuckDB }), []string{"component"}},
+		{"a function with a log", plane(func(u *ir.Unit) { u.Params = json.RawMessage(`{"log":{}}`) }), []string{"component"}},
+		{"a function with tokens", plane(func(u *ir.Unit) { u.Params = json.RawMessage(`{"auth":{}}`) }), []string{"component"}},
+		{"a function with a history", plane(func(u *ir.Unit) { u.Params = json.RawMessage(`{"request":{"history":{}}}`) }), []string{"component"}},
+		{"a function that asks another service", plane(func(u *ir.Unit) {
+			u.Inputs = []ir.Input{{Port: "other", Unit: "deployments/other", From: "endpoint", Kind: ir.EndpointOf}}
+		}), []string{"in.other"}},
 		{"a worker", service("api", func(u *ir.Unit) { u.Endpoint = nil }), []string{"command"}},
 	} {
 		var got []string

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/batch"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
@@ -32,6 +33,7 @@ type (
 	}
 	logsAPI interface {
 		GetLogEvents(context.Context, *cloudwatchlogs.GetLogEventsInput, ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.GetLogEventsOutput, error)
+		FilterLogEvents(context.Context, *cloudwatchlogs.FilterLogEventsInput, ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.FilterLogEventsOutput, error)
 	}
 	secretsAPI interface {
 		GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error)
@@ -46,6 +48,7 @@ type cloud struct {
 	batch                      batchAPI
 	logs                       logsAPI
 	secrets                    secretsAPI
+	lambda                     *lambda.Client
 }
 
 // patience is how often a call is attempted, over about a minute, unless the user has set
@@ -79,6 +82,7 @@ func (e *Executor) cloud(ctx context.Context, region string) (*cloud, error) {
 	c := &cloud{
 		region: region, account: account, partition: "aws", endpoint: aws.ToString(cfg.BaseEndpoint),
 		batch: batch.NewFromConfig(cfg), logs: cloudwatchlogs.NewFromConfig(cfg), secrets: secretsmanager.NewFromConfig(cfg),
+		lambda: lambda.NewFromConfig(cfg),
 	}
 	if parts := strings.Split(aws.ToString(who.Arn), ":"); len(parts) > 1 {
 		c.partition = parts[1] // "aws-cn" and others

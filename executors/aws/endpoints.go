@@ -12,60 +12,14 @@ import (
 func (w *writer) function(u *ir.Unit) string { return fit(w.name(u), mostFunction) }
 func (w *writer) endpoint(u *ir.Unit) string { return hyphened(w.name(u), mostSageMaker) }
 
-// endpoints writes what answers for deployments.
+// endpoints writes the endpoints of SageMaker. Functions are those of the executor, which makes a
+// version of one for each version of a deployment.
 func (w *writer) endpoints() {
 	f := w.file("endpoints.tf")
-	for _, u := range w.units {
-		switch w.place(u) {
-		case onLambda:
-			w.lambda(f, u)
-		case onSageMaker:
-			w.sagemaker(f, u)
-		case onTenon, onBatch, onTraining:
-		}
+	for _, u := range w.at(onSageMaker) {
+		w.sagemaker(f, u)
 	}
 }
-
-// lambda writes a function with a URL, which only callers with rights in the account may ask.
-func (w *writer) lambda(f *terraform.File, u *ir.Unit) {
-	l, archive := label(u.ID), key("archives", u)
-	b := f.Resource("aws_s3_object", l)
-	once(b, "archives", u)
-	b.Set("bucket", terraform.Code("local.bucket"))
-	b.Set("key", terraform.Join(terraform.Code("local.root"), "/archives/"+l+".zip"))
-	b.Set("source", archive)
-	b.Set("source_hash", terraform.Call("filemd5", archive))
-	tagged(b, u)
-	b = f.Resource("aws_lambda_function", l)
-	once(b, "archives", u)
-	b.Set("function_name", terraform.Text(w.function(u)))
-	b.Set("description", terraform.Text(u.ID+" of "+w.sys.Name))
-	b.Set("role", reference("aws_iam_role", l, "arn"))
-	b.Set("runtime", terraform.Text("provided.al2023"))
-	b.Set("handler", terraform.Text("bootstrap"))
-	b.Set("architectures", terraform.Texts(w.Architecture))
-	memory := int64(usualMemory)
-	if u.Needs.Memory > 0 {
-		memory = max((u.Needs.Memory-1)>>20+1, serviceMin)
-	}
-	b.Set("memory_size", terraform.Int(memory))
-	b.Set("timeout", terraform.Int(30))
-	b.Set("s3_bucket", terraform.Code(fmt.Sprintf("aws_s3_object.%s[0].bucket", l)))
-	b.Set("s3_key", terraform.Code(fmt.Sprintf("aws_s3_object.%s[0].key", l)))
-	b.Set("source_code_hash", terraform.Call("filebase64sha256", archive))
-	if u.Needs.Disk > 0 {
-		b.Block("ephemeral_storage").Set("size", terraform.Int(max((u.Needs.Disk-1)>>20+1, leastScratch)))
-	}
-	b.Set("depends_on", terraform.List(terraform.Code("aws_cloudwatch_log_group."+l), terraform.Code("aws_iam_role_policy."+l)))
-	tagged(b, u)
-	b = f.Resource("aws_lambda_function_url", l)
-	once(b, "archives", u)
-	b.Set("function_name", terraform.Code(fmt.Sprintf("aws_lambda_function.%s[0].function_name", l)))
-	b.Set("authorization_type", terraform.Text("AWS_IAM"))
-}
-
-// leastScratch is the disk that every function has, in MiB.
-const leastScratch = 512
 
 // sagemaker writes a model, its configuration and an endpoint. The first two are made again
 // under another name if something changes, before the former ones go.

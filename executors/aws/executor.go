@@ -112,14 +112,22 @@ func (e *Executor) OwnPorts() bool { return true }
 // Remote returns true: jobs run on other machines.
 func (e *Executor) Remote() bool { return true }
 
-// ReadyWithin returns 0: no service runs in AWS.
-func (e *Executor) ReadyWithin() time.Duration { return 0 }
+// ReadyWithin returns how long a service without a timeout may take to become ready.
+func (e *Executor) ReadyWithin() time.Duration { return readyWithin }
+
+// readyWithin is enough for a function that AWS prepares and starts.
+const readyWithin = 5 * time.Minute
 
 // RegistryHosts returns the folder with the configuration of registries.
 func (e *Executor) RegistryHosts() string { return e.opts.Hosts }
 
-// Prepares returns the name of the image that a unit needs.
-func (e *Executor) Prepares(u ir.Unit, on string) string { return image.Name(u, on, false) }
+// Prepares returns the name of the image that a unit needs, or "": a function has an archive.
+func (e *Executor) Prepares(u ir.Unit, on string) string {
+	if e.opts.place(&u) == onLambda {
+		return ""
+	}
+	return image.Name(u, on, false)
+}
 
 // Missing returns nil: which layers are missing is known only when the image is made.
 func (e *Executor) Missing(ir.Unit, string, []byte) *planner.Preparation { return nil }
@@ -150,7 +158,7 @@ func (e *Executor) apply(ctx context.Context, t executors.Task, prior *state.Han
 			return state.Handle{}, fmt.Errorf("%s: %s", f.Field, f.Message)
 		}
 	}
-	if t.Image == "" {
+	if t.Image == "" && e.opts.place(&t.Unit) != onLambda {
 		return state.Handle{}, errors.New("the plan has no image for it: plan again")
 	}
 	if err := errors.Join(ctx.Err(), local.Present(t)); err != nil {

@@ -158,24 +158,16 @@ func (w *writer) variables() {
 	}
 	variable("region", "Region of all resources.", "string", terraform.Text(w.Region))
 	variable("log_retention_days", "Days after which log events are removed.", "number", terraform.Int(w.Retention))
-	var images, archives []string
+	var images []string
 	for _, u := range w.units {
-		switch w.place(u) {
-		case onLambda:
-			archives = append(archives, u.ID)
-		case onBatch, onSageMaker:
+		if p := w.place(u); p == onBatch || p == onSageMaker {
 			images = append(images, u.ID)
-		case onTenon, onTraining:
 		}
 	}
 	if len(images) > 0 {
 		b := variable("images", "Images by unit, each with its digest. What runs a unit is made once its image is named.", "map(string)", terraform.Object())
 		validation(b, `alltrue([for image in values(var.images) : can(regex("@sha256:[0-9a-f]{64}$", image))])`, "An image has the form REPOSITORY@sha256:DIGEST.")
 		known(b, "images", images)
-	}
-	if len(archives) > 0 {
-		b := variable("archives", "Archives by deployment, as `tenon export --format lambda` writes them: paths of zip files. A function is made once its archive is named.", "map(string)", terraform.Object())
-		known(b, "archives", archives)
 	}
 	l := f.Block("locals")
 	tags := []terraform.Field{{Key: "tenon:system", Value: terraform.Text(w.sys.Name)}, {Key: "tenon:environment", Value: terraform.Text(w.environment())}}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -19,9 +18,9 @@ import (
 // Variables of each version of a function, which say whose it is. AWS publishes no version that is
 // equal to the one before, so they also make a version of each task.
 const (
-	envRun     = "TENON_RUN"
-	envVersion = "TENON_RELEASED" // name of the version in a release, or ""
-	envUnit    = "TENON_UNIT"
+	envRun   = "TENON_RUN"
+	envUnit  = "TENON_UNIT"
+	envReady = "TENON_READY"
 )
 
 // live is the alias that the URL of a function asks.
@@ -35,14 +34,14 @@ type version struct {
 	types.FunctionConfiguration
 	number string
 	run    string // of the task
-	name   string // in a release, or ""
 	unit   string
+	ready  string // path
 }
 
 func versionOf(f types.FunctionConfiguration) version {
 	v := version{FunctionConfiguration: f, number: aws.ToString(f.Version)}
 	if f.Environment != nil {
-		v.run, v.name, v.unit = f.Environment.Variables[envRun], f.Environment.Variables[envVersion], f.Environment.Variables[envUnit]
+		v.run, v.unit, v.ready = f.Environment.Variables[envRun], f.Environment.Variables[envUnit], f.Environment.Variables[envReady]
 	}
 	return v
 }
@@ -89,13 +88,10 @@ func (c *cloud) versions(ctx context.Context, name string) (published []version,
 			}
 		}
 	}
-	slices.SortFunc(published, func(a, b version) int { return cmp.Compare(number(a), number(b)) })
+	slices.SortFunc(published, func(a, b version) int { // AWS counts from 1, without zeros before
+		return cmp.Or(cmp.Compare(len(a.number), len(b.number)), cmp.Compare(a.number, b.number))
+	})
 	return published, now, nil
-}
-
-func number(v version) int {
-	n, _ := strconv.Atoi(v.number) // AWS counts from 1
-	return n
 }
 
 // alias returns the alias of a function that its URL asks, or nil.

@@ -33,6 +33,10 @@ type logCopy struct {
 	reader               *pod.LogReader // nil writes nothing: another tenon does
 	file                 *os.File
 	moved                bool // the last look found something
+	// since is the time of the last event of several streams, in milliseconds, and seen are the ids
+	// of those of the last look.
+	since int64
+	seen  map[string]bool
 }
 
 // writeLog copies the log and the progress into the folder of the run, unless another tenon
@@ -64,6 +68,9 @@ func (e *Executor) copyLog(ctx context.Context, c *cloud, st taskState, l *logCo
 	l.moved = false
 	if l.reader == nil {
 		return nil
+	}
+	if s, ok := e.backend(st.Place).(streamed); ok {
+		return s.copyStreams(ctx, c, st, l)
 	}
 	if l.stream == "" {
 		var err error

@@ -24,6 +24,10 @@ func (p pages) GetLogEvents(_ context.Context, in *cloudwatchlogs.GetLogEventsIn
 	return out, nil
 }
 
+func (p pages) FilterLogEvents(context.Context, *cloudwatchlogs.FilterLogEventsInput, ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.FilterLogEventsOutput, error) {
+	return &cloudwatchlogs.FilterLogEventsOutput{}, nil
+}
+
 // CloudWatch may answer with an empty page although others follow. The end of a log is a page whose
 // next token is its own.
 func TestEmptyPagesOfALog(t *testing.T) {

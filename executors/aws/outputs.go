@@ -46,9 +46,6 @@ func (w *writer) outputs() {
 	if w.any(onTraining) {
 		output("training_jobs", "How the names of training jobs begin, by unit. The role of a unit only writes the logs of these.", each(func(u *ir.Unit) terraform.Expr { return terraform.Text(w.training(u)) }, onTraining))
 	}
-	if w.any(onLambda) {
-		output("urls", "URLs of deployments; null until the archive is named.", each(first("aws_lambda_function_url", "function_url"), onLambda))
-	}
 	if w.any(onSageMaker) {
 		output("endpoints", "Endpoints of SageMaker by deployment; null until the image is named.", each(first("aws_sagemaker_endpoint", "name"), onSageMaker))
 	}

@@ -29,12 +29,12 @@ func (w *writer) readme() []byte {
 	data := struct {
 		Header, System, Environment, Region, Provider, Version string
 		Secrets                                                []string
-		Images, Archives, Trainings                            []*ir.Unit
+		Images, Functions, Trainings                           []*ir.Unit
 		Jobs, SageMaker, Network, Alarms, Budget               bool
 		Emails                                                 []string
 	}{
 		Header: terraform.Header, System: w.sys.Name, Environment: w.environment(), Region: w.Region, Provider: provider, Version: providerVersion,
-		Secrets: slices.Compact(made), Images: slices.Concat(w.at(onBatch), w.at(onSageMaker)), Archives: w.at(onLambda), Trainings: w.at(onTraining),
+		Secrets: slices.Compact(made), Images: slices.Concat(w.at(onBatch), w.at(onSageMaker)), Functions: w.at(onLambda), Trainings: w.at(onTraining),
 		Jobs: w.any(onBatch), SageMaker: w.any(onSageMaker), Network: w.any(onBatch) && w.Existing.Network == nil && !w.lanes()[0].open,
 		Alarms: w.files["alarms.tf"] != nil && !w.files["alarms.tf"].Empty(), Budget: w.sys.Budget.Month != nil, Emails: w.Emails,
 	}

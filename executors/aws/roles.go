@@ -78,7 +78,7 @@ func (w *writer) statements(u *ir.Unit) (all []statement) {
 			continue
 		}
 		if w.place(asked) == onLambda {
-			functions = append(functions, arn("lambda", "function:"+w.function(asked)))
+			functions = append(functions, arn("lambda", "function:"+w.function(asked)+":"+live))
 		} else {
 			endpoints = append(endpoints, arn("sagemaker", "endpoint/"+w.endpoint(asked)))
 		}

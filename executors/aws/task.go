@@ -36,6 +36,10 @@ type taskState struct {
 	Job   string `json:"job,omitempty"` // id in Batch; "" before it is submitted
 	Queue string `json:"queue,omitempty"`
 	Group string `json:"group,omitempty"` // of its log
+
+	Function string `json:"function,omitempty"` // name in Lambda, of all versions
+	Ready    string `json:"ready,omitempty"`    // path that answers 200 once a service is ready
+	URL      string `json:"url,omitempty"`      // of a service
 }
 
 // taskState returns the state of a task that has no record yet.
@@ -72,13 +76,19 @@ func (st taskState) start() string {
 }
 
 // notes and out are the stores for notes and an output, below the root.
-func (st taskState) notes() string                 { return st.in(below(st.Unit, "notes")) }
-func (st taskState) in(folder string) string       { return st.Root + "/" + strings.TrimSuffix(folder, "/") }
-func (st taskState) out(port string) string        { return st.in(below(st.Unit, "out", port)) }
-func (st taskState) endPath() string               { return filepath.Join(st.Dir, "aws.json") }
-func (st taskState) logPath() string               { return filepath.Join(st.Dir, "log") }
-func (st taskState) path(file string) string       { return filepath.Join(st.Dir, file) }
-func (st taskState) handle() (state.Handle, error) { return local.Handle(Name, st.Name, st) }
+func (st taskState) notes() string           { return st.in(below(st.Unit, "notes")) }
+func (st taskState) in(folder string) string { return st.Root + "/" + strings.TrimSuffix(folder, "/") }
+func (st taskState) out(port string) string  { return st.in(below(st.Unit, "out", port)) }
+func (st taskState) endPath() string         { return filepath.Join(st.Dir, "aws.json") }
+func (st taskState) logPath() string         { return filepath.Join(st.Dir, "log") }
+func (st taskState) path(file string) string { return filepath.Join(st.Dir, file) }
+
+// handle returns the handle of the task.
+func (st taskState) handle() (state.Handle, error) {
+	h, err := local.Handle(Name, st.Name, st)
+	h.Endpoint = st.URL
+	return h, err
+}
 
 // fromHandle decodes the task state in a handle. It may come from another machine, where the
 // folder of the run has another path.

@@ -80,7 +80,10 @@ func (e *Executor) wait(ctx context.Context, c *cloud, st taskState) (state.Stat
 		}
 		switch {
 		case now.Phase == state.Ready:
-			return now, nil
+			if a, ok := e.backend(st.Place).(admitter); ok {
+				err = a.admit(ctx, c, st)
+			}
+			return now, err
 		case now.Phase != state.Running && st.Place.serves(): // which may yet recover, so nothing is written down
 			log.close()
 			now.Message = withLastLine(now.Message, st)

@@ -28,6 +28,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/batch/types"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	cwtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -46,8 +47,12 @@ const (
 	Region  = "eu-central-1"
 )
 
-//go:embed emulator.py
-var emulator []byte
+var (
+	//go:embed emulator.py
+	emulator []byte
+	//go:embed functions.py
+	functions []byte
+)
 
 //go:embed moto.lock
 var lock []byte
@@ -69,7 +74,7 @@ func At(endpoint, dir string) *Emulator {
 // Environ are the variables with which programs find the emulator, as "NAME=value".
 func (e *Emulator) Environ() []string {
 	return []string{
-		"AWS_ENDPOINT_URL=" + e.Endpoint, "AWS_REGION=" + Region, "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test",
+		"AWS_ENDPOINT_URL=" + e.Endpoint, "AWS_ENDPOINT_URL_LAMBDA=" + e.at(2), "AWS_REGION=" + Region, "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test",
 		"AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null",
 	}
 }
@@ -126,7 +131,7 @@ func start(python, dir, images string) (*Emulator, error) {
 	_, port, _ := net.SplitHostPort(address)
 	script, ecr := filepath.Join(dir, "emulator.py"), Account+".dkr.ecr."+Region+".amazonaws.com"
 	e := At("http://"+address, dir)
-	if err := errors.Join(os.WriteFile(script, emulator, 0o600), os.MkdirAll(filepath.Join(e.Hosts, ecr), 0o755)); err != nil {
+	if err := errors.Join(os.WriteFile(script, emulator, 0o600), os.WriteFile(filepath.Join(dir, "functions.py"), functions, 0o600), os.MkdirAll(filepath.Join(e.Hosts, ecr), 0o755)); err != nil {
 		return nil, err
 	}
 	mirror := fmt.Sprintf("server = %q\n[host.%[1]q]\n  capabilities = [\"pull\", \"resolve\", \"push\"]\n", "http://"+images)
@@ -134,7 +139,7 @@ func start(python, dir, images string) (*Emulator, error) {
 		return nil, err
 	}
 	cmd := exec.Command(python, script, port, dir, images)
-	cmd.Env = append(os.Environ(), "TZ=UTC", "MOTO_ACCOUNT_ID="+Account)
+	cmd.Env = append(os.Environ(), "TZ=UTC", "MOTO_ACCOUNT_ID="+Account, "AWS_REGION="+Region)
 	said, err := os.Create(filepath.Join(dir, "emulator.log"))
 	if err != nil {
 		return nil, err
@@ -171,17 +176,12 @@ func (e *Emulator) Stop() { e.stop() }
 
 // control asks for what no call of AWS does.
 func (e *Emulator) control(ask map[string]any) error {
-	host, port, _ := strings.Cut(strings.TrimPrefix(e.Endpoint, "http://"), ":")
-	n, err := strconv.Atoi(port)
-	if err != nil {
-		return err
-	}
 	ask["account"], ask["region"] = Account, Region
 	b, err := json.Marshal(ask)
 	if err != nil {
 		return err
 	}
-	resp, err := http.Post(fmt.Sprintf("http://%s:%d", host, n+1), "application/json", bytes.NewReader(b))
+	resp, err := http.Post(e.at(1), "application/json", bytes.NewReader(b))
 	if err != nil {
 		return err
 	}
@@ -192,6 +192,19 @@ func (e *Emulator) control(ask map[string]any) error {
 		return fmt.Errorf("the emulator of AWS: %s", resp.Status)
 	}
 	return nil
+}
+
+// at returns the address of another port of the emulator.
+func (e *Emulator) at(further int) string {
+	host, port, _ := strings.Cut(strings.TrimPrefix(e.Endpoint, "http://"), ":")
+	n, _ := strconv.Atoi(port) // of a listener
+	return fmt.Sprintf("http://%s:%d", host, n+further)
+}
+
+// Unassumed makes AWS Lambda say n times that it may not assume a role, as it does when the role was
+// just made.
+func (e *Emulator) Unassumed(n int) error {
+	return e.control(map[string]any{"functions": map[string]int{"unassumed": n}})
 }
 
 // Refuse makes the next job fail, for a reason that AWS would give, before its container starts.
@@ -288,8 +301,8 @@ func unless[E error](err error) error {
 	return err
 }
 
-// Left returns what a sweep by tags finds of a system: active job definitions, and jobs that have
-// not ended.
+// Left returns what a sweep by tags finds of a system: active job definitions, jobs that have not
+// ended, and functions.
 func (e *Emulator) Left(ctx context.Context, system string) (left []string, err error) {
 	cfg, err := e.Config(ctx)
 	if err != nil {
@@ -303,6 +316,20 @@ func (e *Emulator) Left(ctx context.Context, system string) (left []string, err 
 	for _, d := range all.JobDefinitions {
 		if d.Tags["tenon:system"] == system {
 			left = append(left, aws.ToString(d.JobDefinitionArn))
+		}
+	}
+	fs := lambda.NewFromConfig(cfg, func(o *lambda.Options) { o.BaseEndpoint = aws.String(e.at(2)) })
+	list, err := fs.ListFunctions(ctx, &lambda.ListFunctionsInput{})
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range list.Functions {
+		tagged, err := fs.GetFunction(ctx, &lambda.GetFunctionInput{FunctionName: f.FunctionName})
+		if err != nil {
+			return nil, err
+		}
+		if tagged.Tags["tenon:system"] == system {
+			left = append(left, aws.ToString(f.FunctionArn))
 		}
 	}
 	names, err := filepath.Glob(filepath.Join(e.Dir, "jobs", "*.name"))

@@ -9,6 +9,8 @@ contract of Batch on Fargate: the entry point of the image gets the command; sec
 CloudWatch, a line an event; SIGTERM and, a second later, SIGKILL on termination; the timeout of an attempt; exit codes. The
 first process has pid 1. Jobs share the network of the machine, and have all of its memory and cores. Roles are names.
 
+AWS Lambda is in functions.py, at PORT+2.
+
 FOLDER/jobs/ID has the work folder of a job, and FOLDER/jobs/ID.name its name. A POST of {"queues": [NAME...]} or of
 {"refuse": [TEXT...]} to PORT+1 makes queues, or makes the next start of a container fail with a reason.
 """
@@ -24,6 +26,9 @@ from moto.logs.models import logs_backends
 from moto.secretsmanager.models import secretsmanager_backends
 from moto.server import main
 
+import functions
+
+ACCOUNT, REGION = os.environ["MOTO_ACCOUNT_ID"], os.environ["AWS_REGION"]
 PORT, FOLDER, REGISTRY = int(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]
 GRACE = 1.0  # seconds from SIGTERM to SIGKILL; AWS gives 30
 ACCEPT = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
@@ -225,7 +230,8 @@ class Control(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         refusals.extend(asked.get("refuse", []))
-        for q in asked.get("queues", []):
+        functions.settings.update(asked.get("functions", {}))
+        for q in asked.get("queues") or []:
             b = batch_backends[asked["account"]][asked["region"]]
             if b.get_job_queue_by_name(q["name"]):
                 continue
@@ -240,6 +246,7 @@ class Control(http.server.BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
+    functions.serve(sys.modules["__main__"], PORT + 2)
     control = http.server.ThreadingHTTPServer(("127.0.0.1", PORT + 1), Control)
     threading.Thread(target=control.serve_forever, daemon=True).start()
     main(["-H", "127.0.0.1", "-p", str(PORT)])

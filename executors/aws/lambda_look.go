@@ -1,0 +1,153 @@
+package aws
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	cwtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+
+	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// look implements [backend]. It asks the version itself whether it is ready, so it may start it.
+func (e functions) look(ctx context.Context, c *cloud, st *taskState) (state.Status, *pod.Result, error) {
+	now := state.Status{Phase: state.Absent}
+	published, _, err := c.versions(ctx, st.Function)
+	if err != nil {
+		return now, nil, err
+	}
+	own := st.own(published)
+	if len(own) == 0 {
+		return now, nil, nil
+	}
+	for _, v := range own {
+		if now, err = e.answers(ctx, c, st, v); err != nil || now.Phase != state.Ready {
+			return now, nil, err
+		}
+	}
+	return now, nil, nil
+}
+
+// answers returns the status of a version.
+func (e functions) answers(ctx context.Context, c *cloud, st *taskState, v version) (state.Status, error) {
+	now := state.Status{Phase: state.Running, Started: modified(v)}
+	f, err := c.lambda.GetFunctionConfiguration(ctx, &lambda.GetFunctionConfigurationInput{FunctionName: &st.Function, Qualifier: &v.number})
+	switch {
+	case missing(err):
+		return state.Status{Phase: state.Absent}, nil
+	case err != nil:
+		return now, explainLambda("look at the function "+st.Function, err)
+	case f.State == types.StatePending:
+		now.Message = "AWS Lambda prepares it"
+		return now, nil
+	case f.State == types.StateFailed:
+		now.Phase, now.Message = state.Failed, explainState(string(f.StateReasonCode), aws.ToString(f.StateReason))
+		return now, nil
+	}
+	ask, err := json.Marshal(map[string]any{
+		"version": "2.0", "rawPath": st.Ready, "headers": map[string]string{}, "requestContext": map[string]any{"stage": "$default", "http": map[string]string{"method": "GET", "path": st.Ready}},
+	})
+	if err != nil {
+		return now, err
+	}
+	out, err := c.lambda.Invoke(ctx, &lambda.InvokeInput{FunctionName: &st.Function, Qualifier: &v.number, Payload: ask}, func(o *lambda.Options) { o.RetryMaxAttempts = 2 })
+	var full *types.TooManyRequestsException
+	if errors.As(err, &full) {
+		now.Message = "it has as many requests at a time as it, or the account, may have"
+		return now, nil
+	}
+	if missing(err) {
+		return state.Status{Phase: state.Absent}, nil
+	}
+	if err != nil {
+		return now, explainLambda("ask the function "+st.Function, err)
+	}
+	if out.FunctionError != nil {
+		var said struct{ ErrorMessage, ErrorType string }
+		text := string(out.Payload)
+		if json.Unmarshal(out.Payload, &said) == nil && said.ErrorMessage != "" {
+			text = strings.TrimPrefix(said.ErrorType+": "+said.ErrorMessage, ": ")
+		}
+		now.Phase, now.Message = state.Failed, fromLambda(text)
+		if now.Message == "" {
+			now.Message = "it does not start: " + oneLine(text)
+		}
+		return now, nil
+	}
+	var answer struct {
+		StatusCode int
+		Body       string
+	}
+	if err := json.Unmarshal(out.Payload, &answer); err != nil {
+		return now, fmt.Errorf("read what the function %s answers: %w", st.Function, err)
+	}
+	if answer.StatusCode != 200 {
+		now.Message = strings.TrimSpace(fmt.Sprintf("it answers %s with %d: %s", st.Ready, answer.StatusCode, oneLine(answer.Body)))
+		return now, nil
+	}
+	now.Phase = state.Ready
+	return now, nil
+}
+
+// modified returns when a version was made, or zero.
+func modified(v version) time.Time {
+	at, err := time.Parse("2006-01-02T15:04:05.000-0700", aws.ToString(v.LastModified))
+	if err != nil {
+		return time.Time{}
+	}
+	return at.UTC()
+}
+
+// stream implements [backend]. A version has a stream for each of its instances, all of which
+// [functions.copyStreams] copies.
+func (e functions) stream(context.Context, *cloud, taskState) (group, stream string, err error) {
+	return "", "", nil
+}
+
+// copyStreams implements [streamed]. AWS names a stream "2026/11/29/[VERSION]INSTANCE".
+func (e functions) copyStreams(ctx context.Context, c *cloud, st taskState, l *logCopy) error {
+	_, number, _ := strings.Cut(st.Record, ":function:"+st.Function+":")
+	in := &cloudwatchlogs.FilterLogEventsInput{LogGroupName: &st.Group, StartTime: aws.Int64(l.since)}
+	seen := map[string]bool{}
+	for {
+		out, err := c.logs.FilterLogEvents(ctx, in)
+		var missing *cwtypes.ResourceNotFoundException
+		if errors.As(err, &missing) { // it has printed nothing yet
+			return nil
+		}
+		if err != nil {
+			return explainCall("read the log of the function "+st.Function, err)
+		}
+		for _, x := range out.Events {
+			if !strings.Contains(aws.ToString(x.LogStreamName), "["+number+"]") {
+				continue
+			}
+			id := aws.ToString(x.EventId)
+			if at := aws.ToInt64(x.Timestamp); at > l.since {
+				l.since = at
+			}
+			seen[id] = true
+			if l.seen[id] {
+				continue
+			}
+			l.moved = true
+			if _, err := l.reader.Write([]byte(strings.TrimSuffix(aws.ToString(x.Message), "\n") + "\n")); err != nil {
+				return err
+			}
+		}
+		if in.NextToken = out.NextToken; in.NextToken == nil {
+			break
+		}
+	}
+	l.seen = seen // events of the last moment are read again
+	return nil
+}

@@ -1,0 +1,65 @@
+// Function stands for tenon-serve in tests of functions of AWS Lambda: it is small, so that its archive
+// is made quickly. It writes bundles, and answers in a function with the name of its model, which
+// also says how it fails: "broken" does not start, "never" is not ready, and "killed" is killed.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"github.com/tenon-ml/tenon/internal/bundle"
+	"github.com/tenon-ml/tenon/internal/lambda"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	if len(os.Args) > 1 { // "bundle"
+		var q bundle.Question
+		if err := json.NewDecoder(os.Stdin).Decode(&q); err != nil {
+			return err
+		}
+		q.Service.Inputs = nil
+		b, err := json.Marshal(q.Service)
+		if err != nil {
+			return err
+		}
+		fmt.Println("{}")
+		return os.WriteFile(filepath.Join(q.Dir, bundle.Service), b, 0o600)
+	}
+	s, err := step.ReadFile(bundle.Service)
+	if err != nil {
+		return err
+	}
+	var given struct{ Model string }
+	if err := json.Unmarshal(s.Params, &given); err != nil {
+		return err
+	}
+	fmt.Println("it starts as", given.Model)
+	return lambda.Run(context.Background(), func(context.Context) (http.Handler, error) {
+		switch given.Model {
+		case "broken":
+			return nil, errors.New("the model is damaged")
+		case "killed":
+			os.Exit(137) // as the kernel leaves it
+		}
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if given.Model == "never" && r.URL.Path == "/readyz" {
+				http.Error(w, "not yet", http.StatusServiceUnavailable)
+				return
+			}
+			fmt.Fprint(w, given.Model)
+		}), nil
+	}, "/predict")
+}
