@@ -90,8 +90,8 @@ func (a *arm) enough(least int64) int64 {
 // The mean and the ratio are sums over all units, divided by each other. The sum is that of a unit, on
 // average: the totals of two versions differ with their weights.
 //
-// The verdict is Alert if the challenger is worse, by however little; OK if it is better, if the difference
-// is smaller than the least one that matters, or if the time is over; and Unknown before. It is also Unknown if the
+// The verdict is OK if the challenger is better, if the difference is certainly smaller than the least one that
+// matters, or if the time is over; Alert if it is worse; and Unknown before. It is also Unknown if the
 // versions do not have the units that they should have: then something else than the versions differs.
 func Experiment(ctx context.Context, db *sql.DB, rows string, spec ExperimentSpec) (*Report, error) {
 	if spec.Share <= 0 || spec.Share >= 1 || spec.Alpha <= 0 || spec.Alpha >= 1 || spec.Expected < 1 {
@@ -190,12 +190,12 @@ func (s *ExperimentSpec) verdict(lower, upper float64) (Verdict, string) {
 		lower, upper = -upper, -lower
 	}
 	switch {
-	case upper < 0:
-		return Alert, "worse"
 	case lower > 0:
 		return OK, "better"
-	case -s.MinEffect < lower && upper < s.MinEffect:
+	case -s.MinEffect < lower && upper < s.MinEffect: // also if it is certainly worse: that does not matter
 		return OK, "as good"
+	case upper < 0:
+		return Alert, "worse"
 	}
 	return Unknown, "undecided"
 }

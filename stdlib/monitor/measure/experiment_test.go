@@ -91,3 +91,20 @@ func TestExperimentOfAConstant(t *testing.T) {
 		t.Errorf("a constant has the plan %+v", p)
 	}
 }
+
+// A difference that does not matter ends no release, even if it is certain.
+func TestASmallDifferenceIsAsGood(t *testing.T) {
+	rows := fmt.Sprintf(`SELECT i AS "%s", i::BIGINT AS "%s", (hash(i) %% 2)::INTEGER AS "%s", (hash(i + 7) %% 100)::DOUBLE / 100 - 0.1 * (hash(i) %% 2) AS "%s" FROM range(5000) t(i)`,
+		UnitColumn, TimeColumn, ArmColumn, ValueColumn)
+	for _, c := range []struct {
+		least   float64
+		verdict Verdict
+		says    string
+	}{{0.05, Alert, "the challenger is worse: "}, {0.5, OK, "the challenger is as good: "}} {
+		spec := ExperimentSpec{Aggregate: Mean, Share: 0.5, End: time.UnixMicro(5000), Alpha: 0.05, MinEffect: c.least, MinUnits: 100, Expected: 1000}
+		r, err := Experiment(t.Context(), database(t), rows, spec)
+		if err != nil || r.Verdict != c.verdict || !strings.HasPrefix(r.Reason, c.says) || *figure(t, r, "", FigureDifference).Upper >= 0 {
+			t.Errorf("with a least effect of %v: %+v, %v", c.least, r, err)
+		}
+	}
+}

@@ -59,7 +59,7 @@ func (m mixture) detects(n, power float64) float64 {
 }
 
 // ratioP is the always-valid p-value of counts of two groups, of which the second one should have a
-// share of all: the Bayes factor of the binomial distribution against a beta mixture of others, see
+// share of all, above 0 and below 1: the Bayes factor of the binomial distribution against a beta mixture of others, see
 // M. Lindon and A. Malek, Anytime-Valid Inference For Multinomial Count Data, NeurIPS 2022.
 func ratioP(first, second int64, share float64) float64 {
 	a, b := float64(second), float64(first)

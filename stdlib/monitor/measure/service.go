@@ -1,9 +1,6 @@
 package measure
 
-import (
-	"fmt"
-	"math"
-)
+import "fmt"
 
 // Names of the figures of [Service].
 const (
@@ -16,8 +13,8 @@ const (
 	FigureP99        = "p99_ms"      // 99th percentile of it
 )
 
-// significant is the probability below which a service that keeps its objective has as many bad
-// requests only by chance.
+// significant is the probability that a step of a release ever alerts although the service just keeps its
+// objective.
 const significant = 0.01
 
 // A ServiceSpec says how requests are compared with objectives.
@@ -63,8 +60,8 @@ type Burning struct {
 // Outside a release, an objective alerts if its budget burns faster than allowed over both windows of a
 // pair: the multi-window, multi-burn-rate alerts of the Site Reliability Workbook, chapter 5. In a step
 // of a release, one alerts if seen has more bad requests than the budget has, and so many that a service
-// which just keeps the objective would have them with a probability below 1 % (binomial distribution). With
-// as many only by chance, it warns.
+// which just keeps the objective would ever have them with a probability below 1 %, however often one
+// looks, see [ratioP]. With as many only by chance, it warns.
 func Service(s ServiceSpec, seen, period Answered, burning []Burning) *Report {
 	r := &Report{Rows: seen.Requests}
 	for i, g := range s.Objectives {
@@ -110,7 +107,7 @@ func stepFigure(g Goal, i int, seen Answered) Figure {
 	case f.Value == nil:
 		f.Reason = "there are no requests"
 	case *f.Value > once:
-		p := AtLeast(seen.Bad[i], seen.Requests, 1-g.Target)
+		p := ratioP(seen.Requests-seen.Bad[i], seen.Bad[i], 1-g.Target)
 		f.P, f.Verdict = &p, Warn
 		if p < significant {
 			f.Verdict = Alert
@@ -129,23 +126,4 @@ func (b Burning) figure(g Goal, i int) Figure {
 		f.Verdict, f.Reason = OK, "not any more in the last "+b.ShortName
 	}
 	return f
-}
-
-// AtLeast returns the probability that at least k of n requests are bad if each is with probability p:
-// the upper tail of the binomial distribution. p is above 0 and below 1.
-func AtLeast(k, n int64, p float64) float64 {
-	if float64(k) <= float64(n)*p { // the sum below is for the tail, where its terms fall
-		return 1
-	}
-	if k > n {
-		return 0
-	}
-	log := func(x int64) float64 { v, _ := math.Lgamma(float64(x) + 1); return v }
-	term := math.Exp(log(n) - log(k) - log(n-k) + float64(k)*math.Log(p) + float64(n-k)*math.Log1p(-p))
-	all, odds := term, p/(1-p)
-	for i := k; i < n && term > all*1e-15; i++ {
-		term *= float64(n-i) / float64(i+1) * odds
-		all += term
-	}
-	return min(all, 1)
 }

@@ -1,27 +1,11 @@
 package measure_test
 
 import (
-	"math"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/tenon-ml/tenon/stdlib/monitor/measure"
 )
-
-// The sums are exact, computed with fractions.
-func TestAtLeast(t *testing.T) {
-	for _, c := range []struct {
-		k, n int64
-		p    float64
-		want float64
-	}{
-		{0, 10, 0.5, 1}, {5, 5, 0.1, 1e-05}, {1, 100, 0.001, 0.09520785288629095}, {2, 100, 0.001, 0.004638068390424187},
-		{30, 1000, 0.02, 0.020696518673239506}, {700, 1000, 0.5, 8.832839003975068e-38}, {6, 5, 0.1, 0}, {100, 1000, 0.2, 1},
-	} {
-		if got := measure.AtLeast(c.k, c.n, c.p); math.Abs(got-c.want) > 1e-10*c.want {
-			t.Errorf("at least %d of %d with %v: %v, want %v", c.k, c.n, c.p, got, c.want)
-		}
-	}
-}
 
 // The budget of 99.9 % is a thousandth.
 func TestServiceKeepsItsObjective(t *testing.T) {
@@ -54,5 +38,30 @@ func TestServiceKeepsItsObjective(t *testing.T) {
 				t.Errorf("%s: %q, want %s: %q", r.Verdict, r.Reason, c.want, c.reason)
 			}
 		})
+	}
+}
+
+// A step that just keeps its objective alerts with a probability of at most 1 %, however often it is judged.
+func TestAStepMayBeJudgedAnyTime(t *testing.T) {
+	for target, requests := range map[float64]int{0.999: 3000, 0.9: 1000} {
+		r := rand.New(rand.NewPCG(7, 1))
+		spec := measure.ServiceSpec{Objectives: []measure.Goal{{Name: "availability", Target: target}}, Step: true}
+		const trials = 300
+		alerts := 0
+		for range trials {
+			seen := measure.Answered{Bad: []int64{0}}
+			for range requests {
+				if seen.Requests++; r.Float64() >= target {
+					seen.Bad[0]++
+					if measure.Service(spec, seen, measure.Answered{}, nil).Verdict == measure.Alert {
+						alerts++
+						break
+					}
+				}
+			}
+		}
+		if alerts > 8 {
+			t.Errorf("of %d steps that keep %v, %d alert, at most 1 %% may", trials, target, alerts)
+		}
 	}
 }
