@@ -202,25 +202,30 @@ func (r preparing) columns(ctx context.Context, files []string) (_ map[string][]
 // probabilityOf begins the names of the columns of answers that have the probability of a class.
 const probabilityOf = "probability_"
 
+// requestNumber is a column with the number of a request.
+const requestNumber = ".request"
+
 // serve writes what a service would have logged. Of each 100 requests in a row, the challenger
 // answers as many as its weight says: the same ones each time, spread evenly.
 func (r preparing) serve(ctx context.Context, s *Serve) (*Prepared, error) {
 	var parts []string
 	from := 0
+	// A request has one row with the number 0, which comes first.
+	numbered := fmt.Sprintf("(SELECT *, CAST(sum(CAST(%s = 0 AS INTEGER)) OVER (ORDER BY %s) AS BIGINT) - 1 AS %s FROM %s)", ident(requests.RowNumber), ident(Number), ident(requestNumber), parquet(s.Requests))
 	for _, a := range s.Answers {
 		columns, err := r.columns(ctx, []string{a.Path})
 		if err != nil {
 			return nil, err
 		}
-		selects := []string{"r.* EXCLUDE (" + ident(Number) + ")", "a." + ident(requests.Prediction)}
+		selects := []string{"r.* EXCLUDE (" + ident(Number) + ", " + ident(requestNumber) + ")", "a." + ident(requests.Prediction)}
 		for _, name := range columns[a.Path] {
 			if class, ok := strings.CutPrefix(name, probabilityOf); ok {
 				selects = append(selects, "a."+ident(name)+" AS "+ident(requests.ProbabilityPrefix+class))
 			}
 		}
 		// 37 and 100 have no common divisor, so each remainder occurs once in 100 requests in a row.
-		parts = append(parts, fmt.Sprintf("SELECT %s FROM %s r JOIN %s a USING (%s) WHERE r.%[4]s * 37 %% 100 >= %[5]d AND r.%[4]s * 37 %% 100 < %[6]d AND epoch_us(r.%[7]s) >= %[8]d AND epoch_us(r.%[7]s) < %[9]d",
-			strings.Join(selects, ", "), parquet(s.Requests), parquet(a.Path), ident(Number), from, from+a.Weight, ident(requests.Time), s.Begin.UnixMicro(), s.End.UnixMicro()))
+		parts = append(parts, fmt.Sprintf("SELECT %s FROM %s r JOIN %s a USING (%s) WHERE %s * 37 %% 100 >= %d AND %[5]s * 37 %% 100 < %[7]d AND epoch_us(r.%[8]s) >= %[9]d AND epoch_us(r.%[8]s) < %[10]d",
+			strings.Join(selects, ", "), numbered, parquet(a.Path), ident(Number), "r."+ident(requestNumber), from, from+a.Weight, ident(requests.Time), s.Begin.UnixMicro(), s.End.UnixMicro()))
 		from += a.Weight
 	}
 	if err := r.write(ctx, strings.Join(parts, " UNION ALL BY NAME "), s.To); err != nil {

@@ -62,6 +62,26 @@ func TestRecordedRequestsAreServedByTwoVersions(t *testing.T) {
 	}
 }
 
+// All rows of a request are answered by the same version.
+func TestRowsOfOneRequestStayTogether(t *testing.T) {
+	db, dir := open(t), t.TempDir()
+	requests := write(t, db, filepath.Join(dir, "requests.parquet"), `SELECT i AS ".n", TIMESTAMPTZ '2026-01-31 12:00:00+00' + to_seconds(i // 3) AS "time", (i // 3)::VARCHAR AS request_id, (i % 3)::INTEGER AS "row" FROM range(300) t(i)`)
+	answers := func(answer bool) string {
+		return write(t, db, filepath.Join(dir, fmt.Sprint(answer)), fmt.Sprintf(`SELECT i AS ".n", %t AS prediction FROM range(300) t(i)`, answer))
+	}
+	serve := window.Serve{
+		Requests: requests, Begin: begin, End: begin.Add(time.Hour), To: filepath.Join(dir, "served.parquet"),
+		Answers: []window.Answers{{Path: answers(false), Weight: 75}, {Path: answers(true), Weight: 25}},
+	}
+	if _, err := window.Prepare(t.Context(), db, nil, &window.Preparation{Serve: &serve}); err != nil {
+		t.Fatal(err)
+	}
+	got := numbers(t, db, fmt.Sprintf("SELECT count(*), count(DISTINCT request_id), count(DISTINCT request_id) FILTER (prediction), count(DISTINCT (request_id, prediction)) FROM '%s'", serve.To), 4)
+	if want := []float64{300, 100, 25, 100}; !slices.Equal(got, want) {
+		t.Errorf("there are %v rows, requests, requests of the challenger and pairs of both, want %v", got, want)
+	}
+}
+
 // Rows are cut at a time: what comes later is not known.
 func TestRowsAreCutAtATime(t *testing.T) {
 	db, dir := open(t), t.TempDir()
