@@ -3,6 +3,7 @@ package compiler
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -164,6 +165,9 @@ var (
 	wholeRow   = lazyregexp.New(`(?i)"class":\s*"STAR"|"column_names":\s*\[\s*("(requests|responses|outcomes)"\s*\]|"(main|memory)"\s*,)`)
 )
 
+// hidden finds the column of DuckDB's tables that no file has.
+var hidden = lazyregexp.New(`(?i)"column_names":\s*\[\s*("(requests|responses|outcomes)"\s*,\s*)?"rowid"\s*\]`)
+
 // ofOneRow says why a metric is not a query.
 const ofOneRow = `write the value of one request, such as sql: "outcomes.amount", and how values are summed up: aggregate: "mean"`
 
@@ -187,6 +191,11 @@ func (m *monitoring) expression(field string, tables map[string]ir.Schema) (typ 
 	d, err := m.options.Describe(m.ctx, tables, before+text+"\n) AS v"+from)
 	if err == nil && wholeRow.Match(d.Tree) {
 		m.refuse(fmt.Sprintf("%s of %s does not name its columns one by one", field, m.e), "write TABLE.COLUMN for each of them, such as requests.NAME", m.textAt(field, -1))
+		return "", false
+	}
+	declared := func(s ir.Schema) bool { return s.Column("rowid") != nil }
+	if err == nil && hidden.Match(d.Tree) && !slices.ContainsFunc(slices.Collect(maps.Values(tables)), declared) {
+		m.refuse(fmt.Sprintf("%s of %s names rowid, which is not a column of its tables", field, m.e), "name a column of them", m.textAt(field, -1))
 		return "", false
 	}
 	if err == nil && len(d.Columns) == 1 && !subquery.Match(d.Tree) {
