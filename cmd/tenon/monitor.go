@@ -14,6 +14,7 @@ import (
 
 	"github.com/tenon-ml/tenon/cmd/internal/project"
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/duration"
 	"github.com/tenon-ml/tenon/planner/state"
 	"github.com/tenon-ml/tenon/stdlib/monitor/measure"
 )
@@ -311,12 +312,12 @@ func (a *app) printMonitorHistory(h *project.MonitorHistory) error {
 	m := h.Monitor
 	over := ""
 	if m.Window > 0 {
-		over = " over " + took(m.Window)
+		over = " over " + duration.Text(m.Window)
 	}
 	if m.MinRows > 0 {
 		over += ", at least " + plural(m.MinRows, "row")
 	}
-	fmt.Fprintf(a.stdout, "%s  %s, every %s%s\n", a.paint(bold, h.Unit), m.Of(), took(m.Every), over)
+	fmt.Fprintf(a.stdout, "%s  %s, every %s%s\n", a.paint(bold, h.Unit), m.Of(), duration.Text(m.Every), over)
 	if len(h.Measurements) == 0 {
 		_, err := fmt.Fprintln(a.stdout, "It has not been measured: run tenon monitor run.")
 		return err

@@ -50,7 +50,7 @@ func (a *app) printExperimentPlan(p *project.ExperimentPlan) error {
 	if x.Unit != nil {
 		unit = "value of " + x.Unit.Name
 	}
-	fmt.Fprintf(a.stdout, "%s  %s of %s, alpha %s, power %s, least effect %s, horizon %s\n", a.paint(bold, p.Unit), x.Metric.Aggregate, x.Of, number(x.Alpha), number(x.Power), number(x.MinEffect), took(x.Horizon))
+	fmt.Fprintf(a.stdout, "%s  %s of %s, alpha %s, power %s, least effect %s, horizon %s\n", a.paint(bold, p.Unit), x.Metric.Aggregate, x.Of, number(x.Alpha), number(x.Power), number(x.MinEffect), duration.Text(x.Horizon))
 	fmt.Fprintf(a.stdout, "  %s, each a %s, from %s to %s: %s %s, standard deviation %s\n", plural(p.Units, "unit"), unit,
 		p.Begin.Local().Format(time.DateTime), p.End.Local().Format(time.DateTime), x.Metric.Aggregate, number(p.Value), number(p.Deviation))
 	for _, note := range p.Notes {

@@ -86,7 +86,7 @@ func (w *Workspace) Rules(ctx context.Context) (string, error) {
 		if h.Monitor.MinRows > 0 && h.Monitor.Service == nil { // that few people ask is not a fault of a service
 			add(alertUnknown, fmt.Sprintf(`%s{%s,verdict="unknown"} == 1`, metricVerdict, whose), prometheusDuration(h.Monitor.Window), about("has too few rows for a verdict"))
 		}
-		add(alertStale, fmt.Sprintf("time() - %s{%s} > %d", metricMeasured, whose, int64((3*h.Monitor.Every).Seconds())), "", about("is not measured any more"))
+		add(alertStale, fmt.Sprintf("time() - %s{%s} > %d", metricMeasured, whose, int64((3*h.Monitor.Every).Seconds())), "", about("is no longer measured"))
 	}
 	for _, u := range m.loops {
 		whose := w.selector(m.system, "loop", u.ID)
