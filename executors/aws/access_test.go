@@ -209,7 +209,7 @@ func TestRolesAllowExactlyWhatUnitsDo(t *testing.T) {
 				}
 				asks := u.Kind == ir.Job && slices.ContainsFunc(u.Inputs, func(in ir.Input) bool { return in.Unit == of.ID && in.Kind == ir.EndpointOf })
 				w := newWriter(sys, must(SettingsOf(sys.Target)))
-				lambda := p.allows("lambda:InvokeFunctionUrl", "arn:aws:lambda:r:1:function:"+w.function(&of), nil)
+				lambda := p.allows("lambda:InvokeFunctionUrl", "arn:aws:lambda:r:1:function:"+w.function(&of)+":live", nil)
 				sagemaker := p.allows("sagemaker:InvokeEndpoint", "arn:aws:sagemaker:r:1:endpoint/"+w.endpoint(&of), nil)
 				if (lambda || sagemaker) != asks || lambda && sagemaker {
 					t.Fatalf("%s may ask %s: %v, %v", u.ID, of.ID, lambda, sagemaker)

@@ -11,7 +11,7 @@ in a stream for each instance. Roles are names, and instances have all memory an
 """
 import base64, hashlib, hmac, http.server, io, json, pathlib, queue, random, re, threading, time, urllib.parse, uuid, zipfile
 
-BUSY = 0.2  # seconds that a change takes
+BUSY = 0.05  # seconds that a change takes
 INIT = 10.0  # seconds that the first request to the runtime API may take
 functions, guard = {}, threading.RLock()
 settings = {"unassumed": 0}

@@ -53,13 +53,6 @@ output "training_jobs" {
   }
 }
 
-output "urls" {
-  description = "URLs of deployments; null until the archive is named."
-  value = {
-    "deployments/api" = one(aws_lambda_function_url.deployments-api[*].function_url)
-  }
-}
-
 output "endpoints" {
   description = "Endpoints of SageMaker by deployment; null until the image is named."
   value = {

@@ -654,7 +654,7 @@ resource "aws_iam_role_policy" "steps-Report_2-d4032937" {
           "lambda:InvokeFunctionUrl",
           "lambda:InvokeFunction",
         ]
-        Resource = ["arn:${local.partition}:lambda:${var.region}:${local.account}:function:tenon-flights-prod-deployments-api"]
+        Resource = ["arn:${local.partition}:lambda:${var.region}:${local.account}:function:tenon-flights-prod-deployments-api:live"]
       },
       {
         Sid      = "AskEndpoints"

@@ -33,16 +33,6 @@ variable "images" {
   }
 }
 
-variable "archives" {
-  description = "Archives by deployment, as `tenon export --format lambda` writes them: paths of zip files. A function is made once its archive is named."
-  type        = map(string)
-  default     = {}
-  validation {
-    condition     = length(setsubtract(keys(var.archives), ["deployments/api"])) == 0
-    error_message = "A key is the name of a unit that has one, such as \"deployments/api\"."
-  }
-}
-
 locals {
   tags = {
     "tenon:system"      = "flights"

@@ -34,10 +34,3 @@ output "job_definitions" {
     "steps/post"  = one(aws_batch_job_definition.steps-post[*].arn)
   }
 }
-
-output "urls" {
-  description = "URLs of deployments; null until the archive is named."
-  value = {
-    "deployments/api" = one(aws_lambda_function_url.deployments-api[*].function_url)
-  }
-}
