@@ -38,7 +38,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 
-	"github.com/tenon-ml/tenon/executors/pyenv"
+	"github.com/tenon-ml/tenon/internal/test/pythontest"
 )
 
 // Account and Region are those of the emulator.
@@ -84,7 +84,7 @@ func Start(ctx context.Context, dir string) (*Emulator, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("the emulator of AWS makes namespaces for jobs, for which it needs root")
 	}
-	python, err := interpreter(ctx)
+	python, err := pythontest.Ensure(ctx, lock)
 	if err != nil {
 		return nil, err
 	}
@@ -103,20 +103,6 @@ func Start(ctx context.Context, dir string) (*Emulator, error) {
 		}
 	}
 	return nil, errors.Join(err, ecr.Close())
-}
-
-// interpreter returns a Python that has moto. Its environment is kept in the user's cache, as
-// those of units are.
-func interpreter(ctx context.Context) (string, error) {
-	cache := os.Getenv("TENON_CACHE")
-	if cache == "" {
-		base, err := os.UserCacheDir()
-		if err != nil {
-			return "", err
-		}
-		cache = filepath.Join(base, "tenon")
-	}
-	return pyenv.New(pyenv.Options{Dir: filepath.Join(cache, "python"), UV: os.Getenv("TENON_UV")}).Ensure(ctx, lock, nil)
 }
 
 func start(python, dir, images string) (*Emulator, error) {

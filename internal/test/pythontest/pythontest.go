@@ -3,6 +3,7 @@
 package pythontest
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
@@ -13,17 +14,22 @@ import (
 // Interpreter returns the interpreter of the environment of a lock, and makes it if it is missing.
 func Interpreter(t testing.TB, lock []byte) string {
 	t.Helper()
-	cache := os.Getenv("TENON_CACHE")
-	if cache == "" {
-		base, err := os.UserCacheDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cache = filepath.Join(base, "tenon")
-	}
-	python, err := pyenv.New(pyenv.Options{Dir: filepath.Join(cache, "python"), UV: os.Getenv("TENON_UV")}).Ensure(t.Context(), lock, nil)
+	python, err := Ensure(t.Context(), lock)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return python
+}
+
+// Ensure is [Interpreter] for what runs before tests.
+func Ensure(ctx context.Context, lock []byte) (string, error) {
+	cache := os.Getenv("TENON_CACHE")
+	if cache == "" {
+		base, err := os.UserCacheDir()
+		if err != nil {
+			return "", err
+		}
+		cache = filepath.Join(base, "tenon")
+	}
+	return pyenv.New(pyenv.Options{Dir: filepath.Join(cache, "python"), UV: os.Getenv("TENON_UV")}).Ensure(ctx, lock, nil)
 }
