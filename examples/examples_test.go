@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	if out, err := exec.Command("go", "build", "-o", dir, "github.com/tenon-ml/tenon/cmd/tenon", "github.com/tenon-ml/tenon/cmd/tenon-duck").CombinedOutput(); err != nil {
 		panic(fmt.Sprintf("build tenon: %v\n%s", err, out))
 	}
-	for _, name := range []string{"tenon-run", "tenon-pod", "tenon-serve"} {
+	for _, name := range []string{"tenon-run", "tenon-pod", "tenon-host", "tenon-serve"} {
 		if err := executortest.BuildStatic(filepath.Join(dir, name), "github.com/tenon-ml/tenon/cmd/"+name); err != nil {
 			panic(err)
 		}

@@ -47,6 +47,12 @@ func (ts taskState) logPath() string  { return filepath.Join(ts.Dir, "log") }
 func exitPath(dir string) string    { return filepath.Join(dir, "exit") }
 func verdictPath(dir string) string { return filepath.Join(dir, "verdict") }
 
+// DirOf returns the folder of the run that a handle of this executor names.
+func DirOf(h state.Handle) (string, error) {
+	ts, err := taskStates.Of(h)
+	return ts.Dir, err
+}
+
 // Running returns the tasks that run and whose folders are in dir.
 func (e *Executor) Running(dir string) []executors.Running {
 	var running []executors.Running

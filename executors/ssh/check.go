@@ -3,12 +3,12 @@ package ssh
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	gossh "golang.org/x/crypto/ssh"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/internal/money"
 )
 
 // Check returns one fault for each field of the target or the unit that hosts cannot honour.
@@ -16,8 +16,12 @@ func (e *Executor) Check(u ir.Unit) []ir.Fault {
 	c := checks{faults: e.local.Check(u)}
 	c.target(e.opts.Settings)
 	c.unit(u)
-	if len(e.opts.Hosts) > 0 {
-		c.needs(e.opts.Hosts, u.Needs)
+	hosts := e.candidates(u, nil)
+	switch {
+	case len(hosts) > 0:
+		c.needs(hosts, u.Needs)
+	case len(e.opts.Hosts) > 0:
+		c.fault("host", "write the address of a host of the target, or remove host to let Tenon choose one", "no host of the target has the address %s", u.Endpoint.Host)
 	}
 	return c.faults
 }
@@ -46,7 +50,14 @@ func (c *checks) target(s Settings) {
 	if len(s.Hosts) == 0 {
 		c.fault("hosts", `list one: hosts: [{address: "10.0.0.1", user: "ml"}]`, "there is no host to run anything on")
 	}
+	currency := ""
 	for i, h := range s.Hosts {
+		if _, of, err := money.ParseRate(h.Price); h.Price != "" && err == nil {
+			if currency != "" && of != currency {
+				c.fault(fmt.Sprintf("hosts.%d.price", i), "use one currency", "it is in %s, and another host has a price in %s: they cannot be compared", of, currency)
+			}
+			currency = of
+		}
 		at := fmt.Sprintf("hosts.%d.", i)
 		if h.HostKey != "" {
 			if _, _, _, _, err := gossh.ParseAuthorizedKey([]byte(h.HostKey)); err != nil {
@@ -60,19 +71,8 @@ func (c *checks) target(s Settings) {
 }
 
 func (c *checks) unit(u ir.Unit) {
-	if u.Kind == ir.Service && !slices.ContainsFunc(c.faults, func(f ir.Fault) bool { return !f.Target }) {
-		c.fault("component", another, "it is a service, and hosts of tenon.#SSH run jobs only")
-	}
-	for _, in := range u.Inputs {
-		if in.Kind == ir.EndpointOf {
-			c.fault("in."+in.Port, another, "it calls the service %s, whose address is that of another machine", strings.Replace(in.Unit, "/", ".", 1))
-		}
-	}
 	for _, f := range u.MachineFiles {
 		c.fault(f, `take it from a secret, or choose a target with the executor process`, "a host does not have the files of this machine")
-	}
-	if u.Keeps != "" {
-		c.fault(u.Keeps, another, "a host keeps no files for later versions")
 	}
 }
 

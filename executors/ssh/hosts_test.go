@@ -220,7 +220,12 @@ func TestCheck(t *testing.T) {
 		{"a command", hosts("4", "8GiB"), func(*ir.Unit) {}, ""},
 		{"SQL", hosts("4", "8GiB"), func(u *ir.Unit) { u.Code = ir.Code{Runtime: ir.Builtin} }, ""},
 		{"Python", hosts("4", "8GiB"), func(u *ir.Unit) { u.Code.Runtime, u.Code.Lock = ir.Python, "sha256:00" }, ""},
-		{"a service", hosts("4", "8GiB"), func(u *ir.Unit) { u.Kind = ir.Service }, "component"},
+		{"a service", hosts("4", "8GiB"), func(u *ir.Unit) { u.Kind, u.Endpoint = ir.Service, &ir.Endpoint{Host: "127.0.0.1", Port: 8080} }, ""},
+		{"a service on a host", hosts("4", "8GiB"), func(u *ir.Unit) { u.Kind, u.Endpoint = ir.Service, &ir.Endpoint{Host: "10.0.0.2", Port: 8080} }, ""},
+		{"a service elsewhere", hosts("4", "8GiB"), func(u *ir.Unit) { u.Kind, u.Endpoint = ir.Service, &ir.Endpoint{Host: "10.0.0.3", Port: 8080} }, "host"},
+		{"a service that is larger than its host", hosts("4", "8GiB"), func(u *ir.Unit) {
+			u.Kind, u.Endpoint, u.Needs.MilliCPU = ir.Service, &ir.Endpoint{Host: "10.0.0.2", Port: 8080}, 2000
+		}, "needs.cpu"},
 		{"a GPU", hosts("4", "8GiB"), func(u *ir.Unit) { u.Needs.GPU = 1 }, "needs.gpu"},
 		{"all cores", hosts("4", "8GiB"), func(u *ir.Unit) { u.Needs.MilliCPU = 4000 }, ""},
 		{"more cores", hosts("4", "8GiB"), func(u *ir.Unit) { u.Needs.MilliCPU = 4001 }, "needs.cpu"},
@@ -229,7 +234,8 @@ func TestCheck(t *testing.T) {
 		{"cores that are not declared", hosts("", "8GiB"), func(u *ir.Unit) { u.Needs.MilliCPU = 64000 }, ""},
 		{"a call of a service", hosts("4", "8GiB"), func(u *ir.Unit) {
 			u.Inputs = []ir.Input{{Port: "model", Kind: ir.EndpointOf, Unit: "deployments/api/serve"}}
-		}, "in.model"},
+		}, ""},
+		{"prices that cannot be compared", []ssh.Host{{Address: "10.0.0.1", Port: 22, User: "ml", Price: "1 USD/h"}, {Address: "10.0.0.2", Port: 22, User: "ml", Price: "1 EUR/h"}}, func(*ir.Unit) {}, "hosts.1.price"},
 		{"a file of this machine", hosts("4", "8GiB"), func(u *ir.Unit) { u.MachineFiles = []string{"tls.cert"} }, "tls.cert"},
 		{"a host twice", append(hosts("4", "8GiB"), hosts("4", "8GiB")...), func(*ir.Unit) {}, "hosts.2.address"},
 		{"no host", nil, func(*ir.Unit) {}, "hosts"},

@@ -69,7 +69,7 @@ func TestPython(t *testing.T) {
 	if len(says) != 5 || says[0] != version || says[1] != l.All[0].NS || !strings.HasPrefix(says[2], below) || !strings.HasPrefix(says[3], says[2]+"/lib/python3.11/site-packages/") {
 		t.Errorf("it says %q, want Python %s below %s on %s", says, version, below, l.All[0].NS)
 	}
-	if system := strings.HasPrefix(says[4], "/usr/"); !system && !strings.HasPrefix(says[4], "/root/.cache/tenon/ssh/artifacts/") {
+	if system := strings.HasPrefix(says[4], "/usr/"); !system && !strings.HasPrefix(says[4], "/root/.cache/tenon/ssh/trees/") {
 		t.Errorf("its interpreter is %s, which nobody sent", says[4])
 	}
 

@@ -24,17 +24,21 @@ import (
 
 // A source is something of this machine that a host may need.
 type source struct {
-	path     string
-	name     string // as shown to users
-	program  bool
-	folder   bool
-	contents *artifact.Contents // of a folder that does not exist as such
+	path    string
+	name    string // as shown to users
+	program bool
+	folder  bool
+	tree    *artifact.Contents // a folder of programs, which does not exist as such
 }
 
 // prepare finds out the digests of what a task reads, which takes long for large data, so that
 // it is done once, for all hosts.
 func (e *Executor) prepare(ctx context.Context, t executors.Task, run string) (prepared, error) {
 	if err := local.Present(t); err != nil {
+		return prepared{}, err
+	}
+	t, err := e.called(ctx, t)
+	if err != nil {
 		return prepared{}, err
 	}
 	p := prepared{
@@ -44,7 +48,6 @@ func (e *Executor) prepare(ctx context.Context, t executors.Task, run string) (p
 		},
 		sources: map[string]source{},
 	}
-	var err error
 	if p.start.Part, err = p.part(ctx, t); err != nil {
 		return prepared{}, err
 	}
@@ -154,22 +157,21 @@ func (e *Executor) environment(ctx context.Context, digest, path string, p *prep
 		return err
 	}
 	env := host.Environment{
-		Lock: ref, Packages: p.contents(made.Packages, "Python packages"), Path: made.Path, Name: made.Name, Version: made.Version,
+		Lock: ref, Packages: p.tree(made.Packages, "Python packages"), Path: made.Path, Name: made.Name, Version: made.Version,
 		Probe: made.Probe, Says: made.Says, Libc: made.Libc,
 	}
 	if made.Interpreter != nil {
-		ref := p.contents(*made.Interpreter, "Python "+made.Version)
-		env.Interpreter = &ref
+		env.Interpreter = p.tree(*made.Interpreter, "Python "+made.Version)
 	}
 	p.start.Environments[digest] = env
 	return nil
 }
 
-// contents adds a folder that does not exist as such.
-func (p *prepared) contents(c artifact.Contents, name string) artifact.Ref {
-	ref := artifact.Ref{Digest: c.Digest(), Dir: true}
-	p.sources[ref.Digest] = source{name: name, folder: true, contents: &c}
-	return ref
+// tree adds a folder of programs and returns its digest.
+func (p *prepared) tree(c artifact.Contents, name string) string {
+	digest := c.Digest()
+	p.sources[digest] = source{name: name, tree: &c}
+	return digest
 }
 
 // data adds data files, with their paths below the folder that contains all of them: the names
@@ -252,22 +254,21 @@ func (l *link) put(ctx context.Context, digest string, from source) error {
 	switch {
 	case from.program:
 		return l.stream(ctx, host.ProgramPath+digest, func(w io.Writer) error { return host.SendFile(ctx, w, from.path) })
+	case from.tree != nil:
+		return l.putFolder(ctx, host.TreePath+digest, *from.tree)
 	case from.folder:
-		return l.putFolder(ctx, digest, from)
+		c, err := artifact.ContentsOf(ctx, from.path)
+		if err != nil {
+			return own(err)
+		}
+		return l.putFolder(ctx, host.ArtifactPath+digest+"?folder", c)
 	}
 	return l.stream(ctx, host.ArtifactPath+digest, func(w io.Writer) error { return host.SendFile(ctx, w, from.path) })
 }
 
 // putFolder sends the files of a folder that the host has in no other folder.
-func (l *link) putFolder(ctx context.Context, digest string, from source) error {
-	if from.contents == nil {
-		c, err := artifact.ContentsOf(ctx, from.path)
-		if err != nil {
-			return own(err)
-		}
-		from.contents = &c
-	}
-	lacks, err := ask[[]string](ctx, l, host.LackPath, host.Lacking{Listing: string(artifact.Listing(from.contents.Entries))})
+func (l *link) putFolder(ctx context.Context, at string, c artifact.Contents) error {
+	lacks, err := ask[[]string](ctx, l, host.LackPath, host.Lacking{Listing: string(artifact.Listing(c.Entries))})
 	if err != nil {
 		return err
 	}
@@ -276,7 +277,7 @@ func (l *link) putFolder(ctx context.Context, digest string, from source) error 
 		lacking[digest] = true
 	}
 	send := func(has func(artifact.Entry) bool) error {
-		return l.stream(ctx, host.ArtifactPath+digest+"?folder", func(w io.Writer) error { return host.Send(ctx, w, *from.contents, has) })
+		return l.stream(ctx, at, func(w io.Writer) error { return host.Send(ctx, w, c, has) })
 	}
 	err = send(func(e artifact.Entry) bool { return e.Kind != artifact.Link && !lacking[e.Digest] })
 	var said *saidError

@@ -1,12 +1,16 @@
 package ssh
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"net"
 	"strconv"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/internal/money"
 )
 
 // Settings are the settings of a target, as defined by tenon.#SSH.
@@ -28,6 +32,7 @@ type Host struct {
 	Folder  string      `json:"folder,omitempty"`   // on the host; "" is ~/.cache/tenon/ssh
 	CPU     json.Number `json:"cpu,omitempty"`
 	Memory  string      `json:"memory,omitempty"`
+	Price   string      `json:"price,omitempty"` // "2.10 USD/h"
 }
 
 // SettingsOf decodes the settings of a target.
@@ -48,6 +53,21 @@ func (h Host) String() string {
 }
 
 const defaultPort = 22
+
+// perHour returns the price, as far as there is one: an owned machine costs nothing.
+func (h Host) perHour() money.Amount {
+	amount, _, err := money.ParseRate(h.Price)
+	if err != nil {
+		return 0
+	}
+	return amount
+}
+
+// id names the account and folder in names of files.
+func (h Host) id() string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %d %q %q", h.Address, h.Port, h.User, h.Folder))
+	return hex.EncodeToString(sum[:8])
+}
 
 // same reports whether two hosts are one account and folder of one machine.
 func (h Host) same(other Host) bool {

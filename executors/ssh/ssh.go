@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/process"
 	"github.com/tenon-ml/tenon/executors/pyenv"
@@ -41,7 +42,7 @@ type Options struct {
 	Patience time.Duration
 }
 
-// Executor runs jobs on hosts. The assertions below list what it implements besides
+// Executor runs jobs and services on hosts. The assertions below list what it implements besides
 // [executors.Executor].
 type Executor struct {
 	opts     Options
@@ -66,6 +67,8 @@ var (
 	_ executors.Remote        = (*Executor)(nil)
 	_ executors.Preparer      = (*Executor)(nil)
 	_ executors.Interpreter   = (*Executor)(nil)
+	_ executors.VersionRunner = (*Executor)(nil)
+	_ executors.Keeper        = (*Executor)(nil)
 )
 
 // New returns an executor. It connects on first use.
@@ -82,7 +85,7 @@ func New(o Options) *Executor {
 	return &Executor{opts: o, local: process.New(process.Options{Env: o.Env, Python: o.Python}), lines: map[Host]*line{}}
 }
 
-// Close closes the connections. Jobs continue.
+// Close closes the connections. Jobs and services continue.
 func (e *Executor) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -97,23 +100,24 @@ func (e *Executor) Close() error {
 // OwnPorts returns true: nothing on a host listens on an address of this machine.
 func (e *Executor) OwnPorts() bool { return true }
 
-// Remote returns true: jobs run on other machines.
+// Remote returns true: tasks run on other machines.
 func (e *Executor) Remote() bool { return true }
 
-// ReadyWithin returns 0: no service runs on hosts.
+// ReadyWithin returns 0: a service may take as long as on this machine, once a host has room.
 func (e *Executor) ReadyWithin() time.Duration { return 0 }
 
-// Apply starts the task on the first host with enough free cores and memory, or finds what was
-// started under its name before. It waits while no host has enough.
-func (e *Executor) Apply(ctx context.Context, t executors.Task, _ *state.Handle) (state.Handle, error) {
-	h, err := e.apply(ctx, t)
+// Apply starts the task on the cheapest host with enough free cores and memory, or finds what was
+// started under its name before. It waits while no host has enough. A service takes over from its
+// former version on the same host, if that has room.
+func (e *Executor) Apply(ctx context.Context, t executors.Task, prior *state.Handle) (state.Handle, error) {
+	h, err := e.apply(ctx, t, prior)
 	if err != nil {
 		return state.Handle{}, fmt.Errorf("start %s: %w", t.Unit.ID, err)
 	}
 	return h, nil
 }
 
-func (e *Executor) apply(ctx context.Context, t executors.Task) (state.Handle, error) {
+func (e *Executor) apply(ctx context.Context, t executors.Task, prior *state.Handle) (state.Handle, error) {
 	if faults := e.Check(t.Unit); len(faults) > 0 {
 		return state.Handle{}, fmt.Errorf("%s: %s", faults[0].Field, faults[0].Message)
 	}
@@ -124,33 +128,41 @@ func (e *Executor) apply(ctx context.Context, t executors.Task) (state.Handle, e
 	if err != nil {
 		return state.Handle{}, err
 	}
-	if noted != nil && noted.Name == t.Name && noted.asked() {
-		p, err := e.prepare(ctx, t, noted.Run)
-		if err != nil {
-			return state.Handle{}, err
-		}
-		return e.startOn(ctx, *noted, p)
-	}
-	st := taskState{Name: t.Name, Unit: t.Unit.ID, Run: e.runName(t.Name), Dir: t.Dir}
-	if err := st.note(); err != nil {
+	st := e.newTaskState(t)
+	had := noted != nil && noted.Name == t.Name && noted.asked()
+	if had {
+		st = *noted
+	} else if err := st.note(); err != nil {
 		return state.Handle{}, err
 	}
 	p, err := e.prepare(ctx, t, st.Run)
 	if err != nil {
 		return state.Handle{}, err
 	}
-	return e.place(ctx, st, p)
+	former := e.formerOf(prior)
+	if had {
+		handle, err := e.startOn(ctx, st, p, former)
+		var gone *lostError
+		if t.Unit.Kind != ir.Service || !errors.As(err, &gone) {
+			return handle, err
+		}
+		if err := e.leave(st); err != nil { // somebody waits for its answers
+			return state.Handle{}, err
+		}
+	}
+	return e.place(ctx, st, p, former)
 }
 
-// place looks for a host with room, in the order of the target, until there is one.
-func (e *Executor) place(ctx context.Context, st taskState, p prepared) (state.Handle, error) {
+// place looks for a host with room until there is one.
+func (e *Executor) place(ctx context.Context, st taskState, p prepared, former *taskState) (state.Handle, error) {
 	const first, last = 50 * time.Millisecond, 2 * time.Second
 	began := time.Now()
+	hosts := e.candidates(p.start.Task.Unit, former)
 	for pause := first; ; pause = min(2*pause, last) {
 		var lost, never []error
-		for _, h := range e.opts.Hosts {
+		for _, h := range hosts {
 			st.Host = h
-			handle, err := e.tryOn(ctx, st, p)
+			handle, err := e.tryOn(ctx, st, p, former)
 			var full *fullError
 			var small *smallError
 			var gone *lostError
@@ -167,9 +179,9 @@ func (e *Executor) place(ctx context.Context, st taskState, p prepared) (state.H
 			}
 		}
 		switch {
-		case len(never) == len(e.opts.Hosts):
+		case len(never) == len(hosts):
 			return state.Handle{}, fmt.Errorf("no host can run it: %w", errors.Join(never...))
-		case len(lost)+len(never) == len(e.opts.Hosts) && time.Since(began) > e.opts.Patience:
+		case len(lost)+len(never) == len(hosts) && time.Since(began) > e.opts.Patience:
 			return state.Handle{}, errors.Join(append(lost, never...)...)
 		}
 		select {
@@ -180,32 +192,39 @@ func (e *Executor) place(ctx context.Context, st taskState, p prepared) (state.H
 	}
 }
 
+// leave abandons a task on the host that is noted for it, and notes that no host has it.
+func (e *Executor) leave(st taskState) error {
+	if err := e.line(st.Host).abandon(st); err != nil {
+		return err
+	}
+	st.Host = Host{}
+	return st.note()
+}
+
 // tryOn starts a task on a host, if that can be reached now and has room. The folder of the run
 // says so before the host is asked, and no longer once it is certain that nothing was started. A
 // host that is lost after it was asked may have started the task, which is abandoned there.
-func (e *Executor) tryOn(ctx context.Context, st taskState, p prepared) (state.Handle, error) {
+func (e *Executor) tryOn(ctx context.Context, st taskState, p prepared, former *taskState) (state.Handle, error) {
 	if err := e.line(st.Host).reach(ctx); err != nil {
 		return state.Handle{}, err
 	}
 	if err := st.note(); err != nil {
 		return state.Handle{}, err
 	}
-	handle, err := e.startOn(ctx, st, p)
+	handle, err := e.startOn(ctx, st, p, former)
 	var full *fullError
 	var small *smallError
 	var gone *lostError
 	switch {
 	case errors.As(err, &gone):
-		if failed := e.line(st.Host).abandon(st); failed != nil {
+		if failed := e.leave(st); failed != nil {
 			return handle, failed
 		}
 	case errors.As(err, &full), errors.As(err, &small):
-	default:
-		return handle, err
-	}
-	st.Host = Host{}
-	if failed := st.note(); failed != nil {
-		return handle, failed
+		st.Host = Host{}
+		if failed := st.note(); failed != nil {
+			return handle, failed
+		}
 	}
 	return handle, err
 }
@@ -217,9 +236,12 @@ type (
 )
 
 // startOn starts a task on a host, to which what it reads is sent first.
-func (e *Executor) startOn(ctx context.Context, st taskState, p prepared) (state.Handle, error) {
+func (e *Executor) startOn(ctx context.Context, st taskState, p prepared, former *taskState) (state.Handle, error) {
 	start := p.start
 	start.Capacity = st.Host.capacity()
+	if former != nil && former.Host.same(st.Host) {
+		start.Former = former.Run
+	}
 	err := e.line(st.Host).patiently(ctx, e.opts.Patience, func(l *link) error {
 		for {
 			got, err := ask[host.Started](ctx, l, host.StartPath, start)
@@ -228,6 +250,8 @@ func (e *Executor) startOn(ctx context.Context, st taskState, p prepared) (state
 				return err
 			case got.Full != "":
 				return &fullError{fmt.Errorf("host %s: %s", st.Host, got.Full)}
+			case got.Taken != "":
+				return &smallError{fmt.Errorf("host %s: %s: stop it, or choose another port", st.Host, got.Taken)}
 			case got.Never != "":
 				return &smallError{fmt.Errorf("host %s: %s", st.Host, got.Never)}
 			case got.UID != "":
@@ -284,21 +308,12 @@ func (e *Executor) find(ctx context.Context, name, dir string) (*taskState, erro
 }
 
 func (e *Executor) findOn(ctx context.Context, st taskState) (*taskState, error) {
-	got, err := visit[host.Started](ctx, e, st, host.FindPath, host.Named{Run: st.Run})
+	got, err := asked[host.Started](ctx, e, st.Host, host.FindPath, host.Named{Run: st.Run})
 	if err != nil || got.UID == "" {
 		return nil, err
 	}
-	st.UID = got.UID
+	st.UID, st.Unit = got.UID, got.Unit
 	return &st, nil
-}
-
-// visit asks the host of a task, as long as it takes to reach it.
-func visit[Out any](ctx context.Context, e *Executor, st taskState, path string, in host.Named) (out Out, err error) {
-	err = e.line(st.Host).patiently(ctx, e.opts.Patience, func(l *link) (err error) {
-		out, err = ask[Out](ctx, l, path, in)
-		return err
-	})
-	return out, err
 }
 
 // Inspect returns the status of the task.
@@ -313,11 +328,20 @@ func (e *Executor) Inspect(ctx context.Context, h state.Handle) (state.Status, e
 	if st.isAbandoned() {
 		return state.Status{Phase: state.Absent}, nil
 	}
-	got, err := visit[host.Status](ctx, e, st, host.InspectPath, st.named())
+	got, err := asked[host.Status](ctx, e, st.Host, host.InspectPath, st.named())
+	var gone *lostError
+	if st.Kind == ir.Service && errors.As(err, &gone) {
+		return lost(gone), nil
+	}
 	if err != nil {
-		return state.Status{}, fmt.Errorf("look at %s: %w", st.Unit, err)
+		return state.Status{}, fmt.Errorf("look at %s: %w", st.Service.Unit, err)
 	}
 	return here(got), nil
+}
+
+// lost is the status of a task whose host is lost.
+func lost(gone *lostError) state.Status {
+	return state.Status{Phase: state.Failed, Message: oneLine(gone.Error())}
 }
 
 // here gives a status the times of this machine, if its clock differs from that of the host.
@@ -342,7 +366,7 @@ func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 		return err
 	}
 	if err := e.destroy(ctx, st); err != nil {
-		return fmt.Errorf("destroy %s: %w", st.Unit, err)
+		return fmt.Errorf("destroy %s: %w", st.Service.Unit, err)
 	}
 	return nil
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -122,9 +124,9 @@ func (l *lab) Processes(t testing.TB, task executors.Task) (n int) {
 	return n
 }
 
-func (l *lab) Address(t testing.TB, _ executors.Task) string {
-	t.Fatal("no service runs on hosts")
-	return ""
+func (l *lab) Address(t testing.TB, task executors.Task) string {
+	t.Helper()
+	return "http://" + net.JoinHostPort(l.on(t, task).Address, strconv.Itoa(task.Unit.Endpoint.Port))
 }
 
 func (l *lab) Host() string { return l.Gateway }
@@ -148,7 +150,7 @@ func TestConformance(t *testing.T) {
 	executortest.Run(t, executortest.Config{
 		New: func(t testing.TB) executors.Executor { return counting{l.executor(t), l} },
 		Lacks: append([]executortest.Feature{
-			executortest.Image, executortest.NoNetwork, executortest.PIDs, executortest.SecretFile, executortest.Services,
+			executortest.Image, executortest.NoNetwork, executortest.PIDs, executortest.SecretFile,
 		}, executortest.Cluster...),
 		Elsewhere: l,
 	})

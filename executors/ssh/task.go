@@ -11,21 +11,34 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/executors/ssh/host"
 	"github.com/tenon-ml/tenon/internal/files"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
+// newTaskState returns the task state of a task that no host has yet.
+func (e *Executor) newTaskState(t executors.Task) taskState {
+	return taskState{
+		Name: t.Name, Run: e.runName(t.Name), Dir: t.Dir,
+		Unit: host.Unit{
+			Service: host.Service{State: t.State, Environment: t.Environment, Unit: t.Unit.ID},
+			Kind:    t.Unit.Kind, Endpoint: t.Unit.Endpoint,
+		},
+	}
+}
+
 // A task state is what the folder of a run and the handle of a task store about it. It holds
 // no secrets: Host names the file of a key.
 type taskState struct {
 	Host Host   `json:"host"`
 	Name string `json:"name"`
-	Unit string `json:"unit"`
 	Run  string `json:"run"`           // names its folder on the host
 	UID  string `json:"uid,omitempty"` // of the start on the host; "" may be any
 	Dir  string `json:"dir,omitempty"` // folder of the run on this machine
+
+	host.Unit
 }
 
 func (st taskState) notePath() string { return filepath.Join(st.Dir, "ssh.json") }
@@ -34,14 +47,16 @@ func (st taskState) logPath() string  { return filepath.Join(st.Dir, "log") }
 
 // abandonedPath is a file for each host, because a task may be abandoned on several.
 func (st taskState) abandonedPath() string {
-	h := st.Host
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %d %q %q", h.Address, h.Port, h.User, h.Folder))
-	return filepath.Join(st.Dir, "abandoned-"+hex.EncodeToString(sum[:8])+".json")
+	return filepath.Join(st.Dir, "abandoned-"+st.Host.id()+".json")
 }
 
 func (st taskState) named() host.Named { return host.Named{Run: st.Run, UID: st.UID} }
 
-func (st taskState) handle() (state.Handle, error) { return local.Handle(Name, st.Name, st) }
+func (st taskState) handle() (state.Handle, error) {
+	h, err := local.Handle(Name, st.Name, st)
+	h.Endpoint = st.endpoint()
+	return h, err
+}
 
 // runName returns the name of the folder of a task on hosts, where other states and machines
 // have some too.

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/executors/ssh/host"
@@ -22,9 +23,9 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// Wait returns once the job has ended, after it has fetched its log, its metrics and, if the
-// job succeeded, its outputs. Meanwhile it copies the progress. A job whose host is lost has
-// failed. When ctx is done, it leaves the job running.
+// Wait returns once a service is ready or has died, or a job has ended, after it has fetched its
+// log, its metrics and, if it succeeded, its outputs. Meanwhile it copies the progress. A task whose host is lost has
+// failed. When ctx is done, it leaves the task running.
 func (e *Executor) Wait(ctx context.Context, h state.Handle) (state.Status, error) {
 	st, err := e.fromHandle(h)
 	if err != nil {
@@ -40,14 +41,14 @@ func (e *Executor) Wait(ctx context.Context, h state.Handle) (state.Status, erro
 	var gone *lostError
 	switch {
 	case errors.As(err, &gone):
-		return state.Status{Phase: state.Failed, Message: oneLine(gone.Error())}, nil
+		return lost(gone), nil
 	case ctx.Err() != nil && err != nil:
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			_ = e.bringLog(context.WithoutCancel(ctx), st) // to see why it took so long
 		}
-		return now, fmt.Errorf("wait for %s: %w", st.Unit, ctx.Err())
+		return now, fmt.Errorf("wait for %s: %w", st.Service.Unit, ctx.Err())
 	case err != nil:
-		return now, fmt.Errorf("wait for %s: %w", st.Unit, err)
+		return now, fmt.Errorf("wait for %s: %w", st.Service.Unit, err)
 	}
 	return now, nil
 }
@@ -59,7 +60,8 @@ func (e *Executor) wait(ctx context.Context, st taskState) (now state.Status, er
 		if err != nil {
 			return err
 		}
-		if now = here(at); now.Phase == state.Absent {
+		// What a service leaves is fetched when it is destroyed: until then it may be started again.
+		if now = here(at); now.Phase == state.Absent || st.Kind == ir.Service {
 			return nil
 		}
 		now, err = st.bring(ctx, l, now)
@@ -225,7 +227,7 @@ func (e *Executor) Logs(ctx context.Context, h state.Handle, w io.Writer, follow
 		return err
 	}
 	if err := e.logs(ctx, st, w, follow); err != nil {
-		return fmt.Errorf("log of %s: %w", st.Unit, err)
+		return fmt.Errorf("log of %s: %w", st.Service.Unit, err)
 	}
 	return nil
 }

@@ -80,10 +80,10 @@ func SendFile(ctx context.Context, w io.Writer, path string) error {
 }
 
 // Receive writes what [Send] sends to a path that does not exist yet, in a folder that does.
-// It does not trust what it reads: everything stays below the path. has returns where the content
-// of an entry is that is not sent; it is nil if all is sent. The caller has to compare the digest of
-// the whole.
-func Receive(r io.Reader, to string, has func(artifact.Entry) string) ([]artifact.Entry, error) {
+// It does not trust what it reads: everything stays below the path. reuse makes a file
+// at a path whose content is not sent; it is nil if all is sent. The caller has to compare the digest
+// of the whole.
+func Receive(r io.Reader, to string, reuse func(e artifact.Entry, at string) error) ([]artifact.Entry, error) {
 	entries, err := receiveListing(r)
 	if err != nil {
 		return nil, err
@@ -100,17 +100,21 @@ func Receive(r io.Reader, to string, has func(artifact.Entry) string) ([]artifac
 			}
 			continue
 		}
-		from, done, err := contentOf(r, e, has)
-		if err == nil {
-			switch e.Kind {
-			case artifact.Link:
-				links[at], err = receiveLink(from, e)
-			case artifact.Executable:
-				err = receiveFile(from, at, 0o755, e.Size)
+		var sent [1]byte
+		if _, err = io.ReadFull(r, sent[:]); err == nil {
+			switch {
+			case sent[0] == hasIt && (reuse == nil || e.Kind == artifact.Link):
+				err = errNotHere
+			case sent[0] == hasIt:
+				err = reuse(e, at)
+			case e.Kind == artifact.Link:
+				links[at], err = receiveLink(r, e)
 			default:
-				err = receiveFile(from, at, 0o644, e.Size)
+				err = receiveFile(r, at, modeOf(e), e.Size)
 			}
-			err = errors.Join(err, done())
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%s: %w: %w", e.Path, errNotHere, err)
 		}
 		if err != nil {
 			return nil, err
@@ -147,24 +151,12 @@ func receiveListing(r io.Reader) ([]artifact.Entry, error) {
 // errNotHere says that the sender counts on a file that the receiver does not have.
 var errNotHere = errors.New("a file that was not sent is not here any more")
 
-// contentOf returns what to read the content of an entry from, and what to call afterwards.
-func contentOf(r io.Reader, e artifact.Entry, has func(artifact.Entry) string) (io.Reader, func() error, error) {
-	none := func() error { return nil }
-	var sent [1]byte
-	if _, err := io.ReadFull(r, sent[:]); err != nil {
-		return nil, none, fmt.Errorf("read %s: %w", e.Path, err)
+// modeOf returns the rights of a file.
+func modeOf(e artifact.Entry) fs.FileMode {
+	if e.Kind == artifact.Executable {
+		return 0o755
 	}
-	if sent[0] == follows {
-		return r, none, nil
-	}
-	if has == nil {
-		return nil, none, fmt.Errorf("%s: %w", e.Path, errNotHere)
-	}
-	f, err := os.Open(has(e))
-	if err != nil {
-		return nil, none, fmt.Errorf("%s: %w: %w", e.Path, errNotHere, err)
-	}
-	return f, f.Close, nil
+	return 0o644
 }
 
 // maxLink is the longest target of a link that Linux has, in bytes.

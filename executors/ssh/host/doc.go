@@ -1,5 +1,5 @@
 // Package host is the part of the executor ssh that runs on its hosts, in tenon-host. It
-// starts jobs as processes, which it leaves to package process, and keeps what they read.
+// starts jobs and services as processes, which it leaves to package process, and keeps what they read.
 //
 // It speaks HTTP/2 over its standard input and output, which are a channel of an ssh
 // connection: so many requests share one process, data is only sent as fast as it is read,
@@ -9,9 +9,13 @@
 //
 //	programs/DIGEST  tenon-host, tenon-run and what units run, by their digests
 //	artifacts        inputs, code and outputs, by their digests, see package artifact
-//	runs/RUN         a job: host.json, and what package process has in the folder of a run
-//	lock             held while a job is admitted and started, and while one is removed
+//	trees/DIGEST     packages and interpreters of Python
+//	environments     Python environments, made of trees
+//	files/DIGEST     other names of the files in folders that were sent
+//	kept/KEY         what services keep for their later versions
+//	runs/RUN         a task: host.json, and what package process has in the folder of a run
+//	lock             held while a task is admitted and started, and while one is removed
 //
 // The process ends with its connection. It keeps nothing in memory that another one could
-// not find in the folder, so jobs continue, and the next connection finds them.
+// not find in the folder, so what runs continues, and the next connection finds them.
 package host

@@ -8,14 +8,26 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tenon-ml/tenon/planner/artifact"
 )
 
 // filePath is where the host has a file of any folder that it was sent, under its digest. It is
-// another name of the file in an artifact, so that it takes no room while that is there.
+// another name of that file, so that it takes no room while the folder is there.
 func (s *server) filePath(e artifact.Entry) string {
 	hex, _ := artifact.Hex(e.Digest) // it was parsed
-	return filepath.Join(s.dir, "files", hex[:2], hex[2:])
+	name := hex[2:]
+	if e.Kind == artifact.Executable {
+		name += "x"
+	}
+	return filepath.Join(s.dir, "files", hex[:2], name)
+}
+
+// treePath is where the host has a folder of programs that nobody changes.
+func (s *server) treePath(digest string) string {
+	hex, _ := artifact.Hex(digest) // it was checked
+	return filepath.Join(s.dir, "trees", hex)
 }
 
 // lacks lists the files of a folder that the host does not have.
@@ -36,15 +48,85 @@ func (s *server) lacks(_ context.Context, in Lacking) ([]string, error) {
 	return lacking, nil
 }
 
-// receiveFolder stores a folder, of which the sender leaves out files that the host has.
+// receiveFolder stores a folder, of which the sender leaves out files that the host has. They are
+// copied, because a file of an artifact could be changed through another name.
 func (s *server) receiveFolder(ctx context.Context, r io.Reader, tmp, digest string) error {
+	return s.receive(r, tmp, s.artifacts.Path(digest), copied, func() error { return s.keep(ctx, tmp, digest) })
+}
+
+// copied makes a file from one that the host has.
+func copied(from string, e artifact.Entry, at string) error {
+	f, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return receiveFile(f, at, modeOf(e), e.Size)
+}
+
+// receiveTree stores a folder of programs, such as the packages of a Python environment. The files
+// that the host has get another name, as those of environments on one machine: they are large, and
+// nobody changes them.
+func (s *server) receiveTree(ctx context.Context, r io.Reader, tmp, digest string) error {
+	linked := func(from string, e artifact.Entry, at string) error {
+		err := os.Link(from, at)
+		if errors.Is(err, unix.EMLINK) { // an empty file may have very many names
+			return copied(from, e, at)
+		}
+		return err
+	}
+	return s.receive(r, tmp, s.treePath(digest), linked, func() error {
+		got, err := artifact.Digest(ctx, tmp)
+		if err == nil && got != digest {
+			err = &artifact.DamagedError{Digest: digest, Path: "what arrived", Got: got}
+		}
+		if err != nil {
+			return err
+		}
+		if err := sealed(tmp); err != nil {
+			return err
+		}
+		err = os.Rename(tmp, s.treePath(digest))
+		if _, there := os.Stat(s.treePath(digest)); there == nil {
+			return nil // another connection may have been faster
+		}
+		return err
+	})
+}
+
+// sealed makes the files of a folder read-only and durable.
+func sealed(dir string) error {
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil && info.Mode()&0o222 != 0 {
+			err = os.Chmod(path, info.Mode().Perm()&^0o222)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return unix.Syncfs(int(f.Fd()))
+}
+
+// receive receives a folder, lets keep store it at a path, and gives its files names under their
+// digests.
+func (s *server) receive(r io.Reader, tmp, at string, reuse func(from string, e artifact.Entry, at string) error, keep func() error) error {
 	var reused []string
-	entries, err := Receive(r, tmp, func(e artifact.Entry) string {
+	entries, err := Receive(r, tmp, func(e artifact.Entry, at string) error {
 		reused = append(reused, s.filePath(e))
-		return s.filePath(e)
+		return reuse(s.filePath(e), e, at)
 	})
 	if err == nil {
-		err = s.keep(ctx, tmp, digest)
+		err = keep()
 	}
 	var damaged *artifact.DamagedError
 	if errors.As(err, &damaged) && len(reused) > 0 {
@@ -59,7 +141,7 @@ func (s *server) receiveFolder(ctx context.Context, r io.Reader, tmp, digest str
 	if err != nil {
 		return err
 	}
-	return s.index(entries, s.artifacts.Path(digest))
+	return s.index(entries, at)
 }
 
 // index gives the files of a folder names under their digests.

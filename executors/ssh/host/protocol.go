@@ -7,6 +7,7 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
 // Paths of requests. The bodies of requests and answers are JSON, except for content.
@@ -19,7 +20,13 @@ const (
 	ResultPath   = "/result"    // Named, Result
 	DestroyPath  = "/destroy"   // Named, nothing
 	LackPath     = "/lack"      // Lacking, a list of digests of files
+	RoutePath    = "/route"     // Routed, nothing
+	ObservePath  = "/observe"   // Named, step.Observed or null
+	ServicePath  = "/service"   // Service, Serving
+	KeptPath     = "/kept"      // Keeping, Kept
+	KeptFilePath = "/kept/file" // Keeping with a name, its content
 	ArtifactPath = "/artifact/" // GET or PUT with the digest, see [Send]
+	TreePath     = "/tree/"     // PUT with the digest of a folder of programs
 	ProgramPath  = "/program/"  // PUT with the digest
 )
 
@@ -40,6 +47,8 @@ type Start struct {
 	Serve string `json:"serve,omitempty"`
 	// Environments are the Python environments that the task names, by the digests of their locks.
 	Environments map[string]Environment `json:"environments,omitempty"`
+	// Former is the folder of the run that a service takes over from, or "".
+	Former string `json:"former,omitempty"`
 	// Claim is what the job takes from the host, which has Capacity. Amounts of Capacity that
 	// are 0 are those of the machine.
 	Claim    ir.Resources `json:"claim"`
@@ -58,17 +67,56 @@ type Datum struct {
 	Ref  artifact.Ref `json:"ref"`
 }
 
+// A Routed is the route of a service that runs.
+type Routed struct {
+	Named
+	Route step.Route `json:"route"`
+}
+
+// A Service names all versions of a service.
+type Service struct {
+	State       string `json:"state,omitempty"` // lineage
+	Environment string `json:"environment,omitempty"`
+	Unit        string `json:"unit,omitempty"`
+}
+
+// Serving says when the newest version of a service began that runs, by the clock of the host. A
+// zero time is that none runs.
+type Serving struct {
+	Began time.Time `json:"began"`
+	Now   time.Time `json:"host_now"`
+}
+
+// Keeping names a folder that a service keeps, and a file in it.
+type Keeping struct {
+	Service
+	Folder string `json:"folder"`
+	Name   string `json:"name,omitempty"`
+}
+
+// Kept are the complete files of such a folder.
+type Kept struct {
+	Files []KeptFile `json:"files,omitempty"`
+	Now   time.Time  `json:"host_now"`
+}
+
+// A KeptFile is a file that does not change any more.
+type KeptFile struct {
+	Name  string    `json:"name"`
+	Ended time.Time `json:"ended"` // by the clock of the host
+}
+
 // An Environment is a Python environment, see [pyenv.Portable].
 type Environment struct {
-	Lock        artifact.Ref  `json:"lock"`
-	Packages    artifact.Ref  `json:"packages"`
-	Interpreter *artifact.Ref `json:"interpreter,omitempty"` // nil: the host has to have one at Path
-	Path        string        `json:"path"`                  // of the interpreter of the sender
-	Name        string        `json:"name"`                  // "python3.11"
-	Version     string        `json:"version"`
-	Probe       string        `json:"probe"`
-	Says        string        `json:"says"`
-	Libc        string        `json:"libc,omitempty"`
+	Lock        artifact.Ref `json:"lock"`
+	Packages    string       `json:"packages"`              // digest of a tree
+	Interpreter string       `json:"interpreter,omitempty"` // also of a tree; "": the host has to have one at Path
+	Path        string       `json:"path"`                  // of the interpreter of the sender
+	Name        string       `json:"name"`                  // "python3.11"
+	Version     string       `json:"version"`
+	Probe       string       `json:"probe"`
+	Says        string       `json:"says"`
+	Libc        string       `json:"libc,omitempty"`
 }
 
 // Lacking asks which files of a folder the host does not have in any folder. The folder is a
@@ -77,13 +125,23 @@ type Lacking struct {
 	Listing string `json:"listing"`
 }
 
-// Started answers a Start. Exactly one field is set; none if nothing was found.
+// Started answers a Start. It names what was started or says why nothing was, and is empty if nothing
+// was found.
 type Started struct {
 	UID string `json:"uid,omitempty"` // of the start, which runs or has ended
+	Unit
 	// Missing are the digests of artifacts and programs that the host needs first.
 	Missing []string `json:"missing,omitempty"`
 	Full    string   `json:"full,omitempty"`  // what is not free now
 	Never   string   `json:"never,omitempty"` // what the host does not have
+	Taken   string   `json:"taken,omitempty"` // who has the address of the service
+}
+
+// A Unit is what a start is of.
+type Unit struct {
+	Service
+	Kind     ir.Kind      `json:"kind,omitempty"`
+	Endpoint *ir.Endpoint `json:"endpoint,omitempty"` // as it is declared, whatever the host is
 }
 
 // Named names a start. An empty UID stands for any start of the run.

@@ -19,7 +19,7 @@ import (
 )
 
 // environments makes the Python environments that starts name. Their packages and interpreters are
-// artifacts; what belongs to a place is made here:
+// trees; what belongs to a place is made here:
 //
 //	environments/KEY/pyvenv.cfg  names the interpreter
 //	environments/KEY/bin         a link to the interpreter, and console scripts that name it
@@ -71,8 +71,8 @@ func (s *server) environment(ctx context.Context, env Environment) (python strin
 		return python, nil
 	}
 	base := env.Path
-	if env.Interpreter != nil {
-		base = filepath.Join(s.artifacts.Path(env.Interpreter.Digest), "bin", env.Name)
+	if env.Interpreter != "" {
+		base = filepath.Join(s.treePath(env.Interpreter), "bin", env.Name)
 	}
 	if err := fits(ctx, base, env); err != nil {
 		return "", &unfitError{err}
@@ -85,7 +85,7 @@ func (s *server) environment(ctx context.Context, env Environment) (python strin
 	if err := os.WriteFile(filepath.Join(dir, "pyvenv.cfg"), []byte(config), 0o644); err != nil {
 		return "", err
 	}
-	packages := s.artifacts.Path(env.Packages.Digest)
+	packages := s.treePath(env.Packages)
 	entries, err := os.ReadDir(packages)
 	if err != nil {
 		return "", err
@@ -142,7 +142,7 @@ func fits(ctx context.Context, python string, env Environment) error {
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	out, err := cmd.Output()
-	if err != nil && env.Interpreter == nil {
+	if err != nil && env.Interpreter == "" {
 		return fmt.Errorf("the host has no %s: %w; "+other, python, err, env.Path, env.Version)
 	}
 	if err != nil {
@@ -155,7 +155,7 @@ func fits(ctx context.Context, python string, env Environment) error {
 		return fmt.Errorf("the host has the C library %q, and packages need glibc", first)
 	case pyenv.LibcBefore(libc, env.Libc):
 		return fmt.Errorf("the host has glibc %s, and the packages need %s", libc, env.Libc)
-	case says != env.Says && env.Interpreter == nil:
+	case says != env.Says && env.Interpreter == "":
 		return fmt.Errorf("%s on the host differs from the one here: there %q, here %q; "+other, python, says, env.Says, env.Path, env.Version)
 	case says != env.Says:
 		return fmt.Errorf("the host lacks libraries of the interpreter: with them it says %q, and there %q", env.Says, says)

@@ -1,16 +1,14 @@
 package host
 
 import (
-	"encoding/json"
 	"fmt"
 	"math"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/executors"
 )
 
 // defaultMilliCPU is what a job takes that requests no cores: the usual one keeps one busy.
@@ -36,17 +34,16 @@ func claimed(claim, capacity ir.Resources) ir.Resources {
 	return claim
 }
 
-// used adds up what all jobs take that run, whoever started them.
-func (s *server) used() (sum ir.Resources) {
-	for _, r := range s.process.Running(filepath.Join(s.dir, "runs")) {
-		var at struct{ Dir string }
-		var rec record
-		if json.Unmarshal(r.Handle.Data, &at) != nil || local.ReadJSON(recordPath(at.Dir), &rec) != nil {
-			continue // it was removed in the meantime
+// used adds up what everything takes that runs, whoever started it. Only a service that another one
+// replaces, in the folder of that run, does not count: both run for a moment.
+func (s *server) used(replaced string) (sum ir.Resources) {
+	s.each(func(_ executors.Running, rec record) {
+		if replaced != "" && rec.Run == replaced {
+			return
 		}
 		sum.MilliCPU += rec.Claim.MilliCPU
 		sum.Memory += rec.Claim.Memory
-	}
+	})
 	return sum
 }
 

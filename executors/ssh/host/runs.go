@@ -25,9 +25,11 @@ import (
 
 // A record is what host.json says about a run. It holds no secrets.
 type record struct {
-	UID     string       `json:"uid"` // of this start, among all of the run
-	Name    string       `json:"name"`
-	Unit    string       `json:"unit"`
+	UID  string `json:"uid"` // of this start, among all of the run
+	Run  string `json:"run"`
+	Name string `json:"name"`
+	Unit
+	Began   time.Time    `json:"began"`
 	Outputs []string     `json:"outputs"` // ports
 	Claim   ir.Resources `json:"claim"`
 }
@@ -73,18 +75,20 @@ func (s *server) start(ctx context.Context, in Start) (Started, error) {
 	if err != nil {
 		return Started{}, err
 	}
-	if rec != nil && (rec.Name != in.Task.Name || rec.Unit != in.Task.Unit.ID) {
-		return Started{}, fmt.Errorf("the folder %s belongs to %s of %s", s.run(in.Run), rec.Name, rec.Unit)
+	if rec != nil && (rec.Name != in.Task.Name || rec.Service.Unit != in.Task.Unit.ID) {
+		return Started{}, fmt.Errorf("the folder %s belongs to %s of %s", s.run(in.Run), rec.Name, rec.Service.Unit)
 	}
-	if h != nil {
-		return Started{UID: rec.UID}, nil
+	if continues, err := s.continues(ctx, in.Task, h); err != nil {
+		return Started{}, err
+	} else if continues {
+		return Started{UID: rec.UID, Unit: rec.Unit}, nil
 	}
 	capacity := capacityOf(in.Capacity)
 	claim := claimed(in.Claim, capacity)
 	if never := beyond(claim, capacity, ir.Resources{}); never != "" {
 		return Started{Never: never}, nil
 	}
-	if full := beyond(claim, capacity, s.used()); full != "" {
+	if full := beyond(claim, capacity, s.used(in.Former)); full != "" {
 		return Started{Full: full}, nil
 	}
 	if missing := s.missing(in); len(missing) > 0 {
@@ -99,21 +103,34 @@ func (s *server) start(ctx context.Context, in Start) (Started, error) {
 	if rec == nil {
 		rec = &record{UID: newUID()}
 	}
-	rec.Name, rec.Unit, rec.Claim, rec.Outputs = in.Task.Name, in.Task.Unit.ID, claim, nil
+	rec.Run, rec.Name, rec.Claim, rec.Began, rec.Outputs = in.Run, in.Task.Name, claim, time.Now(), nil
+	rec.Unit = Unit{
+		Service: Service{State: in.Task.State, Environment: in.Task.Environment, Unit: in.Task.Unit.ID},
+		Kind:    in.Task.Unit.Kind, Endpoint: in.Task.Unit.Endpoint,
+	}
 	for _, out := range in.Task.Unit.Outputs {
 		rec.Outputs = append(rec.Outputs, out.Port)
 	}
-	t, err := s.lay(in)
+	former, err := s.former(ctx, in)
 	if err != nil {
 		return Started{}, err
+	}
+	t, err := s.lay(in, rec.Service, h != nil)
+	if err != nil {
+		return Started{}, err
+	}
+	if by, err := s.process.Taken(ctx, t, former); err != nil {
+		return Started{}, err
+	} else if by != "" {
+		return Started{Taken: fmt.Sprintf("%s is in use by %s", t.Unit.Endpoint.Address(), by)}, nil
 	}
 	if err := local.SaveJSON(recordPath(t.Dir), rec); err != nil {
 		return Started{}, err
 	}
-	if _, err := s.process.Apply(context.WithValue(ctx, startKey{}, in), t, nil); err != nil {
+	if _, err := s.process.Apply(context.WithValue(ctx, startKey{}, in), t, former); err != nil {
 		return Started{}, err
 	}
-	return Started{UID: rec.UID}, nil
+	return Started{UID: rec.UID, Unit: rec.Unit}, nil
 }
 
 // newUID returns a name that no other start has.
@@ -124,11 +141,18 @@ func newUID() string {
 }
 
 // lay gives a task its folder and the paths of this host. What was left there by a start that
-// never began is replaced.
-func (s *server) lay(in Start) (executors.Task, error) {
+// never began is replaced. A service that is started again keeps its log.
+func (s *server) lay(in Start, of Service, again bool) (executors.Task, error) {
 	t := in.Task
 	t.Dir = s.run(in.Run)
-	if err := files.RemoveAll(t.Dir); err != nil {
+	old := t.Dir
+	if again {
+		old = filepath.Join(t.Dir, "data")
+	}
+	if err := files.RemoveAll(old); err != nil {
+		return t, err
+	}
+	if err := s.listenOn(&t); err != nil {
 		return t, err
 	}
 	if err := os.MkdirAll(t.Dir, 0o700); err != nil {
@@ -138,9 +162,18 @@ func (s *server) lay(in Start) (executors.Task, error) {
 	beside := map[string]executors.Task{}
 	for name, other := range t.Beside {
 		other.Dir = t.Dir
+		if err := s.listenOn(&other); err != nil {
+			return t, err
+		}
 		beside[name] = s.place(other, in.Beside[name], in.Environments)
 	}
 	t.Beside = beside
+	if t.Unit.Keeps != "" {
+		t.Kept = s.keptDir(of)
+		if err := os.MkdirAll(t.Kept, 0o700); err != nil {
+			return t, err
+		}
+	}
 	paths := make([]string, len(in.Data))
 	for i, d := range in.Data {
 		if !filepath.IsLocal(d.Path) {
@@ -199,7 +232,7 @@ func (s *server) find(ctx context.Context, in Named) (Started, error) {
 	if err != nil || h == nil {
 		return Started{}, err
 	}
-	return Started{UID: rec.UID}, nil
+	return Started{UID: rec.UID, Unit: rec.Unit}, nil
 }
 
 func (s *server) inspect(ctx context.Context, in Named) (Status, error) {

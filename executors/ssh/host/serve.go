@@ -37,6 +37,7 @@ type Options struct {
 type server struct {
 	dir       string
 	runner    string // digest of tenon-run
+	address   string // of this host, as the sender reaches it
 	artifacts *artifact.Store
 	process   *process.Executor
 }
@@ -67,7 +68,7 @@ const maxRequests = 10_000
 
 // open prepares the folder.
 func open(o Options) (*server, error) {
-	for _, sub := range []string{"", "programs", "artifacts", "files", "runs", "environments"} {
+	for _, sub := range []string{"", "programs", "artifacts", "files", "trees", "runs", "environments"} {
 		if err := os.MkdirAll(filepath.Join(o.Dir, sub), 0o700); err != nil {
 			return nil, err
 		}
@@ -83,7 +84,7 @@ func open(o Options) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{dir: o.Dir, runner: o.Runner, artifacts: store}
+	s := &server{dir: o.Dir, runner: o.Runner, address: ownAddress(o.Env), artifacts: store}
 	s.process = process.New(process.Options{
 		Programs: executors.Programs{
 			Duck:  s.own("tenon-duck", func(in Start) string { return in.Duck }),
@@ -102,10 +103,16 @@ func (s *server) handler() http.Handler {
 	mux.HandleFunc("POST "+ResultPath, answer(s.result))
 	mux.HandleFunc("POST "+DestroyPath, answer(s.destroy))
 	mux.HandleFunc("POST "+LackPath, answer(s.lacks))
+	mux.HandleFunc("POST "+RoutePath, answer(s.setRoute))
+	mux.HandleFunc("POST "+ObservePath, answer(s.observe))
+	mux.HandleFunc("POST "+ServicePath, answer(s.services))
+	mux.HandleFunc("POST "+KeptPath, answer(s.kept))
+	mux.HandleFunc("POST "+KeptFilePath, s.getKept)
 	mux.HandleFunc("POST "+WaitPath, s.wait)
 	mux.HandleFunc("POST "+LogsPath, s.logs)
 	mux.HandleFunc("GET "+ArtifactPath+"{digest}", s.getArtifact)
 	mux.HandleFunc("PUT "+ArtifactPath+"{digest}", s.putArtifact)
+	mux.HandleFunc("PUT "+TreePath+"{digest}", s.putTree)
 	mux.HandleFunc("PUT "+ProgramPath+"{digest}", s.putProgram)
 	return mux
 }
@@ -161,6 +168,11 @@ func (s *server) putProgram(w http.ResponseWriter, r *http.Request) {
 		}
 		return os.Rename(tmp, s.program(digest))
 	})
+}
+
+func (s *server) putTree(w http.ResponseWriter, r *http.Request) {
+	digest := r.PathValue("digest")
+	s.put(w, digest, func(tmp string) error { return s.receiveTree(r.Context(), bufio.NewReader(r.Body), tmp, digest) })
 }
 
 func (s *server) putArtifact(w http.ResponseWriter, r *http.Request) {
@@ -239,6 +251,13 @@ func (s *server) missing(in Start) (digests []string) {
 			digests = append(digests, ref.Digest)
 		}
 	}
+	for _, e := range in.Environments {
+		for _, tree := range []string{e.Packages, e.Interpreter} {
+			if _, err := os.Stat(s.treePath(tree)); tree != "" && err != nil {
+				digests = append(digests, tree)
+			}
+		}
+	}
 	return digests
 }
 
@@ -254,10 +273,7 @@ func (in *Start) refs() (refs []artifact.Ref) {
 		refs = append(refs, d.Ref)
 	}
 	for _, e := range in.Environments {
-		refs = append(refs, e.Lock, e.Packages)
-		if e.Interpreter != nil {
-			refs = append(refs, *e.Interpreter)
-		}
+		refs = append(refs, e.Lock)
 	}
 	return refs
 }

@@ -1,5 +1,5 @@
 // Package sshtest makes hosts for tests of what runs over ssh: each is a network namespace of
-// this machine, with its own processes, name and home folder, and an sshd of OpenSSH. They share
+// this machine, with its own processes, name, home folder and /dev/shm, and an sshd of OpenSSH. They share
 // the rest of the file system. It needs root, iproute2, util-linux and openssh-server.
 package sshtest
 
@@ -147,7 +147,7 @@ func (h *Host) configure(t testing.TB, key string) {
 // Start starts the host and waits until it can be reached.
 func (h *Host) Start(t testing.TB) {
 	t.Helper()
-	script := `hostname "$1" && mount --bind "$2" /root && exec ` + sshd + ` -D -e -f "$3"`
+	script := `hostname "$1" && mount --bind "$2" /root && mount -t tmpfs -o mode=1777 tmpfs /dev/shm && exec ` + sshd + ` -D -e -f "$3"`
 	h.outer = exec.Command("ip", "netns", "exec", h.NS, "unshare", "--uts", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
 		"sh", "-c", script, "sh", h.NS, h.Home, filepath.Join(h.Dir, "sshd_config"))
 	var said bytes.Buffer
