@@ -17,7 +17,18 @@ type Cache struct {
 	size    int64
 	entries map[string]*list.Element
 	recent  *list.List // of kept samples, the last used first
+	ks      map[ksKey]float64
 }
+
+// A ksKey is what a p-value of the two-sample test follows from. While a window has no new rows, nothing of it
+// changes.
+type ksKey struct {
+	m, n      int64
+	statistic float64
+}
+
+// mostKS is how many p-values are kept.
+const mostKS = 100_000
 
 type kept struct {
 	key string
@@ -29,11 +40,26 @@ func NewCache(most int64) *Cache {
 	return &Cache{most: most, entries: map[string]*list.Element{}, recent: list.New()}
 }
 
-// Size is about how many bytes the samples in the cache take.
-func (c *Cache) Size() int64 {
+// ksPValue is the function of this name, with what is known already.
+func (c *Cache) ksPValue(m, n int64, d float64) float64 {
+	if c == nil {
+		return ksPValue(m, n, d)
+	}
+	key := ksKey{m, n, d}
+	c.mu.Lock()
+	p, ok := c.ks[key]
+	c.mu.Unlock()
+	if ok {
+		return p
+	}
+	p = ksPValue(m, n, d)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.size
+	if len(c.ks) >= mostKS || c.ks == nil {
+		c.ks = map[ksKey]float64{}
+	}
+	c.ks[key] = p
+	return p
 }
 
 func (c *Cache) get(key string) *sample {

@@ -152,7 +152,7 @@ func (d *drift) test(ctx context.Context, ref, cur *side, c *column, f *Figure, 
 	}
 	switch f.Test {
 	case TestKS, TestWasserstein, TestWassersteinSD:
-		ordered(f, r.ordered, s.ordered)
+		d.ordered(f, r.ordered, s.ordered)
 		add(*f)
 		return nil
 	}
@@ -215,11 +215,11 @@ func (d *drift) tallies(ctx context.Context, ref, cur *side, c *column, test str
 }
 
 // ordered fills in the statistic of a test of two sorted samples.
-func ordered(f *Figure, a, b []float64) {
+func (d *drift) ordered(f *Figure, a, b []float64) {
 	switch f.Test {
 	case TestKS:
-		d := ksStatistic(a, b)
-		f.Value, f.P = &d, ptr(ksPValue(int64(len(a)), int64(len(b)), d))
+		most := ksStatistic(a, b)
+		f.Value, f.P = &most, ptr(d.cache.ksPValue(int64(len(a)), int64(len(b)), most))
 	case TestWasserstein:
 		f.Value = ptr(wasserstein(a, b))
 	case TestWassersteinSD:

@@ -45,19 +45,23 @@ func ksExact(m, n int64, d float64) float64 {
 	outside := 0.0
 	for x := range m + 1 {
 		lo, hi := low(x), high(x)
+		// From (x-1, y) a path goes to (x, y) with the probability (m-x+1)/left, and from (x, y-1) with (n-y+1)/left.
+		forward, from, before := float64(m-x+1), lo, 0.0
 		if x == 0 {
-			at[0] = 1
+			at[0], from, before = 1, 1, 1
 		} else {
-			for y := low(x - 1); y <= min(high(x-1), hi); y++ {
-				at[y] *= float64(m-x+1) / float64(m+n-x+1-y)
-				if y < lo {
-					outside += at[y]
-					at[y] = 0
-				}
+			for y := low(x - 1); y <= min(high(x-1), hi, lo-1); y++ {
+				outside += at[y] * (forward / float64(m+n-x+1-y))
+				at[y] = 0
 			}
 		}
-		for y := lo + 1; y <= hi; y++ {
-			at[y] += at[y-1] * float64(n-y+1) / float64(m+n-x-y+1)
+		up, left := float64(n-from+1), float64(m+n-x-from+1)
+		for y := from; y <= hi; y++ {
+			part := 1 / left // beside the chain of values, which limits the speed
+			before = at[y]*(forward*part) + before*(up*part)
+			at[y] = before
+			up--
+			left--
 		}
 		if hi >= lo && hi < n {
 			outside += at[hi] * float64(n-hi) / float64(m+n-x-hi)
