@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,14 +36,14 @@ func cmdAWS(ts *testscript.TestScript, neg bool, args []string) {
 	program := ts.MkAbs("tenon-pod")
 	ts.Check(executortest.BuildStatic(program, "github.com/tenon-ml/tenon/cmd/tenon-pod"))
 	ts.Setenv("TENON_POD", program)
-	emulators.Store(ts.MkAbs("."), e)
+	emulators.Store(ts.Getenv("WORK"), e)
 }
 
 // emulators are those of scripts, by their work folders.
 var emulators sync.Map
 
 func emulator(ts *testscript.TestScript) *awstest.Emulator {
-	e, _ := emulators.Load(ts.MkAbs("."))
+	e, _ := emulators.Load(ts.Getenv("WORK"))
 	of, ok := e.(*awstest.Emulator)
 	if !ok {
 		ts.Fatalf("the script starts no emulator: add aws before")
@@ -59,6 +62,21 @@ func cmdProvision(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 	}
 	ts.Check(emulator(ts).Provision(context.Background(), files))
+}
+
+// signed FILE PATH BODY asks the function whose URL is in a file, as a caller with credentials does.
+func cmdSigned(ts *testscript.TestScript, neg bool, args []string) {
+	positive(ts, neg, args, 3, "signed FILE PATH BODY")
+	r, err := http.NewRequest(http.MethodPost, strings.TrimSpace(ts.ReadFile(args[0]))+args[1], strings.NewReader(args[2]))
+	ts.Check(err)
+	r.Header.Set("Content-Type", "application/json")
+	ts.Check(awstest.Sign(r, args[2]))
+	resp, err := http.DefaultClient.Do(r)
+	ts.Check(err)
+	defer resp.Body.Close()
+	fmt.Fprintln(ts.Stdout(), resp.Status)
+	_, err = io.Copy(ts.Stdout(), resp.Body)
+	ts.Check(err)
 }
 
 // refuse REASON makes the next job fail for a reason that AWS gives.

@@ -61,6 +61,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"plainly":   cmdPlainly,
 	"aws":       cmdAWS,
 	"provision": cmdProvision,
+	"signed":    cmdSigned,
 	"refuse":    cmdRefuse,
 	"swept":     cmdSwept,
 

@@ -3,8 +3,6 @@ package aws_test
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,10 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
-
-	sdk "github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
@@ -58,12 +52,11 @@ func (l *lab) functions(t *testing.T, system string, change ...func(*aws.Options
 // asked sends a request to the URL of a function, signed or not.
 func asked(t *testing.T, url string, signed bool) (int, string) {
 	t.Helper()
-	body := []byte(`{"instances":[]}`)
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/predict?a=1", bytes.NewReader(body))
+	const body = `{"instances":[]}`
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/predict?a=1", strings.NewReader(body))
 	ok(t, err)
 	if signed {
-		sum := sha256.Sum256(body)
-		ok(t, v4.NewSigner().SignHTTP(t.Context(), sdk.Credentials{AccessKeyID: "test", SecretAccessKey: "test"}, r, hex.EncodeToString(sum[:]), "lambda", awstest.Region, time.Now()))
+		ok(t, awstest.Sign(r, body))
 	}
 	resp, err := http.DefaultClient.Do(r)
 	ok(t, err)

@@ -5,7 +5,9 @@ package awstest
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	_ "embed"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,6 +25,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/batch"
 	"github.com/aws/aws-sdk-go-v2/service/batch/types"
@@ -204,6 +207,12 @@ func (e *Emulator) Config(ctx context.Context) (aws.Config, error) {
 		config.WithCredentialsProvider(aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: "test", SecretAccessKey: "test"}, nil
 		})))
+}
+
+// Sign signs a request to the URL of a function, as whoever has the credentials of the emulator does.
+func Sign(r *http.Request, body string) error {
+	sum := sha256.Sum256([]byte(body))
+	return v4.NewSigner().SignHTTP(r.Context(), aws.Credentials{AccessKeyID: "test", SecretAccessKey: "test"}, r, hex.EncodeToString(sum[:]), "lambda", Region, time.Now())
 }
 
 // Provision makes what jobs need of the infrastructure in files of Terraform: buckets, log

@@ -47,7 +47,8 @@ class Instance:
         threading.Thread(target=run, daemon=True).start()
         if not started.wait(60):
             raise Refused(500, "ServiceException", "the instance does not start")
-        emulator.copy_log(emulator.ACCOUNT, emulator.REGION, c["LoggingConfig"]["LogGroup"], stream, self.process.stdout)
+        self.stream, self.group = stream, c["LoggingConfig"]["LogGroup"]
+        emulator.copy_log(emulator.ACCOUNT, emulator.REGION, self.group, stream, self.process.stdout)
 
     def handler(instance):
         class Runtime(http.server.BaseHTTPRequestHandler):
@@ -78,7 +79,9 @@ class Instance:
     def ask(self, payload, timeout):
         """The answer of an invocation, and whether it is one of the function."""
         end = time.time() + (timeout if self.begun.is_set() else INIT + timeout)
-        self.work.put((str(uuid.uuid4()), payload, time.time() + timeout))
+        id = str(uuid.uuid4())
+        self.say(f"START RequestId: {id} Version: {self.version.config['Version']}")
+        self.work.put((id, payload, time.time() + timeout))
         while True:
             try:
                 return self.reply.get(timeout=0.02)
@@ -91,6 +94,9 @@ class Instance:
             if time.time() > end:
                 self.end()
                 return False, json.dumps({"errorType": "Sandbox.Timedout", "errorMessage": f"RequestId: {uuid.uuid4()} Error: Task timed out after {timeout:.2f} seconds"}).encode()
+
+    def say(self, line):
+        emulator.logs_backends[emulator.ACCOUNT][emulator.REGION].put_log_events(self.group, self.stream, [{"timestamp": int(time.time() * 1000), "message": line}])
 
     def end(self):
         emulator.kill(self.process, 9)
