@@ -24,6 +24,9 @@ const (
 	controllerDisk   = "16Gi"
 )
 
+// controllerRoom is the disk that a node must have left for a controller. Without a request, that would be its limit.
+const controllerRoom = "1Gi"
+
 // metricsPort is the name of the port at which a controller answers Prometheus.
 const metricsPort = "metrics"
 
@@ -45,6 +48,7 @@ func (s Settings) controller(name, ref string, launch executors.Launch) (*corev1
 	template.Spec.Containers[0].Resources.Limits = corev1.ResourceList{
 		corev1.ResourceMemory: resource.MustParse(controllerMemory), corev1.ResourceEphemeralStorage: resource.MustParse(controllerDisk),
 	}
+	template.Spec.Containers[0].Resources.Requests[corev1.ResourceEphemeralStorage] = resource.MustParse(controllerRoom)
 	d := s.deployment(t, template)
 	d.ObjectMeta = s.meta(t) // no queue holds it back
 	d.Spec.Strategy.Type = appsv1.RecreateDeploymentStrategyType
