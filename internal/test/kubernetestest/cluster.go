@@ -468,7 +468,7 @@ conf_dir = %q
 [plugins."io.containerd.grpc.v1.cri".registry]
 config_path = %q
 `, r.path("containerd"), r.path("opt"), r.pause(), plugins, r.path("cni"), r.path("certs.d")),
-		// Images are not collected: the disk is shared with others.
+		// Images are not collected, and pods are not evicted while there is a little space: the disk is shared with others.
 		// What pods write is measured often, so that one that writes too much is evicted soon.
 		"kubelet.yaml": fmt.Sprintf(`apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -483,7 +483,7 @@ oomScoreAdj: 0
 resolvConf: /etc/resolv.conf
 clusterDNS: [%s]
 clusterDomain: %s
-evictionHard: {memory.available: 100Mi, nodefs.available: 1%%, nodefs.inodesFree: 1%%, imagefs.available: 1%%}
+evictionHard: {memory.available: 100Mi, nodefs.available: 200Mi, nodefs.inodesFree: 1%%, imagefs.available: 200Mi}
 imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
 serializeImagePulls: false
