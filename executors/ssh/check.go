@@ -77,8 +77,8 @@ func (c *checks) unit(u ir.Unit) {
 }
 
 func (c *checks) needs(hosts []Host, n ir.Resources) {
-	if n.GPU > 0 {
-		c.fault("needs.gpu", "choose another target, or remove needs.gpu", "GPUs of hosts are neither found nor lent")
+	if n.GPUSlice != "" {
+		c.fault("needs.gpu", "choose another target, or remove slice from the pool", "hosts lend whole GPUs and no slices")
 	}
 	// What is not declared is asked for when the job starts.
 	var cpu, memory int64

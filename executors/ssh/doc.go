@@ -1,12 +1,13 @@
-// Package ssh runs jobs as processes on machines that are reached over ssh.
+// Package ssh runs jobs and services as processes on machines that are reached over ssh.
 //
 // It copies two programs of Tenon to a host, by digest: tenon-host, which answers requests
 // over the connection (package host), and tenon-run, from which programs are started as on
 // this machine. Nothing else is installed, nothing listens there, and no rights are needed but
 // those of the user.
 //
-// What a job reads is sent by digest, once for each host, and its outputs come back by digest.
-// Whoever receives something compares it with its digest.
+// What a task reads is sent by digest, once for each host, and outputs come back by digest. Whoever
+// receives something compares it with its digest. A Python environment is made on this machine and
+// sent in the same way.
 //
 //	Dir/ssh.json             which host may have the task, if any, written before that is asked
 //	Dir/ended.json           how the job ended, once its log and outputs are here
@@ -14,12 +15,12 @@
 //
 // # What is found again
 //
-// The state of a job is on its host, in the folder of its run, as it is for local processes. A
+// The state of a task is on its host, in the folder of its run, as it is for local processes. A
 // connection that breaks changes nothing: the program continues, and the next connection finds
 // it. A tenon that was killed finds the host by ssh.json, another machine by asking all hosts.
 //
-// A host that does not answer for [Options].Patience is lost. Its jobs have failed then, and
-// the engine may retry them on other hosts. Once the host answers again, the first connection
+// A host that does not answer for [Options].Patience is lost. Its tasks have failed then, and
+// the engine may start them on other hosts. Once the host answers again, the first connection
 // ends what was abandoned there.
 //
 // # Hosts and their keys

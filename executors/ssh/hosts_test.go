@@ -226,7 +226,8 @@ func TestCheck(t *testing.T) {
 		{"a service that is larger than its host", hosts("4", "8GiB"), func(u *ir.Unit) {
 			u.Kind, u.Endpoint, u.Needs.MilliCPU = ir.Service, &ir.Endpoint{Host: "10.0.0.2", Port: 8080}, 2000
 		}, "needs.cpu"},
-		{"a GPU", hosts("4", "8GiB"), func(u *ir.Unit) { u.Needs.GPU = 1 }, "needs.gpu"},
+		{"a GPU", hosts("4", "8GiB"), func(u *ir.Unit) { u.Needs.GPU = 1 }, ""},
+		{"a slice of a GPU", hosts("4", "8GiB"), func(u *ir.Unit) { u.Needs.GPU, u.Needs.GPUSlice = 1, "1g.10gb" }, "needs.gpu"},
 		{"all cores", hosts("4", "8GiB"), func(u *ir.Unit) { u.Needs.MilliCPU = 4000 }, ""},
 		{"more cores", hosts("4", "8GiB"), func(u *ir.Unit) { u.Needs.MilliCPU = 4001 }, "needs.cpu"},
 		{"more memory", hosts("4", "8GiB"), func(u *ir.Unit) { u.Needs.Memory = 65 << 30 }, "needs.memory"},

@@ -29,9 +29,10 @@ type record struct {
 	Run  string `json:"run"`
 	Name string `json:"name"`
 	Unit
-	Began   time.Time    `json:"began"`
-	Outputs []string     `json:"outputs"` // ports
-	Claim   ir.Resources `json:"claim"`
+	Began   time.Time          `json:"began"`
+	Outputs []string           `json:"outputs"` // ports
+	Claim   ir.Resources       `json:"claim"`
+	Devices []executors.Device `json:"devices,omitempty"`
 }
 
 func (s *server) run(name string) string { return filepath.Join(s.dir, "runs", name) }
@@ -91,6 +92,10 @@ func (s *server) start(ctx context.Context, in Start) (Started, error) {
 	if full := beyond(claim, capacity, s.used(in.Former)); full != "" {
 		return Started{Full: full}, nil
 	}
+	devices, never, full, err := s.lend(ctx, in.Task.Unit.Needs, in.Former)
+	if err != nil || never != "" || full != "" {
+		return Started{Never: never, Full: full}, err
+	}
 	if missing := s.missing(in); len(missing) > 0 {
 		return Started{Missing: missing}, nil
 	}
@@ -104,6 +109,7 @@ func (s *server) start(ctx context.Context, in Start) (Started, error) {
 		rec = &record{UID: newUID()}
 	}
 	rec.Run, rec.Name, rec.Claim, rec.Began, rec.Outputs = in.Run, in.Task.Name, claim, time.Now(), nil
+	rec.Devices, in.Task.Devices = devices, devices
 	rec.Unit = Unit{
 		Service: Service{State: in.Task.State, Environment: in.Task.Environment, Unit: in.Task.Unit.ID},
 		Kind:    in.Task.Unit.Kind, Endpoint: in.Task.Unit.Endpoint,

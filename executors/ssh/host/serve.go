@@ -36,8 +36,9 @@ type Options struct {
 // A server answers requests.
 type server struct {
 	dir       string
-	runner    string // digest of tenon-run
-	address   string // of this host, as the sender reaches it
+	runner    string   // digest of tenon-run
+	cdi       []string // folders with specifications of devices; nil are the usual ones
+	address   string   // of this host, as the sender reaches it
 	artifacts *artifact.Store
 	process   *process.Executor
 }

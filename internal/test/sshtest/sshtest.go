@@ -139,7 +139,7 @@ func (h *Host) configure(t testing.TB, key string) {
 	must(t, os.WriteFile(filepath.Join(h.Dir, "keys"), allowed, 0o600))
 	config := []string{
 		"ListenAddress " + h.Address, "HostKey " + own, "AuthorizedKeysFile " + filepath.Join(h.Dir, "keys"),
-		"PidFile none", "PasswordAuthentication no", "KbdInteractiveAuthentication no", "StrictModes no", "UsePAM no", "LogLevel ERROR",
+		"SetEnv PATH=/root/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "PidFile none", "PasswordAuthentication no", "KbdInteractiveAuthentication no", "StrictModes no", "UsePAM no", "LogLevel ERROR",
 	}
 	must(t, os.WriteFile(filepath.Join(h.Dir, "sshd_config"), []byte(strings.Join(config, "\n")+"\n"), 0o600))
 }
