@@ -45,6 +45,12 @@ type Host interface {
 	Taken(ctx context.Context, t Task, prior *state.Handle) (by string, err error)
 }
 
+// A RequestPricer knows what services cost that are paid for by requests.
+type RequestPricer interface {
+	// PerRequest returns what a service costs, or false if it costs what its pool says.
+	PerRequest(u ir.Unit) (planner.PerRequest, bool)
+}
+
 // A Logger returns the output of a unit. With follow, it continues until the task ends or
 // ctx is done.
 type Logger interface {

@@ -3,6 +3,7 @@ package planner
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/internal/money"
@@ -100,6 +101,18 @@ type Costs struct {
 	Month  money.Amount `json:"month"`
 	// Tables are those that prices of instances are from.
 	Tables []ir.PriceTable `json:"price_tables,omitempty"`
+}
+
+// A PerRequest is what a service costs that is paid for by requests alone. It is in no budget, because
+// nobody knows how many requests there will be.
+type PerRequest struct {
+	Unit     string        `json:"unit"`
+	Currency string        `json:"currency"`
+	Million  money.Amount  `json:"million"` // for a million requests
+	Longer   money.Amount  `json:"longer"`  // for these, for each time of Each that they take
+	Each     time.Duration `json:"each_ns"`
+	Source   string        `json:"source"` // of the prices
+	Date     string        `json:"date"`
 }
 
 // Costs returns what the plan costs, or nil if no pool has a price. Jobs that turn out not to

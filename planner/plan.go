@@ -47,6 +47,8 @@ type Plan struct {
 	Warnings []ir.Warning `json:"warnings,omitempty"`
 	// Pricing is set if a pool has a price.
 	Pricing *Pricing `json:"pricing,omitempty"`
+	// PerRequest are the services that cost nothing while nobody asks them.
+	PerRequest []PerRequest `json:"per_request,omitempty"`
 }
 
 // A Taken is an address at which a service is to listen, and which something else has. It

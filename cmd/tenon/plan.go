@@ -169,7 +169,9 @@ func planDocument(p *planner.Plan, looked []project.Looked) any {
 		// What it costs, if a pool has a price, and why the budget refuses it.
 		Costs    *planner.Costs `json:"costs,omitempty"`
 		Exceeded string         `json:"exceeded,omitempty"`
+		// What services cost that are paid for by requests.
+		PerRequest []planner.PerRequest `json:"per_request,omitempty"`
 		// What a look at the data of sources found.
 		Data []project.Looked `json:"data,omitempty"`
-	}{p.Version, p.System.Name, p.State.Env, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Images, p.Python, p.Items, p.Summary(), p.Prepare, p.Preparing(), p.Taken, p.Warnings, p.Protect, p.Costs(), message(p.CheckBudget()), looked}
+	}{p.Version, p.System.Name, p.State.Env, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Images, p.Python, p.Items, p.Summary(), p.Prepare, p.Preparing(), p.Taken, p.Warnings, p.Protect, p.Costs(), message(p.CheckBudget()), p.PerRequest, looked}
 }

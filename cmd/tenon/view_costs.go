@@ -8,6 +8,14 @@ import (
 	"github.com/tenon-ml/tenon/planner/artifact"
 )
 
+// writePerRequest says what services cost that are paid for by requests.
+func writePerRequest(b *strings.Builder, all []planner.PerRequest) {
+	for _, x := range all {
+		fmt.Fprintf(b, "%s: nothing while nobody asks it, %s for a million requests, and %s more for each %s that they take (%s, %s).\n",
+			x.Unit, x.Million.Format(x.Currency), x.Longer.Format(x.Currency), x.Each, x.Source, x.Date)
+	}
+}
+
 // writeCosts says what a plan costs, as far as pools have a price.
 func (a *app) writeCosts(b *strings.Builder, p *planner.Plan) {
 	c := p.Costs()

@@ -83,6 +83,24 @@ func TestSizesOfTasks(t *testing.T) {
 	}
 }
 
+// A function with 2 GiB costs 0.0000333334 USD a second.
+func TestWhatAFunctionCosts(t *testing.T) {
+	for _, c := range []struct {
+		architecture string
+		memory       int64
+		want         string
+	}{{"x86_64", 0, "3.33 USD"}, {"arm64", 0, "2.67 USD"}, {"x86_64", 128 << 20, "0.21 USD"}, {"x86_64", 1, "0.21 USD"}} {
+		e := New(Options{Settings: Settings{Architecture: c.architecture}})
+		got, ok := e.PerRequest(plane(func(u *ir.Unit) { u.Needs.Memory = c.memory }))
+		if !ok || got.Longer.Format("USD") != c.want || got.Million.Format("USD") != "0.20 USD" || got.Source == "" {
+			t.Errorf("%s, %d bytes: %+v, %v", c.architecture, c.memory, got, ok)
+		}
+	}
+	if got, ok := New(Options{}).PerRequest(job("steps/a", nil)); ok {
+		t.Errorf("a job: %+v", got)
+	}
+}
+
 func TestNamesFit(t *testing.T) {
 	for _, c := range []struct {
 		name string

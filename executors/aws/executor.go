@@ -72,6 +72,7 @@ var (
 	_ executors.Scheduler     = (*Executor)(nil)
 	_ executors.Remote        = (*Executor)(nil)
 	_ executors.ImageRunner   = (*Executor)(nil)
+	_ executors.RequestPricer = (*Executor)(nil)
 )
 
 // New returns an executor. It connects on first use.

@@ -39,7 +39,7 @@ func (e functions) look(ctx context.Context, c *cloud, st *taskState) (state.Sta
 
 // answers returns the status of a version.
 func (e functions) answers(ctx context.Context, c *cloud, st *taskState, v version) (state.Status, error) {
-	now := state.Status{Phase: state.Running, Started: modified(v)}
+	now := state.Status{Phase: state.Running, Started: parsed(v.LastModified)}
 	f, err := c.lambda.GetFunctionConfiguration(ctx, &lambda.GetFunctionConfigurationInput{FunctionName: &st.Function, Qualifier: &v.number})
 	switch {
 	case missing(err):
@@ -98,9 +98,9 @@ func (e functions) answers(ctx context.Context, c *cloud, st *taskState, v versi
 	return now, nil
 }
 
-// modified returns when a version was made, or zero.
-func modified(v version) time.Time {
-	at, err := time.Parse("2006-01-02T15:04:05.000-0700", aws.ToString(v.LastModified))
+// parsed returns a time of AWS Lambda, or zero.
+func parsed(text *string) time.Time {
+	at, err := time.Parse("2006-01-02T15:04:05.000-0700", aws.ToString(text))
 	if err != nil {
 		return time.Time{}
 	}
@@ -116,12 +116,22 @@ func (e functions) stream(context.Context, *cloud, taskState) (group, stream str
 // copyStreams implements [streamed]. AWS names a stream "2026/11/29/[VERSION]INSTANCE".
 func (e functions) copyStreams(ctx context.Context, c *cloud, st taskState, l *logCopy) error {
 	_, number, _ := strings.Cut(st.Record, ":function:"+st.Function+":")
+	if l.since == 0 { // the log of versions before may be long
+		f, err := c.lambda.GetFunctionConfiguration(ctx, &lambda.GetFunctionConfigurationInput{FunctionName: &st.Function, Qualifier: &number})
+		if missing(err) {
+			return nil
+		}
+		if err != nil {
+			return explainLambda("look at the function "+st.Function, err)
+		}
+		l.since = max(parsed(f.LastModified).UnixMilli(), 0)
+	}
 	in := &cloudwatchlogs.FilterLogEventsInput{LogGroupName: &st.Group, StartTime: aws.Int64(l.since)}
 	seen := map[string]bool{}
 	for {
 		out, err := c.logs.FilterLogEvents(ctx, in)
-		var missing *cwtypes.ResourceNotFoundException
-		if errors.As(err, &missing) { // it has printed nothing yet
+		var none *cwtypes.ResourceNotFoundException
+		if errors.As(err, &none) { // it has printed nothing yet
 			return nil
 		}
 		if err != nil {

@@ -58,8 +58,35 @@ func (w *Workspace) Plan(ctx context.Context, r *compiler.Result, o PlanOptions)
 		return nil, err
 	}
 	p.Protect = r.Protect
+	if p.PerRequest, err = w.perRequest(ctx, p); err != nil {
+		return nil, err
+	}
 	p.Taken, err = w.taken(ctx, p)
 	return p, err
+}
+
+// perRequest lists what services cost that a plan starts and that are paid for by requests.
+func (w *Workspace) perRequest(ctx context.Context, p *planner.Plan) (list []planner.PerRequest, err error) {
+	setup, err := w.setup(ctx, p.System.Name)
+	if err != nil {
+		return nil, err
+	}
+	x, err := all.New(p.System.Target, setup)
+	if err != nil {
+		return nil, err
+	}
+	pricer, ok := x.(executors.RequestPricer)
+	if !ok {
+		return nil, nil
+	}
+	for _, i := range p.Items {
+		if u := p.Unit(&i); u != nil && i.Action.Changes() {
+			if price, ok := pricer.PerRequest(*u); ok {
+				list = append(list, price)
+			}
+		}
+	}
+	return list, nil
 }
 
 // taken lists the addresses of services that a plan starts and that something else has.
