@@ -71,6 +71,10 @@ func (c *checks) target(s Settings) {
 }
 
 func (c *checks) unit(u ir.Unit) {
+	// What this machine reads of it has to be brought, which only works for files that never change.
+	if u.Keeps != "" && len(u.Ships) == 0 && u.Keeps != u.Code.DuckDB {
+		c.fault(u.Keeps, another, "a host may be lost, and with it what the service needs to keep there")
+	}
 	for _, f := range u.MachineFiles {
 		c.fault(f, `take it from a secret, or choose a target with the executor process`, "a host does not have the files of this machine")
 	}

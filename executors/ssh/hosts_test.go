@@ -237,6 +237,7 @@ func TestCheck(t *testing.T) {
 			u.Inputs = []ir.Input{{Port: "model", Kind: ir.EndpointOf, Unit: "deployments/api/serve"}}
 		}, ""},
 		{"prices that cannot be compared", []ssh.Host{{Address: "10.0.0.1", Port: 22, User: "ml", Price: "1 USD/h"}, {Address: "10.0.0.2", Port: 22, User: "ml", Price: "1 EUR/h"}}, func(*ir.Unit) {}, "hosts.1.price"},
+		{"what a service keeps for itself", hosts("4", "8GiB"), func(u *ir.Unit) { u.Kind, u.Keeps = ir.Service, "tls.acme" }, "tls.acme"},
 		{"a file of this machine", hosts("4", "8GiB"), func(u *ir.Unit) { u.MachineFiles = []string{"tls.cert"} }, "tls.cert"},
 		{"a host twice", append(hosts("4", "8GiB"), hosts("4", "8GiB")...), func(*ir.Unit) {}, "hosts.2.address"},
 		{"no host", nil, func(*ir.Unit) {}, "hosts"},

@@ -32,10 +32,13 @@ func (e *Executor) Missing(u ir.Unit, image string, lock []byte) *planner.Prepar
 	return e.local.Missing(u, image, lock)
 }
 
-// Prepare makes the environment of the task's unit here. It is sent to a host once there is one
-// with room.
+// Prepare makes the environments of the task's unit here, and lists their files. They are sent to a
+// host once there is one with room.
 func (e *Executor) Prepare(ctx context.Context, t executors.Task, report func(step.Progress)) error {
-	return e.local.Prepare(ctx, t, report)
+	if err := e.local.Prepare(ctx, t, report); err != nil {
+		return err
+	}
+	return e.environments(ctx, t, newPrepared(t, ""))
 }
 
 // portable returns an environment as hosts get it. One that was made is remembered, because its

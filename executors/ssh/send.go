@@ -33,34 +33,28 @@ type source struct {
 
 // prepare finds out the digests of what a task reads, which takes long for large data, so that
 // it is done once, for all hosts.
-func (e *Executor) prepare(ctx context.Context, t executors.Task, run string) (prepared, error) {
+func (e *Executor) prepare(ctx context.Context, t executors.Task, run string) (*prepared, error) {
 	if err := local.Present(t); err != nil {
-		return prepared{}, err
+		return nil, err
 	}
 	t, err := e.called(ctx, t)
 	if err != nil {
-		return prepared{}, err
+		return nil, err
 	}
-	p := prepared{
-		start: host.Start{
-			Run: run, Task: t, Beside: map[string]host.Part{}, Files: map[string][]int{}, Environments: map[string]host.Environment{},
-			Claim: ir.Resources{MilliCPU: t.Unit.Needs.MilliCPU, Memory: t.Unit.Needs.Memory},
-		},
-		sources: map[string]source{},
-	}
+	p := newPrepared(t, run)
 	if p.start.Part, err = p.part(ctx, t); err != nil {
-		return prepared{}, err
+		return nil, err
 	}
 	for name, other := range t.Beside {
 		if p.start.Beside[name], err = p.part(ctx, other); err != nil {
-			return prepared{}, fmt.Errorf("%s: %w", name, err)
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	if err := p.data(ctx, t.Files); err != nil {
-		return prepared{}, err
+		return nil, err
 	}
-	if err := e.environments(ctx, t, &p); err != nil {
-		return prepared{}, err
+	if err := e.environments(ctx, t, p); err != nil {
+		return nil, err
 	}
 	for _, program := range []struct {
 		name   string
@@ -80,7 +74,7 @@ func (e *Executor) prepare(ctx context.Context, t executors.Task, run string) (p
 			*program.digest, err = e.programs.digest(path)
 		}
 		if err != nil {
-			return prepared{}, err
+			return nil, err
 		}
 		p.sources[*program.digest] = source{path: path, name: program.name, program: true}
 	}
@@ -92,6 +86,16 @@ func (e *Executor) prepare(ctx context.Context, t executors.Task, run string) (p
 type prepared struct {
 	start   host.Start
 	sources map[string]source // by digest
+}
+
+func newPrepared(t executors.Task, run string) *prepared {
+	return &prepared{
+		start: host.Start{
+			Run: run, Task: t, Beside: map[string]host.Part{}, Files: map[string][]int{}, Environments: map[string]host.Environment{},
+			Claim: ir.Resources{MilliCPU: t.Unit.Needs.MilliCPU, Memory: t.Unit.Needs.Memory},
+		},
+		sources: map[string]source{},
+	}
 }
 
 // usesDuck reports whether tenon-duck runs a unit, or the unit starts it.

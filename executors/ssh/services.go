@@ -177,14 +177,16 @@ func (e *Executor) BringKept(ctx context.Context, h state.Handle, from ir.Shipme
 		hosts = append(slices.Clone(hosts), st.Host)
 	}
 	there := map[string]bool{}
+	var ids []string
 	err = os.MkdirAll(to, 0o700)
 	for _, at := range hosts {
+		ids = append(ids, at.id())
 		if err == nil {
 			err = e.bringKept(ctx, at, host.Keeping{Service: st.Service, Folder: from.Folder}, since, to, there)
 		}
 	}
 	if err == nil {
-		err = removeOthers(to, there)
+		err = removeOthers(to, ids, there)
 	}
 	if err != nil {
 		return fmt.Errorf("bring what %s has kept: %w", st.Service.Unit, err)
@@ -242,17 +244,20 @@ func (e *Executor) getKept(ctx context.Context, at Host, in host.Keeping, to str
 	return os.Rename(half, to)
 }
 
-// removeOthers removes copies of files that no host has any more.
-func removeOthers(dir string, there map[string]bool) error {
+// removeOthers removes copies of files that these hosts do not have any more.
+func removeOthers(dir string, ids []string, there map[string]bool) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	for _, f := range entries {
-		if !there[f.Name()] && strings.Contains(f.Name(), fromHost) {
-			if err := removed(filepath.Join(dir, f.Name())); err != nil {
-				return err
-			}
+		stem := strings.TrimSuffix(f.Name(), path.Ext(f.Name()))
+		of := stem[strings.LastIndex(stem, fromHost)+1:]
+		if there[f.Name()] || !slices.Contains(ids, of) {
+			continue
+		}
+		if err := removed(filepath.Join(dir, f.Name())); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -154,7 +154,7 @@ func (e *Executor) apply(ctx context.Context, t executors.Task, prior *state.Han
 }
 
 // place looks for a host with room until there is one.
-func (e *Executor) place(ctx context.Context, st taskState, p prepared, former *taskState) (state.Handle, error) {
+func (e *Executor) place(ctx context.Context, st taskState, p *prepared, former *taskState) (state.Handle, error) {
 	const first, last = 50 * time.Millisecond, 2 * time.Second
 	began := time.Now()
 	hosts := e.candidates(p.start.Task.Unit, former)
@@ -204,7 +204,7 @@ func (e *Executor) leave(st taskState) error {
 // tryOn starts a task on a host, if that can be reached now and has room. The folder of the run
 // says so before the host is asked, and no longer once it is certain that nothing was started. A
 // host that is lost after it was asked may have started the task, which is abandoned there.
-func (e *Executor) tryOn(ctx context.Context, st taskState, p prepared, former *taskState) (state.Handle, error) {
+func (e *Executor) tryOn(ctx context.Context, st taskState, p *prepared, former *taskState) (state.Handle, error) {
 	if err := e.line(st.Host).reach(ctx); err != nil {
 		return state.Handle{}, err
 	}
@@ -236,7 +236,7 @@ type (
 )
 
 // startOn starts a task on a host, to which what it reads is sent first.
-func (e *Executor) startOn(ctx context.Context, st taskState, p prepared, former *taskState) (state.Handle, error) {
+func (e *Executor) startOn(ctx context.Context, st taskState, p *prepared, former *taskState) (state.Handle, error) {
 	start := p.start
 	start.Capacity = st.Host.capacity()
 	if former != nil && former.Host.same(st.Host) {
