@@ -167,9 +167,14 @@ func (c *controlled) CarryOut(ctx context.Context, loop string, number int64, d 
 			done.Message = "there is nothing to do: everything is as it would be afterwards"
 			return nil
 		}
-		if d.Act == state.LoopRetrain && !runs(p) && tookBack(seen.Acts) {
-			done.Message = "there is nothing to train: the data is as it was for the version that was taken back"
-			return nil
+		if d.Act == state.LoopRetrain && tookBack(seen.Acts) {
+			if p, err = c.settled(ctx, s, last, u.Loop, p); err != nil {
+				return err
+			}
+			if !trains(p, u.Loop.Model) {
+				done.Message = "there is nothing to train: the data is as it was for the version that was taken back"
+				return nil
+			}
 		}
 		if err := errors.Join(p.CheckBudget(), s.CheckProtection(ctx, p), s.CheckSecrets(p), s.CheckPreparations(ctx, p)); err != nil {
 			return err
@@ -181,9 +186,54 @@ func (c *controlled) CarryOut(ctx context.Context, loop string, number int64, d 
 	return ended(ctx, done, err)
 }
 
-// runs reports whether a plan runs a job.
-func runs(p *planner.Plan) bool {
-	return slices.ContainsFunc(p.Items, func(i planner.Item) bool { return i.Kind == ir.Job && i.Action == planner.Run })
+// trains reports whether a plan trains a model, or may.
+func trains(p *planner.Plan, model string) bool {
+	return slices.ContainsFunc(p.Items, func(i planner.Item) bool {
+		entity, _ := ir.SplitID(i.Unit)
+		return entity == model && i.Kind == ir.Job && i.Action == planner.Run
+	})
+}
+
+// settled returns the plan of a training once it is known whether it trains. A source that is read again because of its
+// max_age may come out the same. Then the version that was taken back is that of the same key, and the plan would deploy it.
+// So what the model reads is made first, in a revision that deploys nothing.
+func (c *controlled) settled(ctx context.Context, s *Session, last *state.Revision, l *ir.Loop, p *planner.Plan) (*planner.Plan, error) {
+	open := slices.ContainsFunc(p.Items, func(i planner.Item) bool {
+		entity, _ := ir.SplitID(i.Unit)
+		return entity == l.Model && i.Kind == ir.Job && i.Action == planner.Run && i.Unless
+	})
+	if continued, err := c.continues(ctx, last, p.Cause); continued || err != nil || !open {
+		return p, err
+	}
+	now := time.Now()
+	upstream, err := c.planSome(ctx, planner.Options{Only: []string{l.Model}, Upstream: true})
+	if err != nil {
+		return nil, err
+	}
+	var entities []string
+	for _, i := range upstream.Items {
+		if entity, _ := ir.SplitID(i.Unit); entity != l.Model && !slices.Contains(entities, entity) {
+			entities = append(entities, entity)
+		}
+	}
+	if len(entities) == 0 {
+		return p, nil
+	}
+	if upstream, err = c.planSome(ctx, planner.Options{Only: entities, Upstream: true}); err != nil {
+		return nil, err
+	}
+	if upstream.Changes() {
+		upstream.Cause = &planner.Cause{Act: string(state.Refresh), Reason: "data of " + p.Cause.Loop}
+		if _, err := s.mend(ctx, upstream, c.apply, executors.Refresh); err != nil {
+			return nil, fmt.Errorf("read the data of %s: %w", l.Model, err)
+		}
+	}
+	// As of then, what was just made is not too old.
+	cause := p.Cause
+	if p, err = c.planSomeAt(ctx, planner.Options{Only: []string{l.Model}}, now); err == nil {
+		p.Cause = cause
+	}
+	return p, err
 }
 
 // tookBack reports whether what a loop did last, with a revision, was to take a version back. acts are
@@ -221,9 +271,9 @@ func ended(ctx context.Context, done control.Acted, err error) (control.Acted, e
 // planFor returns the plan of a training, or of a rollback to a revision. If a controller was killed while it
 // carried out the same, it is the plan of then.
 func (c *controlled) planFor(ctx context.Context, s *Session, last *state.Revision, l *ir.Loop, cause planner.Cause, back int) (p *planner.Plan, err error) {
-	if of, err := c.causeOf(ctx, *last); err != nil {
+	if continued, err := c.continues(ctx, last, &cause); err != nil {
 		return nil, err
-	} else if last.Outcome == state.Started && of != nil && of.Loop == cause.Loop && of.Number == cause.Number {
+	} else if continued {
 		return c.begun(ctx, last)
 	}
 	if cause.Act == string(state.LoopRollback) {
@@ -242,8 +292,19 @@ func (c *controlled) planFor(ctx context.Context, s *Session, last *state.Revisi
 	return p, nil
 }
 
+// continues reports whether the last revision carries out the same cause, and was killed.
+func (c *controlled) continues(ctx context.Context, last *state.Revision, cause *planner.Cause) (bool, error) {
+	of, err := c.causeOf(ctx, *last)
+	return err == nil && last.Outcome == state.Started && of != nil && of.Loop == cause.Loop && of.Number == cause.Number, err
+}
+
 // planSome returns the plan for some entities on the data as it is now, as they were applied last.
 func (c *controlled) planSome(ctx context.Context, o planner.Options) (*planner.Plan, error) {
+	return c.planSomeAt(ctx, o, time.Time{})
+}
+
+// planSomeAt is planSome with the ages as of a time, or now if that is zero.
+func (c *controlled) planSomeAt(ctx context.Context, o planner.Options, at time.Time) (*planner.Plan, error) {
 	last, err := c.declared(ctx)
 	if err != nil {
 		return nil, err
@@ -257,6 +318,9 @@ func (c *controlled) planSome(ctx context.Context, o planner.Options) (*planner.
 		return nil, err
 	}
 	in.Options, in.Blobs = o, c.code(ctx, sys.Units)
+	if !at.IsZero() {
+		in.Now = at
+	}
 	if sys.Target.Base() == "" {
 		in.Python, err = c.pythons(ctx, sys, nil)
 	} else { // names may mean other images by now, and not everybody who controls can ask what

@@ -80,6 +80,49 @@ func TestDriftOfAWindow(t *testing.T) {
 	}
 }
 
+// A cache changes nothing while files come and a window moves over them, and files are deleted.
+func TestACacheOfFilesChangesNothing(t *testing.T) {
+	db, dir := open(t), t.TempDir()
+	reference := write(t, db, filepath.Join(dir, "reference.parquet"), "SELECT i::DOUBLE AS temp, 'c' || i % 3 AS kind FROM range(50) t(i)")
+	logged := func(name, typ string) ir.Compared {
+		return ir.Compared{Logged: ir.Logged{Name: name, Log: "request." + name, Type: typ}}
+	}
+	kept := &window.Cache{Samples: measure.NewCache(1 << 20)}
+	var files []string
+	for minute := range 12 {
+		rows := fmt.Sprintf(`SELECT TIMESTAMPTZ '2026-01-31 12:00:00+00' + to_seconds(60 * %d + i * 7) AS "time", (i * %[1]d %% 40)::DOUBLE AS "request.temp", 'c' || (i + %[1]d) %% 5 AS "request.kind" FROM range(9) t(i)`, minute)
+		if minute == 5 { // another version, whose column has another type
+			rows = strings.Replace(rows, "::DOUBLE AS", "::INTEGER AS", 1)
+		}
+		files = append(files, write(t, db, filepath.Join(dir, fmt.Sprintf("%02d.parquet", minute)), rows))
+		end := begin.Add(time.Duration(minute)*time.Minute + 30*time.Second)
+		q := window.Question{
+			Monitor: ir.Monitor{MinRows: 1, Drift: &ir.Drift{Alpha: 0.05, Columns: []ir.Compared{logged("temp", "float64"), logged("kind", "string")}}},
+			Begin:   end.Add(-4 * time.Minute), End: end, Now: end, Reference: reference,
+		}
+		want, err := window.Run(t.Context(), db, files, &q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := kept.Run(t.Context(), db, files, &q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("minute %d: %s", minute, diff)
+		}
+		if want.Rows == 0 {
+			t.Fatalf("minute %d has no rows", minute)
+		}
+		if minute > 7 {
+			if err := os.Remove(files[0]); err != nil {
+				t.Fatal(err)
+			}
+			files = files[1:]
+		}
+	}
+}
+
 // A log that begins within the window is noted, and a window that begins without requests is not.
 func TestTheBeginningOfTheLogIsNoted(t *testing.T) {
 	db, dir := open(t), t.TempDir()
