@@ -3,13 +3,10 @@ package examples_test
 import (
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/tenon-ml/tenon/internal/test/containerdtest"
-	"github.com/tenon-ml/tenon/internal/test/sshtest"
 )
 
 // base is the image that `make base-image` makes.
@@ -35,42 +32,8 @@ func TestFlightsOnEveryTarget(t *testing.T) {
 			}
 		}
 	}
-	t.Run("ssh", func(t *testing.T) { testHosts(t, same) })
 	t.Run("containerd", func(t *testing.T) { testContainers(t, same) })
 	t.Run("kubernetes", func(t *testing.T) { testCluster(t, same) })
-}
-
-// It runs on hosts that have neither Python nor anything of Tenon, and its endpoint answers from
-// one of them. A second connection to a host sends nothing again.
-func testHosts(t *testing.T, same func(*testing.T, *system)) {
-	l := sshtest.Up(t)
-	s := newSystem(t, "flights")
-	s.edit("flights.cue", "8080", fmt.Sprint(freePort(t)))
-	hosts := ""
-	for i, h := range l.All {
-		hosts += fmt.Sprintf("\t{address: %q, user: \"root\", key: %q, host_key: %q, cpu: 2, price: \"%d USD/h\"},\n", h.Address, l.Key, h.HostKey, 2-i)
-	}
-	lab := "package flights\n\nimport \"tenon.dev/tenon\"\n\ntargets: lab: tenon.#SSH & {hosts: [\n" + hosts + "]}\n"
-	if err := os.WriteFile(filepath.Join(s.dir, "lab.cue"), []byte(lab), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	s.must("apply", "--yes", "-t", "target=lab")
-	same(t, s)
-	endpoint := s.endpoint("deployments/api")
-	if !strings.HasPrefix(endpoint, "http://"+l.All[1].Address+":") {
-		t.Errorf("the endpoint is %s, and the cheaper host is %s", endpoint, l.All[1].Address)
-	}
-	status, body := post(t, endpoint+"/predict", oneFlight)
-	if status != 200 || !strings.Contains(body, `"probability"`) {
-		t.Errorf("POST %s/predict: %d %s", endpoint, status, body)
-	}
-	contains(t, s.must("plan", "-t", "target=lab"), "Nothing to do")
-	s.must("destroy", "--yes")
-	for _, h := range l.All {
-		if left, err := filepath.Glob(filepath.Join(h.Home, ".cache/tenon/ssh/runs/*")); err != nil || len(left) > 0 {
-			t.Errorf("%s has %v, %v", h.Address, left, err)
-		}
-	}
 }
 
 // endpoint is the address that status shows for a unit.
