@@ -23,7 +23,7 @@ import (
 
 // The test binary also serves as tenon-duck.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && (os.Args[1] == "serve" || os.Args[1] == "step") {
+	if len(os.Args) == 2 && (os.Args[1] == "serve" || os.Args[1] == "step" || os.Args[1] == "monitors") {
 		os.Exit(program.Run(os.Args[1:]))
 	}
 	os.Exit(executortest.RunWithPrograms(m))
