@@ -107,8 +107,12 @@ func (d *loopDrawing) facts() *table {
 	}
 	t.fact("now", now+": "+d.Next.Reason)
 	failed := d.failedTrainings()
-	t.fact("trained", fmt.Sprintf("%d times, of which %d failed", d.count(state.LoopRetrained)+failed, failed))
-	t.fact("rolled back", fmt.Sprintf("%d times", d.count(state.LoopRolledBack)))
+	trained := times(d.count(state.LoopRetrained) + failed)
+	if failed > 0 {
+		trained += fmt.Sprintf(", of which %d failed", failed)
+	}
+	t.fact("trained", trained)
+	t.fact("rolled back", times(d.count(state.LoopRolledBack)))
 	if d.Currency != "" {
 		t.fact("cost of trainings", d.spent().Format(d.Currency))
 	}
@@ -122,6 +126,17 @@ func (d *loopDrawing) facts() *table {
 		t.fact("answered", fmt.Sprintf("%d requests with %d rows", requests, rows))
 	}
 	return t
+}
+
+// times says how often something happened.
+func times(n int) string {
+	switch n {
+	case 0:
+		return "never"
+	case 1:
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
 }
 
 func (d *loopDrawing) spent() (sum money.Amount) {

@@ -108,8 +108,8 @@ func TestThePageOfALoop(t *testing.T) {
 <tr><td class="label">from</td><td>2026-03-01 12:00:00 UTC</td></tr>
 <tr><td class="label">to</td><td>2026-03-01 13:00:00 UTC</td></tr>
 <tr><td class="label">now</td><td>waits: nothing calls for a training</td></tr>
-<tr><td class="label">trained</td><td>1 times, of which 0 failed</td></tr>
-<tr><td class="label">rolled back</td><td>1 times</td></tr>
+<tr><td class="label">trained</td><td>once</td></tr>
+<tr><td class="label">rolled back</td><td>once</td></tr>
 <tr><td class="label">cost of trainings</td><td>0.25 USD</td></tr>
 <tr><td class="label">answered</td><td>201 requests with 221 rows</td></tr>
 ...
@@ -171,8 +171,8 @@ func TestThePageOfALoopWithAFailedRollback(t *testing.T) {
 		t.Fatalf("%+v does not end a rollback", r.Acts[1])
 	}
 	has(t, loopPage(t, r), `...
-<tr><td class="label">trained</td><td>1 times, of which 0 failed</td></tr>
-<tr><td class="label">rolled back</td><td>0 times</td></tr>
+<tr><td class="label">trained</td><td>once</td></tr>
+<tr><td class="label">rolled back</td><td>never</td></tr>
 ...
 `)
 }
