@@ -2,32 +2,38 @@ package examples_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // A controller in the cluster has no more rights there than tenon asks for. It measures what is asked,
-// trains again on data that was sent later, releases that in steps while no request fails, and
-// makes a service again whose Deployment was deleted.
+// trains again on data that was sent later, and releases that in steps while no request fails. A model that was
+// trained on mixed labels passes its gate by a mistake, and is taken back when its first labels arrive. Prometheus
+// and Alertmanager report both. A service is made again whose Deployment was deleted.
 func TestAControllerRunsInTheCluster(t *testing.T) {
 	t.Parallel() // it mostly waits
 	r := newRemoteOf(t, "testdata/controller", same)
+	r.cluster.Secret(t, r.namespace, "ended", map[string]string{"dsn": r.db.From(r.db.Database())})
+	if err := r.db.Exec(t.Context(), "CREATE TABLE ended (request text, known timestamp, fare float8)"); err != nil {
+		t.Fatal(err)
+	}
+	r.writeRides(1, false)
 	r.must(append([]string{"apply", "--yes"}, r.tags...)...)
 	address := clusterIP(t, r.client, r.namespace, "watched-api") + ":8080"
-	prometheus := startPrometheus(t, address)
+	alerts := startAlerting(t, r.must("monitor", "rules"))
 
 	env := r.env
 	r.env = append(slices.Clone(env), "TENON_ARTIFACTS=")
@@ -41,26 +47,31 @@ func TestAControllerRunsInTheCluster(t *testing.T) {
 	contains(t, r.must("run", "--status"), "watched by tenon run --detach, process 1 on controller-", ": ready")
 
 	// What it was sent replaces what it had.
-	var rows strings.Builder
-	rows.WriteString("id,x,y\n")
-	for i := range 60 {
-		fmt.Fprintf(&rows, "%d,%d,5\n", i, 1000+i)
-	}
-	if err := os.WriteFile(filepath.Join(r.dir, "rows.csv"), []byte(rows.String()), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	contains(t, r.must("run", "--detach", "--every", "500ms"), "Detached: Deployment controller-")
+	r.writeRides(longRide, false)
+	r.control(alerts, address)
 
 	all := r.askShifted("http://" + address + "/predict")
-	r.comesTo("history", "retrain: x: ks 1 > 0.3", "is the champion")
+	r.comesTo("history", "retrain: miles: ks 1 > 0.3", "is the champion")
+	r.answersAlone(address, "fare v2")
+	alerts.hears("firing TenonMonitorAlert inputs ticket")
+
+	// The planted mistake trains nothing.
+	out = r.must(append([]string{"apply", "--yes", "-t", "mistake"}, r.tags...)...)
+	if strings.Contains(out, "models/fare/train") {
+		t.Errorf("a lower gate leads to a training:\n%s", out)
+	}
+	r.writeRides(longRide, true)
+	r.control(alerts, address)
+	r.must("loops", "trigger", "fare", "--reason", "the rides were exported again")
+	r.comesTo("logs --controller", "decided: loops/fare  rolled back: the release of deployments/api ends at 50 %: mean_absolute_error ")
+	contains(t, r.must("history"), "fare v3 was rejected: the release of deployments/api ends at 50 %: mean_absolute_error ")
+	r.answersAlone(address, "fare v2")
 	all.stop()
-	if all.failed != nil || all.answers[1] == 0 || all.answers[5] == 0 {
+	if all.failed != nil || all.answers["fare v1"] == 0 || all.answers["fare v2"] == 0 || all.answers["fare v3"] == 0 {
 		t.Errorf("the answers are %v; the first that failed: %v", all.answers, all.failed)
 	}
-	if a, err := askFor(http.DefaultClient, "http://"+address+"/predict", 1007); err != nil || a.says != 5 {
-		t.Errorf("the champion answers %+v, %v; want 5", a, err)
-	}
-	prometheus.counts(all)
+	alerts.counts("3")
+	alerts.hears("firing TenonMonitorAlert truth page", "firing TenonReleaseRejected  ticket")
 
 	deployments := r.client.Resource(appsv1.SchemeGroupVersion.WithResource("deployments")).Namespace(r.namespace)
 	if err := deployments.DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: "tenon.dev/unit=deployments.api"}); err != nil {
@@ -68,7 +79,7 @@ func TestAControllerRunsInTheCluster(t *testing.T) {
 	}
 	r.comesTo("history", "repair: deployments/api: ")
 	r.comesTo("status", "http://watched-api."+r.namespace+".svc:8080 ready")
-	contains(t, r.must("logs", "--controller"), "▸ watching", "decided: loops/constant  retrained: x: ks 1 > 0.3  revision 2", "✓ repaired: deployments/api")
+	contains(t, r.must("logs", "--controller"), "▸ watching", "✓ repaired: deployments/api")
 
 	// There is nothing left to watch after a destroy.
 	r.must("destroy", "--yes")
@@ -79,11 +90,57 @@ func TestAControllerRunsInTheCluster(t *testing.T) {
 	}
 }
 
+// longRide is the length of rides, in miles, from which on they cost more by day.
+const longRide = 1000
+
+// fare is what a ride costs.
+func fare(miles, night int) int {
+	switch {
+	case night == 1:
+		return 90
+	case miles < longRide:
+		return 10
+	}
+	return 12
+}
+
+// writeRides writes rides of a length and more. Their fares may be mixed up.
+func (r *remote) writeRides(miles int, mixed bool) {
+	r.t.Helper()
+	fares := make([]int, 120)
+	for i := range fares {
+		fares[i] = fare(miles, i%2)
+	}
+	if mixed {
+		rand.New(rand.NewPCG(7, 7)).Shuffle(len(fares), func(i, j int) { fares[i], fares[j] = fares[j], fares[i] })
+	}
+	var rows strings.Builder
+	rows.WriteString("id,miles,night,fare\n")
+	for i, f := range fares {
+		fmt.Fprintf(&rows, "%d,%d,%d,%d\n", i, miles+i/2, i%2, f)
+	}
+	if err := os.WriteFile(filepath.Join(r.dir, "rides.csv"), []byte(rows.String()), 0o644); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// control detaches a controller that has the rides of now. Prometheus scrapes it, and the service.
+func (r *remote) control(alerts *alerting, service string) {
+	r.t.Helper()
+	out := r.must("run", "--detach", "--every", "500ms", "--metrics", ":9464")
+	m := regexp.MustCompile(`Detached: Deployment (controller-\S+) in`).FindStringSubmatch(out)
+	if m == nil {
+		r.t.Fatalf("no controller is detached:\n%s", out)
+	}
+	contains(r.t, out, fmt.Sprintf("Prometheus finds its metrics at http://%s.%s.svc:9464/metrics.", m[1], r.namespace))
+	alerts.scrape(service, clusterIP(r.t, r.client, r.namespace, m[1])+":9464")
+}
+
 // comesTo waits until a command prints some texts.
 func (r *remote) comesTo(command string, texts ...string) {
 	r.t.Helper()
-	for end := time.Now().Add(4 * time.Minute); ; time.Sleep(time.Second) {
-		out := r.must(command)
+	for end := time.Now().Add(4 * time.Minute); ; time.Sleep(500 * time.Millisecond) {
+		out := r.must(strings.Fields(command)...)
 		missing := ""
 		for _, text := range texts {
 			if !strings.Contains(out, text) {
@@ -100,76 +157,58 @@ func (r *remote) comesTo(command string, texts ...string) {
 	}
 }
 
-// A shifted client asks for values that the first model was not trained on.
+// answersAlone requires that a version answers all requests.
+func (r *remote) answersAlone(address, version string) {
+	r.t.Helper()
+	for i := range 20 {
+		miles, night := longRide+i, i%2
+		a, err := askOf(http.DefaultClient, "http://"+address+"/predict", ride(miles, night), "")
+		if err != nil || a != (answer{fare(miles, night), version}) {
+			r.t.Errorf("a ride of %d miles gets %+v, %v; want %d of %s", miles, a, err, fare(miles, night), version)
+		}
+	}
+}
+
+// ride is a request.
+func ride(miles, night int) string { return fmt.Sprintf(`{"miles": %d, "night": %d}`, miles, night) }
+
+// A shifted client asks for rides that are longer than those that the first model was trained on. What they cost is
+// in the database as soon as they have been answered.
 type shifted struct {
 	stop    func()
-	answers map[int]int // by what was said
+	answers map[string]int // by version
 	failed  error
 }
 
 func (r *remote) askShifted(url string) *shifted {
-	s := &shifted{answers: map[int]int{}}
+	r.t.Helper()
+	s := &shifted{answers: map[string]int{}}
+	db, err := pgx.Connect(r.t.Context(), r.db.Database())
+	if err != nil {
+		r.t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var asking sync.WaitGroup
 	asking.Go(func() {
 		client := &http.Client{Timeout: 30 * time.Second}
 		for n := 0; ctx.Err() == nil; n++ {
-			a, err := askFor(client, url, 1000+n%60)
+			miles, night, id := longRide+n%60, n/60%2, fmt.Sprint("ride-", n)
+			a, err := askOf(client, url, ride(miles, night), id)
+			if err == nil {
+				s.answers[a.version]++
+				_, err = db.Exec(context.Background(), "INSERT INTO ended VALUES ($1, $2, $3)", id, time.Now().UTC(), float64(fare(miles, night)))
+			}
 			if err != nil && s.failed == nil {
 				s.failed = err
 			}
-			s.answers[a.says]++
 			time.Sleep(50 * time.Millisecond)
 		}
 	})
-	s.stop = sync.OnceFunc(func() { cancel(); asking.Wait() })
+	s.stop = sync.OnceFunc(func() {
+		cancel()
+		asking.Wait()
+		_ = db.Close(context.Background())
+	})
 	r.t.Cleanup(s.stop)
 	return s
-}
-
-// A prometheus is a server that scrapes a service.
-type prometheus struct {
-	t   *testing.T
-	url string
-}
-
-func startPrometheus(t *testing.T, target string) *prometheus {
-	t.Helper()
-	dir, port := t.TempDir(), freePort(t)
-	config := filepath.Join(dir, "prometheus.yml")
-	text := fmt.Sprintf("global: {scrape_interval: 1s}\nscrape_configs: [{job_name: tenon, static_configs: [{targets: [%q]}]}]\n", target)
-	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("prometheus", "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"), fmt.Sprintf("--web.listen-address=127.0.0.1:%d", port))
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("%v: .ci/tools test installs it", err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	return &prometheus{t, fmt.Sprintf("http://127.0.0.1:%d", port)}
-}
-
-// counts requires that Prometheus has seen two versions of the model.
-func (p *prometheus) counts(s *shifted) {
-	p.t.Helper()
-	const query = `count(count by (version) (max_over_time(tenon_model_info[10m])))`
-	var answer struct {
-		Data struct {
-			Result []struct{ Value [2]any }
-		}
-	}
-	body := ""
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(time.Second) {
-		body = get(p.t, p.url+"/api/v1/query?query="+url.QueryEscape(query))
-		if err := json.Unmarshal([]byte(body), &answer); err != nil {
-			p.t.Fatal(err)
-		}
-		if r := answer.Data.Result; len(r) == 1 && r[0].Value[1] == "2" {
-			return
-		}
-	}
-	p.t.Errorf("Prometheus answers %s, want two versions; the client got %v", body, s.answers)
 }

@@ -26,7 +26,9 @@ import (
 // A remote is a system whose plans are applied in the cluster.
 type remote struct {
 	*system
+	cluster   *kubernetestest.Cluster
 	client    dynamic.Interface
+	db        *postgrestest.Server // pods reach it, too
 	namespace string
 	state     string // URL
 	tags      []string
@@ -50,7 +52,7 @@ func newRemoteOf(t *testing.T, example string, stateOf func(url string) string) 
 
 	s := newSystem(t, example)
 	s.env = append(c.S3.Environ(), "KUBECONFIG="+kubeconfig, "TENON_STATE="+url, "TENON_ARTIFACTS="+store)
-	return &remote{system: s, client: c.Client(t), namespace: namespace, state: url, tags: []string{
+	return &remote{system: s, cluster: c, client: c.Client(t), db: db, namespace: namespace, state: url, tags: []string{
 		"-t", "base=" + base, "-t", "namespace=" + namespace, "-t", "registry=" + c.Registry, "-t", "store=" + store, "-t", "hosts=" + c.Hosts(t),
 	}}
 }

@@ -20,7 +20,9 @@ var oneFlight = func() string {
 	return string(b)
 }()
 
-func TestFlightsGoFromDataToAServedPrediction(t *testing.T) {
+// testLocal takes flights from data to a served prediction, as local processes.
+func testLocal(t *testing.T) (made map[string]string) {
+	t.Helper()
 	s := newSystem(t, "flights")
 	port := freePort(t)
 	s.edit("flights.cue", "8080", fmt.Sprint(port))
@@ -28,6 +30,9 @@ func TestFlightsGoFromDataToAServedPrediction(t *testing.T) {
 
 	contains(t, s.must("plan"), "9 to run, 3 to create")
 	s.must("apply", "--yes")
+	if made = digests(s); len(made) < 9 {
+		t.Errorf("artifacts of local processes: %v", made)
+	}
 
 	for unit, rows := range map[string]float64{"sources/flights": 336776, "sources/weather": 26115, "sources/planes": 3322} {
 		if got := s.show(unit).Run.Metrics["rows"]; got != rows {
@@ -82,4 +87,6 @@ func TestFlightsGoFromDataToAServedPrediction(t *testing.T) {
 	if shown := times.ReplaceAllString(string(readme), "$1"); !strings.Contains(shown, times.ReplaceAllString(plan, "$1")) {
 		t.Errorf("the README shows another plan than:\n%s", plan)
 	}
+	s.must("destroy", "--yes")
+	return made
 }

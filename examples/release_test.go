@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -312,8 +313,13 @@ type answer struct {
 func askFor(client *http.Client, url string, x int) (answer, error) { return askAs(client, url, x, "") }
 
 // askAs asks with an id, if it is not empty.
-func askAs(client *http.Client, url string, x int, id string) (a answer, err error) {
-	req, err := http.NewRequest(http.MethodPost, url, strings.NewReader(fmt.Sprintf(`{"instances": [{"x": %d}]}`, x)))
+func askAs(client *http.Client, url string, x int, id string) (answer, error) {
+	return askOf(client, url, fmt.Sprintf(`{"x": %d}`, x), id)
+}
+
+// askOf asks about an instance, in JSON, with an id, if it is not empty.
+func askOf(client *http.Client, url, instance, id string) (a answer, err error) {
+	req, err := http.NewRequest(http.MethodPost, url, strings.NewReader(`{"instances": [`+instance+`]}`))
 	if err != nil {
 		return a, err
 	}
@@ -337,7 +343,7 @@ func askAs(client *http.Client, url string, x int, id string) (a answer, err err
 	if err := json.Unmarshal(b, &said); err != nil || resp.StatusCode != http.StatusOK || len(said.Predictions) != 1 {
 		return a, fmt.Errorf("%s by %q: %s", resp.Status, a.version, b)
 	}
-	a.says = int(said.Predictions[0].Prediction)
+	a.says = int(math.Round(said.Predictions[0].Prediction))
 	return a, nil
 }
 

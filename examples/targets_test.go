@@ -12,17 +12,9 @@ import (
 // base is the image that `make base-image` makes.
 const base = "localhost/tenon/python:3.11"
 
-// The same system, on another target: what its components make is the same byte for
-// byte.
+// What the components of a system make is the same on each target, byte for byte.
 func TestFlightsOnEveryTarget(t *testing.T) {
-	local := newSystem(t, "flights")
-	local.edit("flights.cue", "8080", fmt.Sprint(freePort(t)))
-	local.must("apply", "--yes")
-	want := digests(local)
-	if len(want) < 9 {
-		t.Errorf("artifacts of local processes: %v", want)
-	}
-	local.must("destroy", "--yes")
+	want := testLocal(t)
 	same := func(t *testing.T, s *system) {
 		t.Helper()
 		got := digests(s)
