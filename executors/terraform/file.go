@@ -74,3 +74,10 @@ type Document struct {
 	Name    string
 	Content []byte
 }
+
+// Provisioning says who applies the infrastructure of a target.
+type Provisioning struct {
+	Managed bool   // by tenon
+	Tool    string // its name, a path, or "" for any
+	Place   string // where it is: "region eu-central-1"
+}
