@@ -62,6 +62,10 @@ type Options struct {
 	// is 0. It may take as long as the timeout of the unit.
 	Settling time.Duration
 
+	// Provision changes the infrastructure of the target after the revision has begun and before any
+	// unit runs. If it fails, no unit runs. Deprovision removes it after all units were removed. Either may be nil.
+	Provision, Deprovision func(ctx context.Context, revision int, send func(Event)) error
+
 	// Tags and Commit are recorded with the revision.
 	Tags   []string
 	Commit string
@@ -136,9 +140,13 @@ func Apply(ctx context.Context, p *planner.Plan, o Options) (*Result, error) {
 	w.openJournal(wctx)
 	w.move(wctx)
 	w.endRoutes(wctx)
+	w.provision(wctx, o.Provision)
 	w.loop(wctx)
 	w.removeUnwanted(wctx)
 	w.closeJournal(wctx)
+	if len(w.result.Failed)+len(w.result.Blocked) == 0 {
+		w.provision(wctx, o.Deprovision)
+	}
 	return w.end(wctx)
 }
 
@@ -192,6 +200,11 @@ func (w *walk) beginRevision(ctx context.Context) error {
 	}
 	plan := *w.plan
 	plan.Blobs = nil // they are stored separately, and the units name them by digest
+	if w.plan.Infrastructure != nil {
+		infrastructure := *w.plan.Infrastructure
+		infrastructure.Sealed = nil // it is of use only now
+		plan.Infrastructure = &infrastructure
+	}
 	text, err := encode(plan)
 	if err != nil {
 		return err
@@ -260,7 +273,10 @@ func (w *walk) end(ctx context.Context) (*Result, error) {
 	case broken != nil:
 		res.Fault = broken.Error()
 		res.Outcome, err = state.Failure, errors.Join(broken, err)
-	case len(res.Canceled) > 0:
+	case w.unprovisioned != nil && errors.Is(context.Cause(ctx), w.unprovisioned):
+		res.Fault = w.unprovisioned.Error()
+		res.Outcome, err = state.Failure, errors.Join(w.unprovisioned, err)
+	case len(res.Canceled) > 0 || w.unprovisioned != nil:
 		res.Outcome, err = state.Canceled, errors.Join(fmt.Errorf("canceled: %w", context.Cause(ctx)), err)
 	case err != nil:
 		res.Outcome = state.Failure
@@ -293,6 +309,21 @@ func (w *walk) storeDeployed(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("end revision: %w", err)
 	}
 	return digest, nil
+}
+
+// provision changes the infrastructure. If that fails, nothing else is done.
+func (w *walk) provision(ctx context.Context, f func(context.Context, int, func(Event)) error) {
+	if f == nil || ctx.Err() != nil {
+		return
+	}
+	err := f(ctx, w.result.Revision, w.events.send)
+	if err == nil {
+		return
+	}
+	w.unprovisioned = fmt.Errorf("the infrastructure was not completed: %w", err)
+	if ctx.Err() == nil { // otherwise somebody stopped it
+		w.cancel(w.unprovisioned)
+	}
 }
 
 // A stateError is a failed read or write of the state. The apply must stop after it,

@@ -37,6 +37,11 @@ func (c *Collection) records(ctx context.Context, envs []string, k Retention) (e
 			if err != nil {
 				return err
 			}
+			if loop == state.InfrastructureRecord {
+				old[loop] = pruneInfrastructure(acts, now.Add(-k.Records))
+				c.Acts += len(old[loop])
+				continue
+			}
 			if state.IsNotices(loop) {
 				old[loop] = planner.PruneNotices(acts, now, k.Records)
 				c.Acts += len(old[loop])
@@ -73,4 +78,15 @@ func (c *Collection) deployedBy(ctx context.Context, s *state.Store) (func(revis
 	}
 	oldest := c.Oldest[s.Env()]
 	return func(revision int) bool { return by[revision] || revision >= oldest }, nil
+}
+
+// pruneInfrastructure returns the versions of the infrastructure that are older than a time, except
+// for the newest one, which is what exists. They come newest first.
+func pruneInfrastructure(acts []state.LoopAct, before time.Time) (old []int64) {
+	for i, a := range acts {
+		if i > 0 && a.At.Before(before) {
+			old = append(old, a.Number)
+		}
+	}
+	return old
 }

@@ -26,6 +26,7 @@ const (
 	EventMoved     EventType = "moved"     // continues under this name
 	EventAudited   EventType = "audited"   // run again only to compare; Error says what differed
 	EventReleased  EventType = "released"  // the weights of its versions changed, as Message says
+	EventResource  EventType = "resource"  // the resource What of the infrastructure changes or has changed, as Message says
 	EventPreparing EventType = "preparing" // What is being made, which Units need to start
 	EventPrepared  EventType = "prepared"  // made, or failed: Error says why
 )
@@ -48,7 +49,7 @@ type Event struct {
 	Error    string             `json:"error,omitempty"`
 	Log      string             `json:"log,omitempty"`     // absolute path
 	Devices  []string           `json:"devices,omitempty"` // started: its GPUs
-	What     string             `json:"what,omitempty"`    // preparing, prepared
+	What     string             `json:"what,omitempty"`    // preparing, prepared, resource
 	Units    []string           `json:"units,omitempty"`   // preparing, prepared
 }
 

@@ -25,7 +25,7 @@ func Destroy(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(current) == 0 && !unfinished {
+	if len(current) == 0 && !unfinished && o.Deprovision == nil {
 		return &Result{Outcome: state.Done}, nil
 	}
 	p := &planner.Plan{Version: planner.Version, State: meta, System: &ir.System{Version: ir.Version, Name: meta.System}}

@@ -28,6 +28,8 @@ type walk struct {
 	cancel context.CancelCauseFunc
 	began  time.Time
 	fault  atomic.Pointer[stateError] // why the walk had to stop
+	// unprovisioned says why the infrastructure was not completed, or is nil.
+	unprovisioned error
 
 	resumed bool     // parts of the revision may be done already
 	folder  *os.File // locked: nobody removes what this walk writes

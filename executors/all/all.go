@@ -33,10 +33,12 @@ type platform struct {
 	name  string
 	check func(ir.Target, ir.Unit) []ir.Fault
 	write func(*ir.System) ([]terraform.Document, error)
+	// provisioning says who applies it.
+	provisioning func(ir.Target) (terraform.Provisioning, error)
 }
 
 var platforms = []platform{
-	{aws.Name, aws.Check, aws.Infrastructure},
+	{aws.Name, aws.Check, aws.Infrastructure, aws.Provisioning},
 }
 
 // Default is the executor of systems that name no target. It needs nothing but the machine.
@@ -124,6 +126,17 @@ func Infrastructure(sys *ir.System) (docs []terraform.Document, ok bool, err err
 		}
 	}
 	return nil, false, nil
+}
+
+// Provisioning says who applies the infrastructure of a target, or false if the target has none.
+func Provisioning(t ir.Target) (p terraform.Provisioning, ok bool, err error) {
+	for _, x := range platforms {
+		if x.name == t.Executor {
+			p, err = x.provisioning(t)
+			return p, true, err
+		}
+	}
+	return p, false, nil
 }
 
 // Find returns the first executor that has a capability, with the settings of no target.

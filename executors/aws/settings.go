@@ -5,6 +5,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/terraform"
 )
 
 // Name is the name of the executor in targets.
@@ -25,6 +26,10 @@ type Settings struct {
 	Emails       []string            `json:"emails"`
 	Tags         map[string]string   `json:"tags"`
 	Hosts        string              `json:"hosts"` // folder with HOST/hosts.toml for registries
+	// Infrastructure is "managed" if tenon applies it, and "external" if somebody else does. Tool is what
+	// applies it: "tofu", "terraform", a path, or "" for the first of the two that there is.
+	Infrastructure string `json:"infrastructure"`
+	Tool           string `json:"tool"`
 }
 
 // Existing are resources that are used instead of new ones.
@@ -99,3 +104,13 @@ func (s Settings) endpoint(u *ir.Unit) Endpoint {
 // open reports whether a job has to reach more than AWS: because it may use the network, or
 // because it asks an endpoint.
 func open(u *ir.Unit) bool { return u.Network == ir.NetworkOpen || len(asks(u)) > 0 }
+
+// Provisioning says who applies the infrastructure of a target, and where it is.
+func Provisioning(t ir.Target) (terraform.Provisioning, error) {
+	s, err := SettingsOf(t)
+	p := terraform.Provisioning{Managed: s.Infrastructure != "external", Tool: s.Tool, Place: "region " + s.Region}
+	if s.Account != "" {
+		p.Place = "account " + s.Account + ", " + p.Place
+	}
+	return p, err
+}
