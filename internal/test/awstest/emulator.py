@@ -19,9 +19,11 @@ import hashlib, http.server, io, json, os, pathlib, signal, subprocess, sys, tar
 import zstandard
 import moto.batch.models as batch
 import moto.batch_simple.models as simple
+import moto.s3.models as s3
 from moto.batch.models import batch_backends
 from moto.core.config import default_user_config
 from moto.core.utils import utcnow
+from moto.iam.access_control import IAMPolicy, PermissionResult
 from moto.logs.models import logs_backends
 from moto.secretsmanager.models import secretsmanager_backends
 from moto.server import main
@@ -221,6 +223,27 @@ def describe(self):
     return r
 
 
+old_create = batch.BatchBackend.create_compute_environment
+
+
+def create_compute_environment(self, compute_environment_name, _type, state, compute_resources, service_role, tags=None):
+    if not service_role:  # AWS makes this one by itself
+        roles = [r for r in self.iam_backend.get_roles() if r.name == "AWSServiceRoleForBatch"]
+        service_role = (roles[0] if roles else self.iam_backend.create_service_linked_role("batch.amazonaws.com", "", "")).arn
+    return old_create(self, compute_environment_name, _type, state, compute_resources, service_role, tags)
+
+
+def get_permission(self, action, resource):
+    """moto ignores conditions, and so would deny all that a bucket denies without TLS."""
+    kept = [s for s in json.loads(self.policy or '{"Statement": []}')["Statement"] if "Condition" not in s]
+    if not kept:
+        return PermissionResult.NEUTRAL
+    return IAMPolicy(json.dumps({"Version": "2012-10-17", "Statement": kept})).is_action_permitted(action, resource)
+
+
+s3.FakeBucket.get_permission = get_permission
+s3.FakeDeleteMarker.dispose = lambda self, garbage=False: None  # moto calls it when all versions of a key are removed
+batch.BatchBackend.create_compute_environment = create_compute_environment
 batch.Job.describe = describe
 simple.BatchSimpleBackend._mark_job_as_finished = submitted
 default_user_config["batch"] = {"use_docker": False}
