@@ -2,8 +2,8 @@ package pyenv
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 )
 
@@ -11,13 +11,14 @@ import (
 // work, as their tags say, or "" if they work with any. A package that was built here needs the
 // version here.
 func oldestLibc(site, here string) (string, error) {
-	wheels, err := filepath.Glob(filepath.Join(site, "*.dist-info", "WHEEL"))
+	packages := os.DirFS(site)
+	wheels, err := fs.Glob(packages, "*.dist-info/WHEEL")
 	if err != nil {
 		return "", err
 	}
 	oldest := ""
 	for _, path := range wheels {
-		b, err := os.ReadFile(path)
+		b, err := fs.ReadFile(packages, path)
 		if err != nil {
 			return "", err
 		}

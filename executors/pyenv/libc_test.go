@@ -22,7 +22,10 @@ func TestOldestLibc(t *testing.T) {
 		{"built here", [][]string{{"cp311-cp311-linux_x86_64"}}, "2.36"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			site := t.TempDir()
+			site := filepath.Join(t.TempDir(), "a[b]c") // no pattern
+			if err := os.Mkdir(site, 0o755); err != nil {
+				t.Fatal(err)
+			}
 			for i, tags := range tt.tags {
 				dir := filepath.Join(site, string(rune('a'+i))+"-1.dist-info")
 				text := "Wheel-Version: 1.0\n"

@@ -44,8 +44,8 @@ type Portable struct {
 	Libc string
 }
 
-// PortableScript is how a console script of a portable environment begins. Whoever has the
-// environment replaces it with the path of its interpreter.
+// PortableScript is how a console script of a portable environment begins. The receiver replaces it
+// with the path of its interpreter.
 const PortableScript = "#!/tenon/environment/bin/python\n"
 
 //go:embed probe.py
@@ -172,7 +172,8 @@ func (f portableFolder) entry(ctx context.Context, rel string, d fs.DirEntry) (*
 	if err != nil {
 		return nil, err
 	}
-	if path.Ext(rel) == ".pyc" && !f.fresh(rel) {
+	// A cache also has half-written files. Bytecode elsewhere has no source: it is the module.
+	if path.Base(path.Dir(rel)) == "__pycache__" && (path.Ext(rel) != ".pyc" || !f.fresh(rel)) {
 		return nil, nil
 	}
 	if e.Kind = artifact.Plain; info.Mode()&0o111 != 0 {
@@ -201,6 +202,8 @@ func (f portableFolder) changed(rel string) ([]byte, error) {
 		return nil, err
 	}
 	switch {
+	case !bin && len(b) < headerEnd:
+		return nil, nil
 	case !bin:
 		return unchecked(b), nil
 	case f.python == "":
@@ -279,7 +282,7 @@ func ofEnvironment(rel string, folder bool) bool {
 	return false
 }
 
-// ofInterpreter returns what reports which files of an interpreter no unit needs.
+// ofInterpreter returns a function that reports whether no unit needs a file of an interpreter.
 func ofInterpreter(name string) func(rel string, folder bool) bool {
 	needless := []string{"site-packages", "test", "tests", "idlelib", "ensurepip", "turtledemo", "lib2to3"}
 	return func(rel string, folder bool) bool {
