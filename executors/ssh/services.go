@@ -200,12 +200,14 @@ func (e *Executor) bringKept(ctx context.Context, at Host, in host.Keeping, sinc
 	if err != nil {
 		return err
 	}
-	group, inGroup := errgroup.WithContext(ctx)
-	group.SetLimit(atOnce)
 	for _, f := range all.Files {
 		if !portOf(f.Name) {
 			return own(fmt.Errorf("host %s reports a file %q", at, f.Name))
 		}
+	}
+	group, inGroup := errgroup.WithContext(ctx)
+	group.SetLimit(atOnce)
+	for _, f := range all.Files {
 		ext := path.Ext(f.Name)
 		name := strings.TrimSuffix(f.Name, ext) + fromHost + at.id() + ext
 		there[name] = true
