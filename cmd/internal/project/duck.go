@@ -56,6 +56,9 @@ func (d *duckProcess) ask(ask window.Ask) (r window.Reply, err error) {
 		return r, fmt.Errorf("ask tenon-duck: %w", errors.Join(err, d.close()))
 	}
 	if err := d.replies.Decode(&r); err != nil {
+		if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			_ = d.cmd.Process.Kill() // it may still write, and nobody reads that
+		}
 		return r, fmt.Errorf("ask tenon-duck: %w", errors.Join(err, d.close()))
 	}
 	if r.Error != "" {

@@ -2,8 +2,10 @@ package project
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -59,5 +61,25 @@ func TestAMeasurerOutlivesItsProcess(t *testing.T) {
 	unmeasured := window.Question{Monitor: ir.Monitor{}}
 	if _, err := m.measure(t.Context(), w, &unmeasured); err == nil || err.Error() != "the monitor measures nothing" {
 		t.Errorf("a monitor of nothing: %v", err)
+	}
+}
+
+// A process that answers something else than a reply is ended, also while it writes.
+func TestAProcessThatAnswersNonsenseIsEnded(t *testing.T) {
+	d := &duckProcess{cmd: exec.CommandContext(t.Context(), "yes"), command: monitorsCommand}
+	var err error
+	if d.asks, err = d.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := d.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	d.replies = json.NewDecoder(out)
+	if _, err := d.ask(window.Ask{}); err == nil || !d.ended() {
+		t.Errorf("it goes on, with the error %v", err)
 	}
 }
