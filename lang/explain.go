@@ -342,33 +342,6 @@ func (s *System) explainTwice(f fault) diag.Diagnostic {
 	return d
 }
 
-// explainKind describes a port that is bound to something of another kind.
-func (s *System) explainKind(f fault, port []string) diag.Diagnostic {
-	ref, at := s.Reference(port...)
-	want, got := strings.Trim(f.arg(0), `"`), strings.Trim(f.arg(1), `"`)
-	// CUE does not say which kind is whose; the producer shows it.
-	if len(ref) >= 2 {
-		if k, err := s.Lookup(append(ref[:len(ref):len(ref)], "kind")...).String(); err == nil && k == want {
-			want, got = got, want
-		}
-	}
-	d := diag.Diagnostic{
-		Message: fmt.Sprintf("%s needs %s, but %s is %s", strings.Join(port, "."), a(want), strings.Join(ref, "."), a(got)),
-		Wanted:  a(want),
-		Found:   a(got),
-		Spans:   []diag.Span{at},
-	}
-	if at.File == "" {
-		d.Spans = []diag.Span{s.At("", port...)}
-		d.Message = fmt.Sprintf("%s needs %s but is bound to %s", strings.Join(port, "."), a(want), a(got))
-	}
-	section := map[string]string{"model": "models", "table": "features", "endpoint": "deployments", "monitor": "monitors"}[want]
-	if names := s.EntityNames(section); len(names) > 0 {
-		d.Hint = fmt.Sprintf("bind it to %s, such as %s.%s.out", a(want), section, names[0])
-	}
-	return d
-}
-
 // a adds the indefinite article to a word.
 func a(word string) string {
 	if strings.ContainsAny(word[:min(1, len(word))], "aeiou") {
