@@ -71,8 +71,14 @@ func (s *Server) Err() error {
 	return s.err
 }
 
-// Close ends the server.
-func (s *Server) Close() error { return s.http.Close() }
+// Close ends the server, and waits until nothing is written any more.
+func (s *Server) Close() error {
+	err := s.http.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.writable = false
+	return err
+}
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	user, password, _ := r.BasicAuth()

@@ -127,7 +127,10 @@ func empty(v any) bool {
 
 // shown returns a value as text, unless it is a secret.
 func shown(v, sensitive any, name string) string {
-	if marks, ok := sensitive.(map[string]any); ok && !empty(marks[name]) {
+	if marks, ok := sensitive.(map[string]any); ok {
+		sensitive = marks[name]
+	}
+	if !empty(sensitive) {
 		return "(sensitive)"
 	}
 	if s, ok := v.(string); ok || v == nil {

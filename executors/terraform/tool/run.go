@@ -44,6 +44,8 @@ type Dir struct {
 const (
 	locks    = ".terraform.lock.hcl"
 	left     = "errored.tfstate"
+	aside    = "overtaken.tfstate"
+	began    = ".tenon.apply"
 	planName = "tenon.plan"
 	lockName = ".tenon.lock"
 	inited   = ".terraform/tenon"
@@ -213,6 +215,26 @@ func (d *Dir) Left() ([]byte, error) {
 		return nil, nil
 	}
 	return b, err
+}
+
+// Begin notes the name of an apply, whose state [Dir.Left] returns if it is killed.
+func (d *Dir) Begin(apply string) error {
+	return files.WriteSynced(filepath.Join(d.Path, began), []byte(apply), 0o600)
+}
+
+// Began returns the name of the apply that was the last to begin, or "".
+func (d *Dir) Began() (string, error) {
+	b, err := os.ReadFile(filepath.Join(d.Path, began))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return string(b), err
+}
+
+// SetAside moves the state that a killed apply has left to a file that nobody reads, and returns its path.
+func (d *Dir) SetAside() (string, error) {
+	path := filepath.Join(d.Path, aside)
+	return path, os.Rename(filepath.Join(d.Path, left), path)
 }
 
 // Forget removes the state that a killed apply has left, once it is recorded.
