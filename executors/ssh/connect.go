@@ -108,7 +108,7 @@ func (o Options) hostKey(h Host) (gossh.HostKeyCallback, []string, error) {
 			return nil
 		}, algorithms, nil
 	}
-	path, err := o.expand(h, o.KnownHosts, ".ssh/known_hosts")
+	path, err := o.expand(h, h.KnownHosts, ".ssh/known_hosts")
 	if err != nil {
 		return nil, nil, err
 	}

@@ -5,8 +5,8 @@
 // this machine. Nothing else is installed, nothing listens there, and no rights are needed but
 // those of the user.
 //
-// What a task reads is sent by digest, once for each host, and outputs come back by digest. Whoever
-// receives something compares it with its digest. A Python environment is made on this machine and
+// What a task reads is sent by digest, once for each host, and outputs come back by digest. Each
+// side compares what it receives with the digest. A Python environment is made on this machine and
 // sent in the same way.
 //
 //	Dir/ssh.json             which host may have the task, if any, written before that is asked

@@ -131,6 +131,13 @@ func TestHostKeys(t *testing.T) {
 			h, err := e.Apply(within(t), task, nil)
 			if tt.want == "" {
 				ok(t, err)
+				apart := l.executor(t, func(o *ssh.Options) { o.Settings = ssh.Settings{} })
+				if _, err := apart.Inspect(within(t), h); err != nil {
+					t.Errorf("the handle alone does not say which keys are known: %v", err)
+				}
+				if err := apart.BringKept(within(t), h, ir.Shipment{Folder: "log"}, time.Time{}, dir); err == nil || !strings.Contains(err.Error(), "any host of the target, which is not known") {
+					t.Errorf("without the hosts of the target, what was kept is complete: %v", err)
+				}
 				ok(t, e.Destroy(within(t), h))
 			} else if err == nil || !strings.Contains(err.Error(), "host "+l.All[0].Address+": ") || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("apply gave %v, want %q", err, tt.want)

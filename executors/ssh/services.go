@@ -173,6 +173,9 @@ func (e *Executor) BringKept(ctx context.Context, h state.Handle, from ir.Shipme
 		return err
 	}
 	hosts := e.opts.Hosts
+	if len(hosts) == 0 {
+		return fmt.Errorf("bring what %s has kept: it may be on any host of the target, which is not known: run tenon apply", st.Service.Unit)
+	}
 	if !slices.ContainsFunc(hosts, st.Host.same) {
 		hosts = append(slices.Clone(hosts), st.Host)
 	}

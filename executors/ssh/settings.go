@@ -33,6 +33,8 @@ type Host struct {
 	CPU     json.Number `json:"cpu,omitempty"`
 	Memory  string      `json:"memory,omitempty"`
 	Price   string      `json:"price,omitempty"` // "2.10 USD/h"
+	// KnownHosts is that of the settings, so that a handle suffices to connect.
+	KnownHosts string `json:"known_hosts,omitempty"`
 }
 
 // SettingsOf decodes the settings of a target.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -81,6 +82,10 @@ func New(o Options) *Executor {
 	}
 	if o.Patience == 0 {
 		o.Patience = time.Minute
+	}
+	o.Hosts = slices.Clone(o.Hosts)
+	for i := range o.Hosts {
+		o.Hosts[i].KnownHosts = o.KnownHosts
 	}
 	return &Executor{opts: o, local: process.New(process.Options{Env: o.Env, Python: o.Python}), lines: map[Host]*line{}}
 }

@@ -19,8 +19,8 @@ const maxListing = 256 << 20
 
 // Send writes contents: the length of their listing, as 8 bytes, the listing, and in that order,
 // for each file and link, whether its content follows, as one byte, and the content. has, which may
-// be nil, says what the receiver has. It reads once what it sends; who receives it compares it with
-// the digest.
+// be nil, says what the receiver has. It reads everything once; the receiver compares it with the
+// digest.
 func Send(ctx context.Context, w io.Writer, c artifact.Contents, has func(artifact.Entry) bool) error {
 	listing := artifact.Listing(c.Entries)
 	if err := binary.Write(w, binary.BigEndian, uint64(len(listing))); err != nil {
