@@ -18,6 +18,7 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/all"
 	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/planner/state"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/requests"
 )
 
@@ -83,7 +84,11 @@ func (w *Workspace) brought(ctx context.Context, u *ir.Unit, dir string, since t
 	if h == nil {
 		return dir, nil
 	}
-	x, err := all.New(ir.Target{Executor: h.Executor}, w.setupApart())
+	t, err := w.targetOf(ctx, *h)
+	if err != nil {
+		return "", err
+	}
+	x, err := all.New(t, w.setupApart())
 	if err != nil {
 		return "", err
 	}
@@ -91,6 +96,18 @@ func (w *Workspace) brought(ctx context.Context, u *ir.Unit, dir string, since t
 		err = k.BringKept(ctx, *h, *from, since, dir)
 	}
 	return dir, err
+}
+
+// targetOf returns the target that was applied last, if its executor made a handle: its settings say where else
+// versions may have been. Otherwise only the executor is known.
+func (w *Workspace) targetOf(ctx context.Context, h state.Handle) (ir.Target, error) {
+	last, err := w.store.Revisions(ctx, 1)
+	if err == nil && len(last) > 0 {
+		if sys, err := w.system(ctx, &last[0]); err == nil && sys.Target.Executor == h.Executor {
+			return sys.Target, nil
+		}
+	}
+	return ir.Target{Executor: h.Executor}, err
 }
 
 // logsRequests reports whether a service logs its requests.
