@@ -103,13 +103,13 @@ type Costs struct {
 	Tables []ir.PriceTable `json:"price_tables,omitempty"`
 }
 
-// A PerRequest is what a service costs that is paid for by requests alone. It is in no budget, because
-// nobody knows how many requests there will be.
+// A PerRequest is the price of a service that is billed by requests alone. Budgets leave it out, because
+// the number of requests is unknown.
 type PerRequest struct {
 	Unit     string        `json:"unit"`
 	Currency string        `json:"currency"`
 	Million  money.Amount  `json:"million"` // for a million requests
-	Longer   money.Amount  `json:"longer"`  // for these, for each time of Each that they take
+	Longer   money.Amount  `json:"longer"`  // for a million requests, for each Each of their duration
 	Each     time.Duration `json:"each_ns"`
 	Source   string        `json:"source"` // of the prices
 	Date     string        `json:"date"`

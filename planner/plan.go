@@ -47,7 +47,7 @@ type Plan struct {
 	Warnings []ir.Warning `json:"warnings,omitempty"`
 	// Pricing is set if a pool has a price.
 	Pricing *Pricing `json:"pricing,omitempty"`
-	// PerRequest are the services that cost nothing while nobody asks them.
+	// PerRequest lists the services that are billed by requests alone.
 	PerRequest []PerRequest `json:"per_request,omitempty"`
 }
 
