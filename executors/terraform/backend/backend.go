@@ -30,7 +30,7 @@ type Store interface {
 	Check(ctx context.Context) error
 }
 
-// A Server serves a state to who knows its password.
+// A Server serves a state to clients that know its password.
 type Server struct {
 	store    Store
 	writable bool
@@ -71,7 +71,7 @@ func (s *Server) Err() error {
 	return s.err
 }
 
-// Close ends the server, and waits until nothing is written any more.
+// Close ends the server, and waits for writes in progress.
 func (s *Server) Close() error {
 	err := s.http.Close()
 	s.mu.Lock()
@@ -130,7 +130,7 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "a state is JSON", http.StatusBadRequest)
 		return
 	}
-	// Who wrote it is about to forget it, so that it is recorded even if the tool has given up.
+	// It is recorded even if the tool has given up waiting: it is newer than what is recorded.
 	if err := s.store.Write(context.WithoutCancel(r.Context()), b); err != nil {
 		s.fail(w, err, http.StatusConflict)
 	}

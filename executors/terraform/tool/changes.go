@@ -97,7 +97,7 @@ func differences(c *tfjson.Change, replace bool) []planner.Reason {
 			r.What += ", which forces a replacement"
 			first = append(first, r)
 		case replace && isUnknown, !isUnknown && reflect.DeepEqual(before[name], after[name]):
-			// What a new resource gets from the cloud is no reason to make it.
+			// What a new resource gets from the cloud is not a reason to create it.
 		case name == "tags_all" && !reflect.DeepEqual(before["tags"], after["tags"]):
 			// It repeats the tags.
 		default:

@@ -58,7 +58,7 @@ func (d *diagnostic) String() string {
 	return text
 }
 
-// mostOther is how much is kept of what is no message.
+// mostOther is how many bytes are kept of lines that are not messages.
 const mostOther = 4 << 10
 
 // read calls f for each message, and returns the errors among them. Other lines, such as warnings about the

@@ -66,7 +66,7 @@ func (d *Dir) Acquire(ctx context.Context) (release func() error, err error) {
 	return d.lock.Close, nil
 }
 
-// Write makes the folder have these files, and no other configuration. Locks are the recorded versions
+// Write replaces the configuration in the folder with these files. Locks are the recorded versions
 // and digests of providers, or "" if none are recorded yet.
 func (d *Dir) Write(configuration map[string]string, recordedLocks string) error {
 	entries, err := os.ReadDir(d.Path)
@@ -231,7 +231,7 @@ func (d *Dir) Began() (string, error) {
 	return string(b), err
 }
 
-// SetAside moves the state that a killed apply has left to a file that nobody reads, and returns its path.
+// SetAside moves the state that a killed apply has left to a file that the tool ignores, and returns its path.
 func (d *Dir) SetAside() (string, error) {
 	path := filepath.Join(d.Path, aside)
 	return path, os.Rename(filepath.Join(d.Path, left), path)
