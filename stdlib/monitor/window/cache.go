@@ -96,6 +96,9 @@ func readSchemas(ctx context.Context, db *sql.DB, paths []string, into map[strin
 	}
 	var timed, rest []string
 	for _, path := range paths {
+		if !begun[path] {
+			return fmt.Errorf("DuckDB says nothing about %s", path)
+		}
 		if _, ok := into[path].types[requests.Time]; ok {
 			timed = append(timed, path)
 		} else {

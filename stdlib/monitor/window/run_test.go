@@ -82,7 +82,10 @@ func TestDriftOfAWindow(t *testing.T) {
 
 // A cache changes nothing while files come and a window moves over them, and files are deleted.
 func TestACacheOfFilesChangesNothing(t *testing.T) {
-	db, dir := open(t), t.TempDir()
+	db, dir := open(t), filepath.Join(t.TempDir(), "a [log]") // no pattern
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	reference := write(t, db, filepath.Join(dir, "reference.parquet"), "SELECT i::DOUBLE AS temp, 'c' || i % 3 AS kind FROM range(50) t(i)")
 	logged := func(name, typ string) ir.Compared {
 		return ir.Compared{Logged: ir.Logged{Name: name, Log: "request." + name, Type: typ}}
