@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -54,6 +55,9 @@ const (
 // backendFile makes the program use the backend that its variables name.
 const backendFile = "terraform {\n  backend \"http\" {}\n}\n"
 
+// configures matches the names of files that the program reads as its configuration.
+var configures = regexp.MustCompile(`\.(tf|tofu|tfvars)(\.json)?$`)
+
 // Acquire waits until no other program uses the folder: also not one whose tenon was killed, and which
 // completes what it does. Call the returned function afterwards.
 func (d *Dir) Acquire(ctx context.Context) (release func() error, err error) {
@@ -84,7 +88,7 @@ func (d *Dir) Write(configuration map[string]string, recordedLocks string) error
 	}
 	for _, e := range entries {
 		name := e.Name()
-		if _, ok := want[name]; !ok && (strings.HasSuffix(name, ".tf") || strings.HasSuffix(name, ".tfvars") || name == planName) {
+		if _, ok := want[name]; !ok && (configures.MatchString(name) || name == planName) {
 			if err := os.Remove(filepath.Join(d.Path, name)); err != nil {
 				return err
 			}
