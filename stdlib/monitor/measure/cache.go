@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// A Cache keeps samples of rows that never change, up to a size: those that were used last. A nil cache
-// keeps nothing.
+// A Cache keeps samples of rows that never change, up to a size, and drops the least recently used ones first. A nil
+// cache keeps nothing.
 type Cache struct {
 	most int64 // bytes
 
@@ -20,8 +20,7 @@ type Cache struct {
 	ks      map[ksKey]float64
 }
 
-// A ksKey is what a p-value of the two-sample test follows from. While a window has no new rows, nothing of it
-// changes.
+// A ksKey is what determines a p-value of the two-sample test. It stays the same while a window gets no new rows.
 type ksKey struct {
 	m, n      int64
 	statistic float64
@@ -35,12 +34,12 @@ type kept struct {
 	*sample
 }
 
-// NewCache returns a cache that takes about so many bytes at most.
+// NewCache returns a cache whose samples take about most bytes at most.
 func NewCache(most int64) *Cache {
 	return &Cache{most: most, entries: map[string]*list.Element{}, recent: list.New()}
 }
 
-// ksPValue is the function of this name, with what is known already.
+// ksPValue returns what the function ksPValue does, from the cache if it is there.
 func (c *Cache) ksPValue(m, n int64, d float64) float64 {
 	if c == nil {
 		return ksPValue(m, n, d)
@@ -157,8 +156,8 @@ func keyOf(nodes []*node) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// missing calls f for each part that has to be read to make the sample of a node. What is kept is put into found, so
-// that nothing of it is lost before the sample is made.
+// missing calls f for each part that has to be read to make the sample of a node. It puts kept samples into found, so
+// that none is dropped before the sample is made.
 func (n *node) missing(c *Cache, of string, found map[*node]*sample, f func(part int)) {
 	if s := c.get(n.keyFor(of)); s != nil {
 		found[n] = s
