@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -270,6 +271,9 @@ func movable(program []byte, libraries string) []byte {
 	return nil
 }
 
+// ofVenv are the files in bin that belong to the environment itself: others are of packages.
+var ofVenv = regexp.MustCompile(`^(python[0-9.]*t?|(de)?activate(\.\w+|_this\.py)?|pydoc\.bat)$`)
+
 // ofEnvironment reports what of an environment is only for this machine.
 func ofEnvironment(rel string, folder bool) bool {
 	dir, name := filepath.Split(rel)
@@ -277,7 +281,7 @@ func ofEnvironment(rel string, folder bool) bool {
 	case "":
 		return !folder && name != "lib64"
 	case "bin/":
-		return strings.HasPrefix(name, "python") || strings.HasPrefix(name, "activate") || strings.HasPrefix(name, "deactivate") || name == "pydoc.bat"
+		return ofVenv.MatchString(name)
 	}
 	return false
 }

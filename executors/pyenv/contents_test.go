@@ -40,3 +40,16 @@ func TestBytecodeOfAPortableFolder(t *testing.T) {
 		t.Errorf("others get %q, want %q", got, want)
 	}
 }
+
+// A script of a package may be called almost like the files of an environment.
+func TestFilesOfAnEnvironment(t *testing.T) {
+	for rel, omitted := range map[string]bool{
+		"pyvenv.cfg": true, "lib64": false, "bin/python": true, "bin/python3": true, "bin/python3.11": true, "bin/activate": true, "bin/activate.fish": true,
+		"bin/activate_this.py": true, "bin/deactivate.bat": true, "bin/pydoc.bat": true, "bin/dotenv": false, "bin/python-argcomplete-tcsh": false,
+		"bin/activate-global-python-argcomplete": false, "lib/python3.11/site-packages/python": false,
+	} {
+		if got := ofEnvironment(rel, false); got != omitted {
+			t.Errorf("%s is omitted: %t, want %t", rel, got, omitted)
+		}
+	}
+}
