@@ -53,15 +53,7 @@ func Parse(text string) (*Key, error) {
 func File(path string, mayMake bool) (*Key, error) {
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) && mayMake {
-		random := make([]byte, 32)
-		if _, err := rand.Read(random); err != nil {
-			return nil, err
-		}
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			return nil, err
-		}
-		b = []byte(hex.EncodeToString(random) + "\n")
-		err = files.WriteSynced(path, b, 0o600)
+		b, err = newFile(path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the key of the state: %w", err)
@@ -73,11 +65,35 @@ func File(path string, mayMake bool) (*Key, error) {
 	return k, nil
 }
 
+// newFile writes a new key to a file and returns it. If another process was faster, it returns the key of that
+// one, which may already be in use.
+func newFile(path string) (b []byte, err error) {
+	random := make([]byte, 32)
+	if _, err := rand.Read(random); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	part := path + "." + rand.Text()
+	if err := files.WriteSynced(part, []byte(hex.EncodeToString(random)+"\n"), 0o600); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.Remove(part)) }()
+	if err := os.Link(part, path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	return os.ReadFile(path)
+}
+
 // ID names the key without revealing it: 8 hexadecimal digits.
 func (k *Key) ID() string { return k.id }
 
 // Seal encrypts content for a purpose, which [Key.Open] has to name as well.
 func (k *Key) Seal(content []byte, purpose string) ([]byte, error) {
+	if len(content) > most { // Open would refuse it
+		return nil, fmt.Errorf("it has more than %d MiB", most>>20)
+	}
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
 	if _, err := w.Write(content); err != nil {

@@ -6,7 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -66,5 +68,29 @@ func TestAKeyIsKeptInAFile(t *testing.T) {
 	}
 	if _, err := seal.Parse("abc"); err == nil {
 		t.Error("took a key of 3 digits")
+	}
+}
+
+// Whoever makes a key at the same time as others gets the one that stays.
+func TestAllGetTheSameNewKey(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "key")
+	ids := make([]string, 16)
+	var all sync.WaitGroup
+	for i := range ids {
+		all.Go(func() {
+			k, err := seal.File(path, true)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			ids[i] = k.ID()
+		})
+	}
+	all.Wait()
+	if len(slices.Compact(ids)) != 1 {
+		t.Errorf("got the keys %v", ids)
+	}
+	if left, err := filepath.Glob(path + ".*"); err != nil || len(left) > 0 {
+		t.Errorf("left %v, %v", left, err)
 	}
 }
