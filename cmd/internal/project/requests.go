@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os/exec"
 	"path/filepath"
@@ -94,6 +95,9 @@ func (w *Workspace) brought(ctx context.Context, u *ir.Unit, dir string, since t
 	}
 	if k, ok := x.(executors.Keeper); ok {
 		err = k.BringKept(ctx, *h, *from, since, dir)
+	}
+	if c, ok := x.(io.Closer); ok { // a controller asks often, and connections stay open
+		_ = c.Close()
 	}
 	return dir, err
 }
