@@ -16,7 +16,7 @@ import (
 )
 
 // functions runs services on AWS Lambda. A unit has one function, with a URL that never changes. A
-// task is a version of the function, which a variable marks, and the URL asks an alias that
+// task is a version of the function, which a variable marks, and the URL invokes an alias that
 // names the version of the task that answers.
 //
 // Nothing is made twice: the function is named after the unit, a version is looked for before it is
@@ -255,7 +255,7 @@ func (e functions) reserve(ctx context.Context, c *cloud, name string, s *ir.Sca
 }
 
 // reachable makes sure that the function has an alias and a URL, which only callers with rights in
-// the account may ask. The first version is what the alias names if there is none.
+// the account may call. The first version is what the alias names if there is none.
 func (e functions) reachable(ctx context.Context, c *cloud, st *taskState, first version) error {
 	if a, err := c.alias(ctx, st.Function); err != nil {
 		return err
@@ -286,7 +286,7 @@ func (e functions) address(ctx context.Context, c *cloud, st *taskState) error {
 		return explainLambda("look at the URL of the function "+st.Function, err)
 	}
 	if u.AuthType != types.FunctionUrlAuthTypeAwsIam {
-		return fmt.Errorf("anybody may ask the function %s: run `aws lambda update-function-url-config --function-name %[1]s --qualifier %s --auth-type AWS_IAM`", st.Function, live)
+		return fmt.Errorf("anybody may call the function %s: run `aws lambda update-function-url-config --function-name %[1]s --qualifier %s --auth-type AWS_IAM`", st.Function, live)
 	}
 	st.URL = strings.TrimSuffix(aws.ToString(u.FunctionUrl), "/")
 	return nil

@@ -23,7 +23,7 @@ const (
 	envReady = "TENON_READY"
 )
 
-// live is the alias that the URL of a function asks.
+// live is the alias that the URL of a function invokes.
 const live = "live"
 
 // latest is what AWS calls the version that can be changed.
@@ -94,7 +94,7 @@ func (c *cloud) versions(ctx context.Context, name string) (published []version,
 	return published, now, nil
 }
 
-// alias returns the alias of a function that its URL asks, or nil.
+// alias returns the alias of a function that its URL invokes, or nil.
 func (c *cloud) alias(ctx context.Context, name string) (*lambda.GetAliasOutput, error) {
 	a, err := c.lambda.GetAlias(ctx, &lambda.GetAliasInput{FunctionName: &name, Name: aws.String(live)})
 	if missing(err) {

@@ -18,7 +18,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// look implements [backend]. It asks the version itself whether it is ready, so it may start it.
+// look implements [backend]. It invokes the version to see whether it is ready, so it may start it.
 func (e functions) look(ctx context.Context, c *cloud, st *taskState) (state.Status, *pod.Result, error) {
 	now := state.Status{Phase: state.Absent}
 	published, _, err := c.versions(ctx, st.Function)
@@ -69,7 +69,7 @@ func (e functions) answers(ctx context.Context, c *cloud, st *taskState, v versi
 		return state.Status{Phase: state.Absent}, nil
 	}
 	if err != nil {
-		return now, explainLambda("ask the function "+st.Function, err)
+		return now, explainLambda("invoke the function "+st.Function, err)
 	}
 	if out.FunctionError != nil {
 		var said struct{ ErrorMessage, ErrorType string }
