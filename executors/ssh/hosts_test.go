@@ -227,7 +227,7 @@ func TestCheck(t *testing.T) {
 		{"a command", hosts("4", "8GiB"), func(*ir.Unit) {}, ""},
 		{"SQL", hosts("4", "8GiB"), func(u *ir.Unit) { u.Code = ir.Code{Runtime: ir.Builtin} }, ""},
 		{"Python", hosts("4", "8GiB"), func(u *ir.Unit) { u.Code.Runtime, u.Code.Lock = ir.Python, "sha256:00" }, ""},
-		{"a service", hosts("4", "8GiB"), func(u *ir.Unit) { u.Kind, u.Endpoint = ir.Service, &ir.Endpoint{Host: "127.0.0.1", Port: 8080} }, ""},
+		{"a service that anyone may ask, which is a warning", hosts("4", "8GiB"), func(u *ir.Unit) { u.Kind, u.Endpoint = ir.Service, &ir.Endpoint{Host: "127.0.0.1", Port: 8080} }, "host"},
 		{"a service on a host", hosts("4", "8GiB"), func(u *ir.Unit) { u.Kind, u.Endpoint = ir.Service, &ir.Endpoint{Host: "10.0.0.2", Port: 8080} }, ""},
 		{"a service elsewhere", hosts("4", "8GiB"), func(u *ir.Unit) { u.Kind, u.Endpoint = ir.Service, &ir.Endpoint{Host: "10.0.0.3", Port: 8080} }, "host"},
 		{"a service that is larger than its host", hosts("4", "8GiB"), func(u *ir.Unit) {
