@@ -147,6 +147,7 @@ func (inputs) Columns() ir.Schema    { return ir.Schema{{Name: "hours", Type: "i
 func (inputs) Returns() ir.Schema    { return ir.Schema{{Name: "hours", Type: "int64"}} }
 func (f inputs) NewRow() RowComputer { return f }
 func (f inputs) Position() int64     { return 0 }
+func (f inputs) Missed() string      { return "" }
 
 func (f inputs) Compute(request, row, returned []rowsql.Value) (bool, error) {
 	for i, c := range f.model {

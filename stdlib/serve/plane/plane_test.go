@@ -192,6 +192,7 @@ func (f fake) Returns() ir.Schema { return f.columns }
 func (f fake) Columns() ir.Schema  { return f.columns }
 func (f fake) NewRow() RowComputer { return f }
 func (f fake) Position() int64     { return 0 }
+func (f fake) Missed() string      { return "" }
 func (f fake) Compute(request, row, returned []rowsql.Value) (kept bool, e error) {
 	copy(returned, request)
 	return f.compute(request, row)

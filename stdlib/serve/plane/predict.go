@@ -33,6 +33,9 @@ type work struct {
 	outputs  []float64      // of the model, row by row
 	// How many events of the log the history had for each row.
 	positions []int64
+	// Why each row was answered by a fallback, or "": only with features.
+	missed  []string
+	instead bool // of a version that cannot answer
 	// Of each row and each sum that is explained, the contributions of the columns of the model.
 	contributions []float64
 	buffer        model.Buffer
@@ -303,7 +306,7 @@ func (p *Plane) ask(ctx context.Context, x *work) error {
 func (p *Plane) computeFeatures(x *work) ([]rowsql.Value, error) {
 	n, k := len(p.Model.Columns()), len(p.repeated)
 	x.computed, x.returned = resized(x.computed, x.rows.Len()*n), resized(x.returned, x.rows.Len()*k)
-	x.positions = resized(x.positions, x.rows.Len())
+	x.positions, x.missed = resized(x.positions, x.rows.Len()), resized(x.missed, x.rows.Len())
 	for i := range x.rows.Len() {
 		kept, err := x.computer.Compute(x.rows.Row(i), x.computed[i*n:(i+1)*n], x.returned[i*k:(i+1)*k])
 		if err == nil && !kept {
@@ -312,7 +315,7 @@ func (p *Plane) computeFeatures(x *work) ([]rowsql.Value, error) {
 		if err != nil {
 			return nil, &model.RowError{Row: i, Err: err}
 		}
-		x.positions[i] = x.computer.Position()
+		x.positions[i], x.missed[i] = x.computer.Position(), x.computer.Missed()
 	}
 	return x.computed, nil
 }

@@ -106,8 +106,9 @@ func (p *Plane) keep(x *work, rows []rowsql.Value) {
 		kept.ID = requestlog.ID("")
 	}
 	if x.computer != nil {
-		kept.Features, kept.Positions = rows, x.positions
+		kept.Features, kept.Positions, kept.Missed = rows, x.positions, x.missed
 	}
+	kept.Instead = x.instead
 	if len(p.Model.Classes()) > 0 {
 		kept.Class = p.Model.Class
 	}

@@ -155,3 +155,27 @@ func BenchmarkPredictWithLog(b *testing.B) {
 		})
 	}
 }
+
+// fallbacks counts the rows of a log by why a fallback answered them.
+func fallbacks(t *testing.T, dir string) map[string]int64 {
+	t.Helper()
+	files, err := requestlog.Files(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := map[string]int64{}
+	for _, path := range files {
+		r, err := requestlog.OpenFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = r.Each(t.Context(), func(row []rowsql.Value) error {
+			n[row[r.Index(requestlog.Fallback)].Text]++
+			return nil
+		})
+		if r.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return n
+}

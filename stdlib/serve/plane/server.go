@@ -116,6 +116,8 @@ type RowComputer = interface {
 	Compute(request, row, returned []rowsql.Value) (kept bool, err error)
 	// Position is how many events of the log the history had for the row that was computed last.
 	Position() int64
+	// Missed says which lookups had no row for it, or is "".
+	Missed() string
 }
 
 // A Plane is an [http.Handler].
@@ -260,7 +262,7 @@ func (p *Plane) serveTurn(w http.ResponseWriter, r *http.Request, t *turn, c *ca
 	x := p.work.Get().(*work)
 	start := c.began
 	x.began = start
-	x.answered = answer{w, 0, &p.draining, jsonErrors}
+	x.answered, x.instead = answer{w, 0, &p.draining, jsonErrors}, t != nil && t.instead
 	if p.version != nil {
 		w.Header()[versionHeader] = p.version
 	}

@@ -194,6 +194,7 @@ type turn struct {
 	routing *routing
 	index   int
 	asks    bool // the model, so that it counts
+	instead bool // of a version that cannot answer
 	held    heldBody
 	key     []byte
 }
@@ -220,6 +221,7 @@ func (v *versions) answer(w http.ResponseWriter, r *http.Request, c *call) {
 		return
 	}
 	t := v.turns.Get().(*turn)
+	t.instead = false
 	t.of, t.asks = v, c.refusal == nil && !c.managed && r.Method == http.MethodPost && asksModel(r.URL.Path)
 	for range release.MostVersions {
 		if x := t.begin(r); !x.plane.serveTurn(w, r, t, c) {
@@ -233,7 +235,9 @@ func (v *versions) answer(w http.ResponseWriter, r *http.Request, c *call) {
 func (t *turn) begin(r *http.Request) *version {
 	for {
 		t.routing = t.of.routing.Load()
-		t.index = t.choose(r)
+		wanted, may := t.choose(r)
+		t.index = t.routing.able(wanted, may)
+		t.instead = t.instead || t.index != wanted && may(t.routing.versions[wanted])
 		x := t.routing.versions[t.index]
 		if x.turns.Add(1); !x.gone.Load() {
 			return x
@@ -251,6 +255,7 @@ func (t *turn) leave(p *Plane, x *work, r *http.Request, took time.Duration) {
 	t.held = heldBody{from: p, x: x}
 	r.Body = &t.held
 	x.answered, x.span = answer{}, nil
+	t.instead = true
 	answered.turns.Add(-1)
 }
 
@@ -290,13 +295,13 @@ func asksModel(path string) bool {
 	return path == "/predict" || path == "/explain" || path == modelInfer || strings.HasPrefix(path, "/v2/models/") && strings.HasSuffix(path, "/infer")
 }
 
-// choose returns the version that answers a request.
-func (t *turn) choose(r *http.Request) int {
+// choose returns the version that is to answer a request, and which ones may.
+func (t *turn) choose(r *http.Request) (wanted int, may func(*version) bool) {
 	s := t.routing
+	may = func(x *version) bool { return x.has(r.URL.Path) }
 	if !t.asks {
-		return s.able(s.face, func(x *version) bool { return x.has(r.URL.Path) })
+		return s.face, may
 	}
-	may := func(x *version) bool { return x.has(r.URL.Path) }
 	if r.URL.Path == modelInfer {
 		if asked, ok := t.named(r); ok {
 			may = func(x *version) bool { return x.has(modelInfer) && x.plane.names(asked.Infer) }
@@ -304,11 +309,11 @@ func (t *turn) choose(r *http.Request) int {
 	}
 	if s.column >= 0 {
 		if key, ok := t.sticky(r); ok {
-			return s.able(s.Of(key), may)
+			return s.Of(key), may
 		}
-		return s.able(0, may) // which says what is wrong with the request
+		return 0, may // which says what is wrong with the request
 	}
-	return s.able(s.Random(), may)
+	return s.Random(), may
 }
 
 // able returns a version that may answer and can: the wanted one, or the first one in the route.

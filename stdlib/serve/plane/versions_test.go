@@ -21,6 +21,7 @@ import (
 
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/model"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/openinference"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/requestlog"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/rowsql"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/worker"
 	"github.com/tenon-ml/tenon/stdlib/step"
@@ -246,6 +247,12 @@ func TestARequestMovesToAnotherVersion(t *testing.T) {
 		})
 		lost := &v.all["v2"].fault
 		v.all["v2"].plane.Model = away{v.all["v2"].plane.Model.(always), func() { says := "dead"; lost.Store(&says) }}
+		dir := t.TempDir()
+		log, err := requestlog.Open(requestlog.Options{Dir: dir, Sample: 1, Head: requestlog.Head{Request: v.all["v1"].plane.Model.Columns(), Classes: v.all["v1"].plane.Model.Classes(), Label: v.all["v1"].plane.Label}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.all["v1"].plane.Requests = log
 		moved := int64(0)
 		for i := range 50 {
 			lost.Store(nil)
@@ -259,6 +266,10 @@ func TestARequestMovesToAnotherVersion(t *testing.T) {
 		o := v.observed().Versions
 		if o["v1"].Requests != 50 || o["v1"].Failed != 0 || o["v2"].Failed != moved || moved < 5 {
 			t.Errorf("%d moved, %+v", moved, o)
+		}
+		log.Close(10 * time.Second)
+		if n := fallbacks(t, dir)["version"]; n != moved {
+			t.Errorf("%d rows are logged as moved, want %d", n, moved)
 		}
 		if v.bodies.Load() != 0 || v.all["v2"].turns.Load() != 0 {
 			t.Error("something is still counted")

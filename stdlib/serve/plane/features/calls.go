@@ -98,9 +98,10 @@ type asked struct {
 	link   int            // the last link that is computed, or -1
 	values []rowsql.Value // its results
 	old    *TooOldError
-	seen   int64 // the position of the history with which it was computed
-	err    error // why the row cannot be computed
-	wanted bool  // it is among the wants
+	seen   int64    // the position of the history with which it was computed
+	missed []string // lookups that had no row for it
+	err    error    // why the row cannot be computed
+	wanted bool     // it is among the wants
 }
 
 // A want is a row that a function is to be asked for.
@@ -143,6 +144,7 @@ func appendExactly(b []byte, values []rowsql.Value) []byte {
 func (r *Row) wantCall(a *asked, link int, in []rowsql.Value, old *TooOldError) error {
 	if !a.wanted { // and not the same row again
 		a.old, a.seen, a.wanted = old, r.seen, true
+		a.missed = slices.Clone(r.missed)
 		r.wants = append(r.wants, want{a, link, slices.Clone(in)})
 	}
 	return rowsql.ErrMissing

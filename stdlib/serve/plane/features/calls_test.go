@@ -96,13 +96,27 @@ func TestAFunctionInTheMiddle(t *testing.T) {
 				}
 				continue
 			}
-			if err != nil || got[2].Float() != want[i] {
-				t.Errorf("row %d: %v %v, wanted %v", i, got, err, want[i])
+			if err != nil || got[2].Float() != want[i] || r.Missed() != "" {
+				t.Errorf("row %d: %v %v, wanted %v; missing is %q", i, got, err, want[i], r.Missed())
 			}
 		}
 	}
 	if diff := cmp.Diff([]int{4, 4}, asked.batches); diff != "" {
 		t.Errorf("batches: %s", diff)
+	}
+}
+
+// What was missing before a function is asked is known after it.
+func TestAMissingRowBeforeAFunction(t *testing.T) {
+	s, spec := called(t)
+	f := load(t, s, spec)
+	f.UseFunctions([]features.Function{new(ranks)})
+	r, row := f.Row(), order("ann", 9, "2024-01-31", rowsql.Float(4))
+	if err := fetch(t, r, row); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := r.Results(row); err != nil || r.Missed() != "lookup p" {
+		t.Errorf("%q is missing, %v, want lookup p", r.Missed(), err)
 	}
 }
 

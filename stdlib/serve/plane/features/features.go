@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -222,6 +224,8 @@ type RowComputer = interface {
 	Compute(request, row, returned []rowsql.Value) (kept bool, err error)
 	// Position is how many events of the log the history had for the row that was computed last.
 	Position() int64
+	// Missed says which lookups had no row for it: "lookup weather, lookup plane", or "".
+	Missed() string
 }
 
 // NewRow returns what one goroutine computes rows with: a [*Row].
@@ -230,6 +234,9 @@ func (f *Features) NewRow() RowComputer { return f.Row() }
 // Position implements [RowComputer].
 func (r *Row) Position() int64 { return r.seen }
 
+// Missed implements [RowComputer].
+func (r *Row) Missed() string { return strings.Join(r.missed, ", ") }
+
 // A Row is what one goroutine computes rows with.
 type Row struct {
 	f      *Features
@@ -237,6 +244,7 @@ type Row struct {
 	stored []*rowsql.Fetched // of f.tables
 	self   []byte            // the key of the row, among those of its history
 	seen   int64             // the position of the history that the last row was computed with
+	missed []string          // lookups that had no row for it
 	asked  map[string]*asked // rows of the request, if functions in Python are asked
 	wants  []want            // of them
 	key    []byte            // of asked
@@ -310,12 +318,14 @@ func infinite(kind string, v rowsql.Value) bool {
 func (r *Row) Results(request []rowsql.Value) (result []rowsql.Value, old *TooOldError, err error) {
 	have, columns, first := request, r.f.columns, 0
 	var a *asked
+	r.missed = r.missed[:0]
 	if r.f.calls() {
 		if a = r.askedOf(request); a.err != nil {
 			return nil, nil, a.err
 		}
 		if first = a.link + 1; first > 0 {
 			have, columns, old, r.seen = a.values, r.f.links[a.link].results, a.old, a.seen
+			r.missed = append(r.missed, a.missed...)
 		}
 	}
 	if h := r.f.history; h != nil {
@@ -335,6 +345,11 @@ func (r *Row) Results(request []rowsql.Value) (result []rowsql.Value, old *TooOl
 		}
 		if kept, err := l.Run(x.row, r.f.rows[i], x.in, x.out); err != nil || !kept {
 			return nil, nil, err
+		}
+		for _, o := range l.optional {
+			if x.row.Lacks(o.lookup) && !slices.Contains(r.missed, o.says) {
+				r.missed = append(r.missed, o.says)
+			}
 		}
 		for j, most := range l.maxAge {
 			if age := x.row.Age(j); most != noLimit && age > most && old == nil {

@@ -148,24 +148,27 @@ func TestFeaturesOfARequest(t *testing.T) {
 	}
 	r, row := f.NewRow(), make([]rowsql.Value, 2)
 	for name, c := range map[string]struct {
-		in   []rowsql.Value
-		want []rowsql.Value // nil if the row is left out
+		in     []rowsql.Value
+		want   []rowsql.Value // nil if the row is left out
+		missed string
 	}{
-		"the price before":                  {order("ann", 1, "2024-01-31", rowsql.Float(4)), []rowsql.Value{rowsql.Float(2.5), rowsql.Int(30)}},
-		"the price from that moment":        {order("bob", 1, "2024-02-01", rowsql.Float(4)), []rowsql.Value{rowsql.Float(3), rowsql.Int(-1)}},
-		"nobody and nothing":                {order("eve", 9, "2024-02-01", rowsql.Float(4)), []rowsql.Value{rowsql.Null, rowsql.Int(-1)}},
-		"before the first price":            {order("ann", 1, "2023-02-01", rowsql.Float(4)), []rowsql.Value{rowsql.Null, rowsql.Int(30)}},
-		"a row that the second plan leaves": {order("old", 1, "2024-02-01", rowsql.Float(4)), nil},
-		"zeros of tables have no sign":      {order("ann", 2, "2024-02-01", rowsql.Float(-4)), []rowsql.Value{rowsql.Float(0), rowsql.Int(30)}},
-		"a NaN of the request is missing":   {order("ann", 1, "2024-02-01", rowsql.Float(math.NaN())), []rowsql.Value{rowsql.Null, rowsql.Int(30)}},
-		"a NaN that is computed is missing": {order("ann", 2, "2024-02-01", rowsql.Float(0)), []rowsql.Value{rowsql.Null, rowsql.Int(30)}},
-		"a zero of the request has no sign": {order("ann", 1, "2024-02-01", rowsql.Float(math.Copysign(0, -1))), []rowsql.Value{rowsql.Float(math.Inf(1)), rowsql.Int(30)}},
+		"the price before":                  {order("ann", 1, "2024-01-31", rowsql.Float(4)), []rowsql.Value{rowsql.Float(2.5), rowsql.Int(30)}, ""},
+		"the price from that moment":        {order("bob", 1, "2024-02-01", rowsql.Float(4)), []rowsql.Value{rowsql.Float(3), rowsql.Int(-1)}, ""},
+		"nobody and nothing":                {order("eve", 9, "2024-02-01", rowsql.Float(4)), []rowsql.Value{rowsql.Null, rowsql.Int(-1)}, "lookup c, lookup p"},
+		"before the first price":            {order("ann", 1, "2023-02-01", rowsql.Float(4)), []rowsql.Value{rowsql.Null, rowsql.Int(30)}, "lookup p"},
+		"a row that the second plan leaves": {order("old", 1, "2024-02-01", rowsql.Float(4)), nil, ""},
+		"zeros of tables have no sign":      {order("ann", 2, "2024-02-01", rowsql.Float(-4)), []rowsql.Value{rowsql.Float(0), rowsql.Int(30)}, ""},
+		"a NaN of the request is missing":   {order("ann", 1, "2024-02-01", rowsql.Float(math.NaN())), []rowsql.Value{rowsql.Null, rowsql.Int(30)}, ""},
+		"a NaN that is computed is missing": {order("ann", 2, "2024-02-01", rowsql.Float(0)), []rowsql.Value{rowsql.Null, rowsql.Int(30)}, ""},
+		"a zero of the request has no sign": {order("ann", 1, "2024-02-01", rowsql.Float(math.Copysign(0, -1))), []rowsql.Value{rowsql.Float(math.Inf(1)), rowsql.Int(30)}, ""},
 	} {
 		kept, err := r.Compute(c.in, row, nil)
 		if err != nil || kept != (c.want != nil) {
 			t.Errorf("%s: %v, %v", name, kept, err)
 		} else if diff := cmp.Diff(c.want, row); kept && diff != "" {
 			t.Errorf("%s: %s", name, diff)
+		} else if got := r.Missed(); got != c.missed {
+			t.Errorf("%s: %q is missing, want %q", name, got, c.missed)
 		}
 	}
 }

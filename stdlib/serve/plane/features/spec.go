@@ -47,11 +47,18 @@ type Lookup struct {
 // A link is one of the plans that run one after another.
 type link struct {
 	*rowsql.Program
-	plan    *rowsql.Plan
-	read    []int // the columns of the request, or of the result before, that it reads
-	results ir.Schema
-	maxAge  []int64 // of each lookup in the unit of its time, or noLimit
-	call    *call   // of a function in Python, which computes it instead of the program; or nil
+	plan     *rowsql.Plan
+	read     []int // the columns of the request, or of the result before, that it reads
+	results  ir.Schema
+	maxAge   []int64    // of each lookup in the unit of its time, or noLimit
+	optional []optional // lookups without whose row the plan goes on
+	call     *call      // of a function in Python, which computes it instead of the program; or nil
+}
+
+// An optional lookup is one of a LEFT JOIN.
+type optional struct {
+	lookup int
+	says   string // that it had no row
 }
 
 // plans prepares the plans of a spec.
@@ -97,6 +104,11 @@ func (f *Features) link(spec Spec, index int, plan *rowsql.Plan, have, declared 
 		}
 	}
 	l := &link{Program: new(rowsql.Program), plan: plan}
+	for _, s := range plan.Steps {
+		if j := s.Join; j != nil && !j.Inner {
+			l.optional = append(l.optional, optional{j.Lookup, "lookup " + plan.Lookups[j.Lookup].Input.Name})
+		}
+	}
 	var err error
 	if plan.NeedsPython() {
 		l.call, err = newCall(spec, index, plan)

@@ -21,6 +21,7 @@ const (
 	Latency     = requests.Latency
 	Position    = requests.Position
 	Pod         = requests.Pod
+	Fallback    = requests.Fallback
 	Prediction  = requests.Prediction
 	Probability = requests.Probability
 
@@ -99,6 +100,7 @@ func (h *Head) columns() []column {
 	if h.Pod != "" {
 		all = append(all, column{Column: ir.Column{Name: Pod, Type: "string"}})
 	}
+	all = append(all, column{Column: ir.Column{Name: Fallback, Type: "string", Nullable: true}})
 	add := func(prefix string, s ir.Schema, from source) {
 		for i, c := range s {
 			if !slices.Contains(h.Private, c.Name) {

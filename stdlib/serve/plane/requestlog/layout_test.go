@@ -12,7 +12,7 @@ import (
 func TestColumnsOfAModelWithoutProbabilities(t *testing.T) {
 	h := Head{Request: ir.Schema{{Name: "x", Type: "int64"}}, Label: ir.Column{Name: "y", Type: "bool"}, Classes: []json.RawMessage{json.RawMessage("false"), json.RawMessage("true")}}
 	names := func() (all []string) {
-		for _, c := range h.Columns()[6:] {
+		for _, c := range h.Columns()[7:] {
 			all = append(all, c.Name)
 		}
 		return all

@@ -203,6 +203,8 @@ func (r *Reader) line(row []rowsql.Value) ([]byte, error) {
 		case Probability:
 			p := row[i].Float()
 			x.Probability = &p
+		case Fallback:
+			x.Fallback = row[i].Text
 		case Position:
 			n := row[i].Int()
 			x.Events = &n

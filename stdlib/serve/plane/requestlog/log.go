@@ -86,6 +86,10 @@ type Request struct {
 	Outputs  []float64      // of the model, row by row
 	// Positions are how many events of the log the history had for each row, if there is one.
 	Positions []int64
+	// Missed says of each row which lookups had none for it, if features are computed: "lookup weather", or "".
+	Missed []string
+	// Instead says that another version was to answer, and could not.
+	Instead bool
 	// Class returns the class that the outputs of a row predict, and its probability. It is nil
 	// if the model has no classes.
 	Class func(outputs []float64) (int, float64)
@@ -193,10 +197,10 @@ func (l *Log) recycle(e *entry) {
 
 // copy copies a request into the memory of an entry.
 func (e *entry) copy(r *Request, texts [2][]int) {
-	values, features, outputs, positions := e.Values, e.Features, e.Outputs, e.Positions
+	values, features, outputs, positions, missed := e.Values, e.Features, e.Outputs, e.Positions, e.Missed
 	e.Request = *r
 	e.Values, e.Features = append(values[:0], r.Values...), append(features[:0], r.Features...)
-	e.Positions = append(positions[:0], r.Positions...)
+	e.Positions, e.Missed = append(positions[:0], r.Positions...), append(missed[:0], r.Missed...)
 	e.Outputs, e.class, e.probabilities = append(outputs[:0], r.Outputs...), e.class[:0], e.probabilities[:0]
 	length := 0
 	for part, all := range [2][]rowsql.Value{e.Values, e.Features} {
@@ -353,8 +357,30 @@ func (e *entry) value(c *column, row int, h *Head) rowsql.Value {
 		return rowsql.Int(e.Positions[row])
 	case Pod:
 		return rowsql.String(h.Pod)
+	case Fallback:
+		return e.fallback(row)
 	}
 	return rowsql.Float(e.probabilities[row]) // Probability
+}
+
+// instead is how the log says that another version was to answer.
+const instead = "version"
+
+// fallback says why a fallback answered a row, or is null.
+func (e *entry) fallback(row int) rowsql.Value {
+	missed := ""
+	if len(e.Missed) > 0 {
+		missed = e.Missed[row]
+	}
+	switch {
+	case e.Instead && missed != "":
+		return rowsql.String(instead + ", " + missed)
+	case e.Instead:
+		return rowsql.String(instead)
+	case missed != "":
+		return rowsql.String(missed)
+	}
+	return rowsql.Null
 }
 
 // begin begins a file, unless the disk failed a moment ago.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -101,7 +102,7 @@ func TestRowsAreKeptWithWhatWasComputed(t *testing.T) {
 	}
 	want := map[string]rowsql.Value{
 		"time": rowsql.Int(1_700_000_000_000_000), "request_id": rowsql.String("a"), "row": rowsql.Int(1), "version": rowsql.Int(3), "digest": rowsql.String("sha256:m"), "latency_us": rowsql.Int(1500),
-		"request.id": rowsql.String("a-1"), "request.at": rowsql.Int(1), "request.n": rowsql.Null, "feature.hour": rowsql.Int(7), "feature.share": rowsql.Float(0.5),
+		"fallback": rowsql.Null, "request.id": rowsql.String("a-1"), "request.at": rowsql.Int(1), "request.n": rowsql.Null, "feature.hour": rowsql.Int(7), "feature.share": rowsql.Float(0.5),
 		"prediction": rowsql.Bool(true), "probability": rowsql.Float(0.75), "probability.false": rowsql.Float(0.25), "probability.true": rowsql.Float(0.75),
 	}
 	for name, v := range want {
@@ -114,6 +115,25 @@ func TestRowsAreKeptWithWhatWasComputed(t *testing.T) {
 	}
 	if c := l.Counts(); c.Written != 3 || c.Size == 0 {
 		t.Errorf("counted %+v", c)
+	}
+}
+
+// A row says why a fallback answered it.
+func TestFallbacksAreKept(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir, nil)
+	missed, both := request("a", 2), request("b", 2)
+	missed.Missed, both.Missed, both.Instead = []string{"", "lookup weather"}, []string{"", "lookup weather"}, true
+	l.Add(missed)
+	l.Add(both)
+	l.Add(request("c", 1))
+	l.Close(10 * time.Second)
+	var got []rowsql.Value
+	for _, row := range rows(t, dir) {
+		got = append(got, row["fallback"])
+	}
+	if want := []rowsql.Value{rowsql.Null, rowsql.String("lookup weather"), rowsql.String("version"), rowsql.String("version, lookup weather"), rowsql.Null}; !slices.Equal(got, want) {
+		t.Errorf("fallbacks are %v, want %v", got, want)
 	}
 }
 
@@ -357,7 +377,7 @@ func TestKilledServiceLeavesOnlyCompleteFiles(t *testing.T) {
 	half, _ := filepath.Glob(filepath.Join(dir, ".new-*"))
 	if len(half) == 0 {
 		// No file was half written when it was killed.
-		if err := os.WriteFile(filepath.Join(dir, ".new-half"), []byte("PAR1"), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, ".new-half.parquet"), []byte("PAR1"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

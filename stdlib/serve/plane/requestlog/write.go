@@ -172,7 +172,7 @@ func schema(columns ir.Schema) *parquet.Schema {
 	for _, c := range columns {
 		n := node(c.Type)
 		switch c.Name {
-		case Version, Digest, Pod:
+		case Version, Digest, Pod, Fallback:
 			n = parquet.Encoded(n, &parquet.RLEDictionary)
 		}
 		if c.Nullable {

@@ -10,6 +10,7 @@ const (
 	Latency     = "latency_us" // until the predictions of the request were made, in microseconds
 	Position    = "events"     // how many events of the log its history had
 	Pod         = "pod"        // that answered; only in a cluster
+	Fallback    = "fallback"   // why a fallback answered: "version, lookup weather"; or NULL
 	Prediction  = "prediction"
 	Probability = "probability" // that goes with a predicted class
 )

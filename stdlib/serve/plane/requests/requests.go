@@ -36,6 +36,7 @@ type Row struct {
 	LatencyUS     int64           `json:"latency_us"`
 	Events        *int64          `json:"events,omitempty"` // how many events of the log its history had
 	Pod           string          `json:"pod,omitempty"`
+	Fallback      string          `json:"fallback,omitempty"` // why a fallback answered: "version, lookup weather"
 	Request       json.RawMessage `json:"request"`
 	Features      json.RawMessage `json:"features,omitempty"`
 	Prediction    json.RawMessage `json:"prediction"`

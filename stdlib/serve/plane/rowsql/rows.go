@@ -180,6 +180,9 @@ func (p *Program) Rows(lookup int, table [][]Value) (*Rows, error) {
 	return b.Rows()
 }
 
+// Lacks reports whether the last run went on without a row of a lookup.
+func (r *Row) Lacks(lookup int) bool { return r.found[lookup] == nil }
+
 // Age returns how much older than the request is the row that an ASOF join of a lookup found
 // in the last run, in microseconds. It is 0 if it found none.
 func (r *Row) Age(lookup int) int64 {
