@@ -37,7 +37,7 @@ func TestACacheChangesNothing(t *testing.T) {
 		return "(SELECT * FROM (VALUES " + strings.Join(all, ", ") + ") t(x, few, moment, text, list))"
 	}
 	reference := rows(60)
-	columns := []Attribute{{"x", "DOUBLE", "x"}, {"few", "BIGINT", "few"}, {"moment", "TIMESTAMP WITH TIME ZONE", "moment"}, {"text", "VARCHAR", "text"}, {"list", "INTEGER[]", "list"}}
+	columns := []Attribute{{"x", "DOUBLE", `"x"`}, {"few", "BIGINT", `"few"`}, {"moment", "TIMESTAMP WITH TIME ZONE", `"moment"`}, {"text", "VARCHAR", `"text"`}, {"list", "INTEGER[]", `"list"`}}
 	spec := DriftSpec{Columns: []Column{{Name: "x"}, {Name: "few"}, {Name: "moment", Test: TestWassersteinSD}, {Name: "text"}, {Name: "list"}}}
 	for _, most := range []int64{1 << 20, 5000, 0} {
 		cache := NewCache(most)

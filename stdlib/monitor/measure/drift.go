@@ -205,6 +205,11 @@ func (d *drift) compare(ctx context.Context, ref, cur relation, segment map[stri
 	}
 	volume.judge()
 	c.figures = append(c.figures, volume)
+	if c.rows >= d.spec.MinRows {
+		if err := d.fallbacks(ctx, &window, &c); err != nil {
+			return c, err
+		}
+	}
 	why := ""
 	switch {
 	case c.rows == 0:
@@ -226,6 +231,28 @@ func (d *drift) compare(ctx context.Context, ref, cur relation, segment map[stri
 		c.verdict, c.reason = Unknown, why
 	}
 	return c, nil
+}
+
+// fallbacks measures the share of rows that a fallback answered.
+func (d *drift) fallbacks(ctx context.Context, cur *side, c *compared) error {
+	if d.spec.Fallback == "" && d.spec.MaxFallbacks == nil {
+		return nil
+	}
+	f := Figure{Name: FigureFallbacks, Max: d.spec.MaxFallbacks, Reason: "no answer says whether it was one"}
+	if d.spec.Fallback != "" {
+		a := cur.column(d.spec.Fallback)
+		if a == nil || a.typ != "BOOLEAN" {
+			return fmt.Errorf("the window has no column %q of type BOOLEAN to count the fallbacks; it has %s", d.spec.Fallback, strings.Join(cur.names(), ", "))
+		}
+		all, err := d.samples(ctx, cur, []*attribute{a})
+		if err != nil {
+			return fmt.Errorf("count the fallbacks: %w", err)
+		}
+		f.Value, f.Reason = ptr(float64(all[0].counts["true"])/float64(c.rows)), ""
+	}
+	f.judge()
+	c.figures = append(c.figures, f)
+	return nil
 }
 
 // columns measures the columns, several at the same time.

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// An EstimateSpec says how [Estimate] estimates the quality of a classification in two classes.
+// An EstimateSpec says how [Estimate] estimates the quality of a classification.
 type EstimateSpec struct {
 	// Label and Prediction are columns; the label only of the reference. Without a prediction, only
 	// roc_auc is estimated.
@@ -20,6 +20,9 @@ type EstimateSpec struct {
 	// Probability is the column with the probability of the class Positive.
 	Probability string `json:"probability"`
 	Positive    string `json:"positive"` // class, as text
+	// Confidence says that the classes are whether the prediction of any number of classes is right. Then only the
+	// accuracy is estimated.
+	Confidence bool `json:"confidence,omitempty"`
 	// Gates by metric. An estimate beyond its limit is a warning, and an alert if its whole interval is.
 	Gates map[string]Gate `json:"gates,omitempty"`
 	// MinRows is the least number of rows of the window, and of the reference. At least 1.
@@ -27,6 +30,17 @@ type EstimateSpec struct {
 }
 
 var estimates = []string{"roc_auc", "accuracy", "precision", "recall", "specificity", "f1"}
+
+// metrics are those that are estimated.
+func (s EstimateSpec) metrics() []string {
+	switch {
+	case s.Confidence:
+		return []string{"accuracy"}
+	case s.Prediction == "":
+		return []string{"roc_auc"}
+	}
+	return estimates
+}
 
 // intervalErrors is how many standard errors an interval is wide on each side, as NannyML's.
 const intervalErrors = 3
@@ -45,6 +59,9 @@ const intervalErrors = 3
 // of the rows that a metric is about, and for roc_auc of the Mann-Whitney statistic. They do not
 // contain the error of a model whose calibration has drifted: CBPE assumes that P(label | features) is
 // that of the reference.
+//
+// Of more than two classes, the accuracy is the mean probability of the predicted class, calibrated as one: NannyML
+// calibrates the probability of each class, and takes that of the predicted one.
 //
 // Source: https://nannyml.readthedocs.io/en/stable/how_it_works/performance_estimation.html. Values
 // equal NannyML's, except that rows of equal probability have no order here (NannyML gives them an
@@ -75,6 +92,8 @@ func Estimate(ctx context.Context, db *sql.DB, reference, current string, spec E
 		r.Reason = fmt.Sprintf("%d rows, wanted at least %d", r.Rows, spec.MinRows)
 	case r.ReferenceRows < spec.MinRows:
 		r.Reason = fmt.Sprintf("%d rows of the reference, wanted at least %d", r.ReferenceRows, spec.MinRows)
+	case spec.Confidence && (positive == 0 || positive == rows):
+		r.Reason = "all predictions of the reference are right, or all are wrong"
 	case positive == 0 || positive == rows:
 		r.Reason = "all labels of the reference are of one class"
 	default:
@@ -176,13 +195,11 @@ func (s EstimateSpec) estimate(ref, cur scores) (figures []Figure) {
 		}
 	}
 	n := cur.rows()
-	for _, name := range estimates {
+	for _, name := range s.metrics() {
 		var f Figure
 		var e float64
 		if name == "roc_auc" {
 			f, e = expectedArea(cur.levels(), calibrated), areaError(ref.levels(), n)
-		} else if s.Prediction == "" {
-			continue
 		} else {
 			right, wrong, weight := about(name, expected)
 			f = ratio(name, right, right+weight*wrong, "no row of the window counts for it")

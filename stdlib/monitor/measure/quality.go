@@ -13,7 +13,6 @@ import (
 // Figures of [Quality] and [Estimate] beside the metrics.
 const (
 	FigureLabelled    = "labelled"                   // share of the rows that have a label, from 0 to 1
-	FigureFallbacks   = "fallbacks"                  // share of the rows that a fallback answered, from 0 to 1
 	FigureCalibration = "expected_calibration_error" // from 0 to 1
 )
 
@@ -89,12 +88,12 @@ func (s *QualitySpec) complete(r relation) error {
 	if s.Label == "" || s.Prediction == "" {
 		return errors.New("name the columns of the label and of the prediction")
 	}
-	for _, name := range []string{s.Label, s.Prediction, s.Probability, s.Fallback} {
+	for _, name := range []string{s.Label, s.Prediction, s.Probability} {
 		if name != "" && r.column(name) == nil {
 			return fmt.Errorf("the rows have no column %q; they have %s", name, strings.Join(r.names(), ", "))
 		}
 	}
-	return checkGates(s.Gates, slices.Concat(s.metrics(), []string{FigureLabelled, FigureFallbacks}))
+	return checkGates(s.Gates, slices.Concat(s.metrics(), []string{FigureLabelled}))
 }
 
 // checkGates refuses gates on metrics that are not measured.
@@ -123,11 +122,7 @@ func (q *quality) measure(ctx context.Context, r relation, segment map[string]st
 		f.judge()
 		figures = append(figures, f)
 	}
-	fallbacks := "0"
-	if q.spec.Fallback != "" {
-		fallbacks = "count_if(CAST(" + ident(q.spec.Fallback) + " AS BOOLEAN))"
-	}
-	n, err := one(ctx, q.db, []string{"count(*)", "count(" + q.label(r) + ")", "count_if(" + q.label(r) + " IS NOT NULL AND " + ident(q.spec.Prediction) + " IS NOT NULL)", fallbacks}, r.from)
+	n, err := one(ctx, q.db, []string{"count(*)", "count(" + q.label(r) + ")", "count_if(" + q.label(r) + " IS NOT NULL AND " + ident(q.spec.Prediction) + " IS NOT NULL)"}, r.from)
 	if err != nil {
 		return s, fmt.Errorf("count the labels: %w", err)
 	}
@@ -135,9 +130,6 @@ func (q *quality) measure(ctx context.Context, r relation, segment map[string]st
 	usable := int64(n[2].Float64)
 	if s.Rows > 0 {
 		add(Figure{Name: FigureLabelled, Value: ptr(n[1].Float64 / n[0].Float64)})
-		if q.spec.Fallback != "" {
-			add(Figure{Name: FigureFallbacks, Value: ptr(n[3].Float64 / n[0].Float64)})
-		}
 	}
 	why := ""
 	switch {

@@ -33,7 +33,7 @@ const Uncounted = -1
 type Attribute struct {
 	Name string
 	Type string // DuckDB's name of it
-	In   string // its name in the parts
+	In   string // its value in the parts, in SQL
 }
 
 // A part is some of the rows of a relation.

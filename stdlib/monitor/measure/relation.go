@@ -1,6 +1,7 @@
 package measure
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -55,7 +56,7 @@ type relation struct {
 type attribute struct {
 	name string
 	typ  string // DuckDB's name of it
-	in   string // its name in the parts, if it has another one there
+	in   string // its value in the parts, in SQL, if it has parts
 }
 
 var query = regexp.MustCompile(`(?i)^\s*(select|with|from|values|\()`)
@@ -112,9 +113,14 @@ func (r relation) where(segment map[string]string, by []string) relation {
 	return relation{from: "(SELECT * FROM " + r.from + " WHERE " + strings.Join(conditions, " AND ") + ")", columns: plain}
 }
 
+// read is the value in SQL, of a part if there are any.
+func (a attribute) read() string {
+	return cmp.Or(a.in, ident(a.name))
+}
+
 // finite is the value as a DOUBLE, and NULL if it is NULL, NaN or infinite.
 func (a attribute) finite() string {
-	c := ident(a.name)
+	c := a.read()
 	switch base, _, _ := strings.Cut(a.typ, "("); {
 	case base == "FLOAT" || base == "DOUBLE":
 		return "CASE WHEN isfinite(" + c + ") THEN CAST(" + c + " AS DOUBLE) END"
@@ -136,10 +142,7 @@ func (a attribute) finite() string {
 // value is the value in a part: of a category as text, and of others as a DOUBLE, which is NaN if it is not
 // NULL and has no place in the distribution.
 func (a attribute) value() string {
-	if a.in != "" {
-		a.name = a.in
-	}
-	c := ident(a.name)
+	c := a.read()
 	switch base, _, _ := strings.Cut(a.typ, "("); {
 	case kindOf(a.typ) == category:
 		return "CAST(" + c + " AS VARCHAR)"

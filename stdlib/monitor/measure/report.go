@@ -24,6 +24,7 @@ const (
 	FigureOutside       = "outside"        // share of values below the reference's minimum or above its maximum
 	FigureNewCategories = "new_categories" // share of values that the reference does not have
 	FigureDrift         = "drift"          // the statistic of [Figure.Test]
+	FigureFallbacks     = "fallbacks"      // share of rows that a fallback answered, from 0 to 1
 )
 
 // A Report is the result of a measurement. Its JSON has no NaN: what is not known is null.

@@ -49,6 +49,10 @@ type DriftSpec struct {
 	// MinVolume and MaxVolume limit the number of rows of the window. 0: no limit.
 	MinVolume int64 `json:"min_volume,omitempty"`
 	MaxVolume int64 `json:"max_volume,omitempty"`
+	// Fallback is a column of booleans of the window: whether a fallback answered the row. Its share is a figure,
+	// which MaxFallbacks limits, from 0 to 1. With a limit and without a column, the share is not known.
+	Fallback     string   `json:"fallback,omitempty"`
+	MaxFallbacks *float64 `json:"max_fallbacks,omitempty"`
 }
 
 // A Gate is the limits of a metric.
@@ -83,7 +87,4 @@ type QualitySpec struct {
 	MinRows int64 `json:"min_rows,omitempty"`
 	// Bins is the number of bins of the calibration. 0: 10.
 	Bins int `json:"bins,omitempty"`
-	// Fallback is a column of booleans: whether the answer was a fallback. Its share of the rows is a
-	// figure.
-	Fallback string `json:"fallback,omitempty"`
 }
