@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/stdlib/monitor/measure"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/requests"
 )
@@ -35,6 +34,7 @@ type file struct {
 	timed  int64 // rows with a time
 	first  int64 // of the times, in microseconds since 1970
 	last   int64
+	models map[string]int64 // rows by the digest of the model that answered them; nil if that was not asked for
 }
 
 // look returns what is known of files, in their order, and reads what is not. Files that are gone are left out.
@@ -109,8 +109,7 @@ func readSchemas(ctx context.Context, db *sql.DB, paths []string, into map[strin
 		if len(some) == 0 {
 			continue
 		}
-		from := strings.Replace(parquet(some...), "filename = false", "filename = true", 1)
-		err := each(ctx, db, fmt.Sprintf("SELECT filename, count(*), count(%s), coalesce(min(%[1]s), 0), coalesce(max(%[1]s), 0) FROM %s GROUP BY filename", at, from), func(rows *sql.Rows) error {
+		err := each(ctx, db, fmt.Sprintf("SELECT filename, count(*), count(%s), coalesce(min(%[1]s), 0), coalesce(max(%[1]s), 0) FROM %s GROUP BY filename", at, withNames(some)), func(rows *sql.Rows) error {
 			var path string
 			var f file
 			err := rows.Scan(&path, &f.rows, &f.timed, &f.first, &f.last)
@@ -126,54 +125,49 @@ func readSchemas(ctx context.Context, db *sql.DB, paths []string, into map[strin
 	return nil
 }
 
-// parts divides the rows of the window into files that are in it as a whole, whose values are kept, and the rest. It returns false
-// if the files do not have the same types, so that only DuckDB can say which those of all rows are.
-func (r *run) parts(columns []ir.Logged) (measure.Rows, bool) {
-	rows := measure.Rows{}
-	for _, c := range columns {
-		typ := ""
-		for i, f := range r.looked {
-			if i == 0 {
-				typ = f.types[c.Log]
-			}
-			if f.nested || f.types[c.Log] != typ {
-				return rows, false
-			}
-		}
-		rows.Columns = append(rows.Columns, measure.Attribute{Name: c.Name, Type: typ, In: c.Log})
-	}
-	begin, end := r.Begin.UnixMicro(), r.End.UnixMicro()
-	var cut []string
-	for _, f := range r.looked {
-		switch {
-		case f.timed == 0 || f.last < begin || f.first >= end:
-		case f.timed == f.rows && f.first >= begin && f.last < end:
-			rows.Parts = append(rows.Parts, measure.Part{Key: f.key, SQL: parquet(f.path), Rows: f.rows})
-		default:
-			cut = append(cut, f.path)
-		}
-	}
-	if len(cut) > 0 {
-		rows.Parts = append(rows.Parts, measure.Part{SQL: "(SELECT * FROM " + parquet(cut...) + " WHERE " + during(r.Begin, r.End) + ")", Rows: measure.Uncounted})
-	}
-	return rows, len(rows.Parts) > 0
+// withNames is the relation of all rows of files, with the path of its file as filename.
+func withNames(paths []string) string {
+	return strings.Replace(parquet(paths...), "filename = false", "filename = true", 1)
 }
 
-// artifact is a file that never changes, as rows.
-func (c *Cache) artifact(ctx context.Context, db *sql.DB, path string, columns []string, query string) (measure.Rows, error) {
-	rows := measure.Rows{SQL: query}
-	found, err := c.look(ctx, db, []string{path})
-	if err != nil || len(found) == 0 || found[0].nested {
-		return rows, err // without the file, a query says so
-	}
-	f := found[0]
-	for _, name := range columns {
-		if typ, ok := f.types[name]; ok {
-			rows.Columns = append(rows.Columns, measure.Attribute{Name: name, Type: typ, In: name})
+// answered returns how many rows of each file a model answered.
+func (c *Cache) answered(ctx context.Context, db *sql.DB, files []*file, model string) (map[*file]int64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	fresh := map[string]*file{}
+	var read []string
+	for _, f := range files {
+		if f.models == nil {
+			fresh[f.path] = f
+			read = append(read, f.path)
 		}
 	}
-	if len(rows.Columns) == len(columns) {
-		rows.Parts = []measure.Part{{Key: f.key, SQL: parquet(path), Rows: f.rows}}
+	if len(read) > 0 {
+		models := map[string]map[string]int64{}
+		for _, path := range read {
+			models[path] = map[string]int64{}
+		}
+		query := fmt.Sprintf("SELECT filename, %s, count(*) FROM %s GROUP BY ALL", ident(requests.Digest), withNames(read))
+		err := each(ctx, db, query, func(rows *sql.Rows) error {
+			var path string
+			var digest sql.NullString
+			var n int64
+			err := rows.Scan(&path, &digest, &n)
+			if of := models[path]; of != nil && digest.Valid {
+				of[digest.String] = n
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		for path, f := range fresh {
+			f.models = models[path]
+		}
+	}
+	rows := make(map[*file]int64, len(files))
+	for _, f := range files {
+		rows[f] = f.models[model]
 	}
 	return rows, nil
 }

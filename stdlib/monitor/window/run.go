@@ -36,8 +36,9 @@ func (c *Cache) Run(ctx context.Context, db *sql.DB, files []string, q *Question
 	}
 	var err error
 	a := &Answer{Notes: r.notes}
-	if d := q.Monitor.Drift; d != nil {
-		a.Report, err = r.drift(ctx)
+	if q.Monitor.Drift != nil {
+		a.Report, err = r.compare(ctx)
+		a.Notes = r.notes
 		return a, err
 	}
 	switch m := q.Monitor; {
@@ -56,9 +57,7 @@ func (c *Cache) Run(ctx context.Context, db *sql.DB, files []string, q *Question
 	if a.Report, err = measure.Quality(ctx, db, r.labelled(), r.qualitySpec()); err != nil || !r.probable {
 		return a, err
 	}
-	a.Estimate, err = measure.Estimate(ctx, db, r.labelled()+` WHERE ".label" IS NOT NULL`, r.predictions(q.Now.Add(-q.Monitor.Window), q.Now), measure.EstimateSpec{
-		Label: labelColumn, Prediction: predictionColumn, Probability: probabilityColumn, Positive: "true", MinRows: q.Monitor.MinRows,
-	})
+	a.Estimate, err = r.estimate(ctx)
 	return a, err
 }
 
@@ -66,13 +65,20 @@ func (c *Cache) Run(ctx context.Context, db *sql.DB, files []string, q *Question
 // db has to be able to write them.
 func Write(ctx context.Context, db *sql.DB, files []string, q *Question) (*Written, error) {
 	if q.Monitor.Drift == nil {
-		return nil, errors.New("only a drift compares rows")
+		return nil, errors.New("only a drift and predictions compare rows")
 	}
 	r := &run{Question: q, db: db, cache: new(Cache)}
 	if err := r.choose(ctx, files); err != nil {
 		return nil, err
 	}
+	if err := r.noteOthers(ctx); err != nil {
+		return nil, err
+	}
 	made := &Written{Notes: r.notes}
+	if len(r.drift) == 0 {
+		return nil, errors.New("no answer has what is compared")
+	}
+	r.fallible = false // it is not compared
 	rows := r.inputs()
 	if len(r.files) > 0 {
 		rows += fmt.Sprintf(" ORDER BY l.%s, l.%s, l.%s", ident(requests.Time), ident(requests.RequestID), ident(requests.RowNumber))
@@ -103,24 +109,35 @@ type run struct {
 	*Question
 	db       *sql.DB
 	cache    *Cache
-	files    []string // with all columns
-	looked   []*file  // the same
-	older    bool     // the log has rows from before the window
-	probable bool     // the files have the probability of the positive class
+	files    []string      // with all columns
+	looked   []*file       // the same
+	drift    []ir.Compared // columns that are compared
+	older    bool          // the log has rows from before the window
+	probable bool          // the files have the probability of the positive class, or of the predicted one
+	fallible bool          // the files say which rows a fallback answered
 	notes    []string
 }
 
-// positive is the column of the log with the probability of the positive class.
-const positive = requests.ProbabilityPrefix + "true"
+// probability is the column of the log with the probability of the positive class, or of the predicted one if there is
+// none.
+func (r *run) probability() string {
+	if r.Monitor.Quality.Binary {
+		return requests.ProbabilityPrefix + "true"
+	}
+	return requests.Probability
+}
 
 // choose finds the files with rows of the window. A file that lacks a column is of a version of the
 // service whose requests had other columns: its rows cannot be compared.
 func (r *run) choose(ctx context.Context, files []string) error {
-	recent, older, err := since(files, r.Begin)
+	recent, older, err := since(files, r.first())
 	if err != nil {
 		return fmt.Errorf("read the request log: %w", err)
 	}
 	r.older = older
+	if d := r.Monitor.Drift; d != nil {
+		r.drift = d.Columns
+	}
 	if len(recent) == 0 {
 		return nil
 	}
@@ -128,8 +145,9 @@ func (r *run) choose(ctx context.Context, files []string) error {
 	if err != nil {
 		return fmt.Errorf("read the request log: %w", err)
 	}
-	lacks := map[string]bool{}
-	r.probable = r.Monitor.Quality != nil && r.Monitor.Quality.Binary
+	lacks, has := map[string]bool{}, map[string]bool{}
+	q := r.Monitor.Quality
+	r.probable = q != nil && q.Task == measure.Classification
 	for _, f := range looked {
 		whole := true
 		for _, name := range r.needed() {
@@ -139,8 +157,12 @@ func (r *run) choose(ctx context.Context, files []string) error {
 		}
 		if whole {
 			r.files, r.looked = append(r.files, f.path), append(r.looked, f)
-			_, probable := f.types[positive]
-			r.probable = r.probable && probable
+			for name := range f.types {
+				has[name] = true
+			}
+			if r.probable {
+				_, r.probable = f.types[r.probability()]
+			}
 		}
 	}
 	if len(lacks) > 0 {
@@ -152,6 +174,7 @@ func (r *run) choose(ctx context.Context, files []string) error {
 		r.notes = append(r.notes, fmt.Sprintf("requests that versions without the columns %s answered are left out", strings.Join(missing, ", ")))
 	}
 	r.probable = r.probable && len(r.files) > 0
+	r.dropUnknown(has)
 	r.noteBeginning()
 	return nil
 }
@@ -189,8 +212,12 @@ func (r *run) noteBeginning() {
 	if first == nil {
 		return
 	}
-	if at := time.UnixMicro(first.first).UTC(); at.After(r.Begin) {
-		r.notes = append(r.notes, fmt.Sprintf("the log begins at %s, after the beginning of the window", at.Format(time.RFC3339)))
+	if at := time.UnixMicro(first.first).UTC(); at.After(r.first()) {
+		what := "window"
+		if at.Before(r.Begin) {
+			what = "window before"
+		}
+		r.notes = append(r.notes, fmt.Sprintf("the log begins at %s, after the beginning of the %s", at.Format(time.RFC3339), what))
 		if r.Monitor.Experiment != nil && r.Versions == nil {
 			r.Begin = at // how fast units came is known only from then on
 		}
@@ -200,7 +227,9 @@ func (r *run) noteBeginning() {
 // needed are the columns of the log without which rows are not measured.
 func (r *run) needed() []string {
 	var all []string
-	if d := r.Monitor.Drift; d != nil {
+	if d := r.Monitor.Drift; d != nil && d.Answers {
+		all = append(all, requests.Prediction)
+	} else if d != nil {
 		for _, c := range d.Columns {
 			all = append(all, c.Log)
 		}
@@ -262,11 +291,22 @@ func (r *run) selected(columns []named, begin, end time.Time) string {
 	if len(r.files) == 0 {
 		return "SELECT " + strings.Join(all, ", ") + " WHERE false"
 	}
-	return "SELECT " + strings.Join(all, ", ") + " FROM " + r.log() + " WHERE " + during(begin, end)
+	return "SELECT " + strings.Join(all, ", ") + " FROM " + r.log() + " WHERE " + r.counts(begin, end)
 }
 
-// during is a condition on rows of the log: begin is included, end is not.
-func during(begin, end time.Time) string {
+// counts is the condition that a row of the log is of a period, and of the model if only what that answered counts.
+func (r *run) counts(begin, end time.Time) string {
+	if r.Model == "" {
+		return between(begin, end)
+	}
+	return between(begin, end) + " AND " + r.own()
+}
+
+// own is the condition that the model answered a row.
+func (r *run) own() string { return ident(requests.Digest) + " = " + quote(r.Model) }
+
+// between is the condition that a request began in a period. The end is not in it.
+func between(begin, end time.Time) string {
 	return fmt.Sprintf("epoch_us(%s) >= %d AND epoch_us(%[1]s) < %[3]d", ident(requests.Time), begin.UnixMicro(), end.UnixMicro())
 }
 
@@ -274,64 +314,6 @@ func during(begin, end time.Time) string {
 type named struct{ expr, typ, as string }
 
 func loggedAs(c ir.Logged, as string) named { return named{ident(c.Log), c.Type, as} }
-
-// drift compares the requests of the window with the reference.
-func (r *run) drift(ctx context.Context) (*measure.Report, error) {
-	current, ok := r.parts(r.compared())
-	if !ok {
-		current = measure.Rows{}
-	}
-	current.SQL = r.inputs()
-	var names []string
-	for _, c := range r.compared() {
-		names = append(names, c.Name)
-	}
-	reference, err := r.cache.artifact(ctx, r.db, r.Reference, names, r.reference())
-	if err != nil {
-		return nil, fmt.Errorf("read the reference: %w", err)
-	}
-	return measure.Compare(ctx, r.db, r.cache.Samples, reference, current, r.driftSpec())
-}
-
-// inputs are the requests of the window, under the names of the reference.
-func (r *run) inputs() string {
-	var columns []named
-	for _, name := range r.compared() {
-		columns = append(columns, loggedAs(name, name.Name))
-	}
-	return r.selected(columns, r.Begin, r.End)
-}
-
-// compared are the columns of both sides: by of a drift may name one that is not compared.
-func (r *run) compared() []ir.Logged {
-	var all []ir.Logged
-	for _, c := range r.Monitor.Drift.Columns {
-		all = append(all, c.Logged)
-	}
-	for _, c := range r.Monitor.By {
-		if !slices.Contains(all, c) {
-			all = append(all, c)
-		}
-	}
-	return all
-}
-
-func (r *run) reference() string {
-	var all []string
-	for _, c := range r.compared() {
-		all = append(all, ident(c.Name))
-	}
-	return "SELECT " + strings.Join(all, ", ") + " FROM " + parquet(r.Reference)
-}
-
-func (r *run) driftSpec() measure.DriftSpec {
-	d := r.Monitor.Drift
-	s := measure.DriftSpec{MinRows: r.Monitor.MinRows, Alpha: d.Alpha, Correction: d.Correction, MinVolume: d.MinVolume, MaxVolume: d.MaxVolume, By: r.by()}
-	for _, c := range d.Columns {
-		s.Columns = append(s.Columns, measure.Column{Name: c.Name, Type: c.Type, Test: c.Test, Max: c.Max, MaxNulls: c.MaxNulls, MaxOutside: c.MaxOutside, MaxNew: c.MaxNew})
-	}
-	return s
-}
 
 func (r *run) by() (names []string) {
 	for _, c := range r.Monitor.By {
@@ -357,7 +339,7 @@ func (r *run) predictions(begin, end time.Time) string {
 	}
 	columns := append(r.keyed(&q.Joined), named{ident(requests.Prediction), typ, predictionColumn})
 	if r.probable {
-		columns = append(columns, named{ident(positive), "float64", probabilityColumn})
+		columns = append(columns, named{ident(r.probability()), "float64", probabilityColumn})
 	}
 	for _, c := range r.Monitor.By {
 		columns = append(columns, loggedAs(c, c.Name))
@@ -425,7 +407,7 @@ func (r *run) qualitySpec() measure.QualitySpec {
 	if q.Binary {
 		s.Positive = "true"
 	}
-	if r.probable {
+	if q.Binary && r.probable {
 		s.Probability = probabilityColumn
 	}
 	for name, g := range q.Gates {
@@ -435,6 +417,17 @@ func (r *run) qualitySpec() measure.QualitySpec {
 		s.Gates[name] = measure.Gate(g)
 	}
 	return s
+}
+
+// estimate estimates how good the predictions of the newest window are, from their probabilities.
+func (r *run) estimate(ctx context.Context) (*measure.Report, error) {
+	reference, current := r.labelled()+" WHERE "+ident(labelColumn)+" IS NOT NULL", r.predictions(r.Now.Add(-r.Monitor.Window), r.Now)
+	s := measure.EstimateSpec{Label: labelColumn, Prediction: predictionColumn, Probability: probabilityColumn, Positive: "true", MinRows: r.Monitor.MinRows}
+	if !r.Monitor.Quality.Binary {
+		s.Confidence, s.Prediction = true, ""
+		reference = fmt.Sprintf("SELECT * REPLACE (CAST(%[1]s AS VARCHAR) = CAST(%[2]s AS VARCHAR) AS %[1]s) FROM (%[3]s)", ident(labelColumn), ident(predictionColumn), reference)
+	}
+	return measure.Estimate(ctx, r.db, reference, current, s)
 }
 
 // parquet is the relation of all rows of files.

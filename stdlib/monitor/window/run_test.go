@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -234,6 +235,39 @@ func TestAGateOnAMetricOfAProbability(t *testing.T) {
 		} else if a.Verdict != measure.Unknown || a.Reason != c.reason {
 			t.Errorf("%s: %s, %q, want unknown, %q", name, a.Verdict, a.Reason, c.reason)
 		}
+	}
+}
+
+// Of several classes, the accuracy is estimated from the probability of the predicted one.
+func TestEstimatedAccuracyOfClasses(t *testing.T) {
+	db, dir := open(t), t.TempDir()
+	// Predictions are right as often as their probabilities say: four of five, and one of two. Later ones are surer.
+	log := write(t, db, filepath.Join(dir, "log.parquet"), `SELECT TIMESTAMPTZ '2026-01-31 12:00:00+00' + to_milliseconds(i) AS "time", i::VARCHAR AS request_id, 0::INTEGER AS "row",
+['a', 'b', 'c'][1 + i % 3] AS prediction, if(i < 1000 AND i % 2 = 0, 0.5, 0.8)::DOUBLE AS probability, i AS "request.id" FROM range(2000) t(i)`)
+	labels := write(t, db, filepath.Join(dir, "labels.parquet"), `SELECT i AS id, TIMESTAMPTZ '2026-01-31 12:00:10+00' AS known,
+if(if(i % 2 = 0, i % 4 = 0, i % 10 <> 1), ['a', 'b', 'c'][1 + i % 3], 'd') AS kind FROM range(1000) t(i)`)
+	q := window.Question{
+		Monitor: ir.Monitor{MinRows: 10, Window: 59 * time.Second, Quality: &ir.Quality{
+			Task: measure.Classification, Label: ir.Column{Name: "kind", Type: "string"},
+			Joined: ir.Joined{
+				Within: time.Minute, Timestamp: ir.Column{Name: "known", Type: "timestamptz"},
+				Labels: []ir.Column{{Name: "id", Type: "int64"}}, Join: []ir.Logged{{Name: "id", Log: "request.id", Type: "int64"}},
+			},
+		}},
+		Begin: begin, End: begin.Add(time.Second), Now: begin.Add(time.Minute), Labels: labels,
+	}
+	a, err := window.Run(t.Context(), db, []string{log}, &q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := figure(a.Report, "", "accuracy"); got == nil || math.Abs(*got-0.65) > 1e-9 {
+		t.Errorf("the accuracy is %v, want 0.65", got)
+	}
+	if a.Estimate == nil || a.Estimate.Rows != 1000 || len(a.Estimate.Figures) != 1 {
+		t.Fatalf("the estimate is %+v", a.Estimate)
+	}
+	if f := a.Estimate.Figures[0]; f.Name != "accuracy" || math.Abs(*f.Value-0.8) > 1e-9 || *f.Lower >= 0.8 || *f.Upper <= 0.8 {
+		t.Errorf("the estimate is %s %v", f.Name, *f.Value)
 	}
 }
 

@@ -22,6 +22,7 @@ type Question struct {
 
 	Reference string `json:"reference,omitempty"` // Parquet file; of a table whose age is measured, this one
 	Labels    string `json:"labels,omitempty"`    // Parquet file
+	Model     string `json:"model,omitempty"`     // digest; only what this one has answered counts, if it is set
 
 	// Version is the name of the version whose step of a release began at Begin, if there is a release. The
 	// requests of others do not count.
