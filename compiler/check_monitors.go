@@ -125,8 +125,13 @@ func (m *monitoring) resolve() {
 	}
 	var columns []ir.Logged // by whose values the figures may be repeated
 	switch {
+	case m.e.component.name == predictionsMonitor:
+		columns = m.segmentsOfAnswers()
+		out.Drift = m.predictions()
 	case m.e.input("against") != nil:
-		columns = m.inputs()
+		if columns = m.requestColumns(); m.e.input("against").kind == ir.Model {
+			columns = m.inputs()
+		}
 		out.Drift = m.drift(columns)
 	case m.e.input("metric") != nil:
 		if out.Experiment = m.experiment(); out.Experiment != nil {
@@ -139,7 +144,9 @@ func (m *monitoring) resolve() {
 		columns = m.requestColumns()
 		out.Quality = m.quality()
 	}
-	out.By = m.by(columns)
+	if out.By = m.by(columns); out.Drift != nil && out.Drift.Answers {
+		m.predictHeldOut(out)
+	}
 	if !m.broken[m.e.id()] {
 		m.e.monitor = out
 	}
@@ -189,15 +196,19 @@ func (m *monitoring) find(all []ir.Logged, name, field, what string, spans ...di
 	return nil
 }
 
+// compares says what the columns of a monitor are.
+func (m *monitoring) compares() string {
+	if against := m.e.input("against"); against != nil && against.kind == ir.Model {
+		return "input of its model"
+	}
+	return "column of its requests"
+}
+
 // by resolves the columns by whose values the figures are repeated.
 func (m *monitoring) by(columns []ir.Logged) (all []ir.Logged) {
-	what := "input of its model"
-	if m.e.input("against") == nil {
-		what = "column of its requests"
-	}
 	for i, name := range stringsOf(m.e.fields.get("by")) {
 		at := m.at("", "by", fmt.Sprint(i))
-		col := m.find(columns, name, "by", what, at)
+		col := m.find(columns, name, "by", m.compares(), at)
 		switch {
 		case col == nil:
 		case strings.HasPrefix(col.Type, "float") || col.Type == "bytes" || isMoment(col.Type):
@@ -214,43 +225,31 @@ func (m *monitoring) by(columns []ir.Logged) (all []ir.Logged) {
 
 // drift resolves which inputs are compared with which rows.
 func (m *monitoring) drift(inputs []ir.Logged) *ir.Drift {
-	against := m.e.input("against").out.entity
-	table := against.input("table")
-	if table == nil || against.component.stage("split") == nil {
-		m.refuse(fmt.Sprintf("%s compares with %s, which does not record the rows that it was trained on", m.e, against),
-			"refer to a model of the library, such as a train.#SKLearn", m.at("", "against"))
-		return nil
-	}
-	declared, _ := m.e.fields.get("columns").(object)
-	excluded := stringsOf(m.e.fields.get("exclude"))
-	for i, name := range excluded {
-		if m.find(inputs, name, "exclude", "input of its model", m.at("", "exclude", fmt.Sprint(i))) != nil && declared.has(name) {
-			m.refuse(fmt.Sprintf("%s excludes %q, and has limits for it", m.e, name), "remove one of the two",
-				m.at("", "exclude", fmt.Sprint(i)), m.sys.Label("its limits", m.e.path("columns", name)...))
+	table := m.e.input("against").out
+	if table.kind != ir.Table {
+		trained := m.checkRecorded(table.entity)
+		if trained == nil {
+			return nil
 		}
+		table = trained.out
 	}
+	declared := objectOr(m.e.fields.get("columns"))
+	excluded := m.excluded(inputs, m.compares())
 	for _, f := range declared {
 		at := m.sys.Label("", m.e.path("columns", f.name)...)
-		if col := m.find(inputs, f.name, "columns", "input of its model", at); col != nil {
-			m.checkTest(col, objectOr(f.value), table.out)
+		if col := m.find(inputs, f.name, "columns", m.compares(), at); col != nil {
+			m.checkTest(col, objectOr(f.value), table)
 		}
 	}
-	d := &ir.Drift{Alpha: m.float("alpha"), Correction: m.e.string("correction"), MinVolume: whole(m.e.fields.at("volume.min")), MaxVolume: whole(m.e.fields.at("volume.max"))}
-	if d.MaxVolume > 0 && d.MinVolume > d.MaxVolume {
-		m.refuse(fmt.Sprintf("volume of %s has a min above its max, which no number of rows satisfies", m.e), "", m.at("", "volume", "min"), m.at("", "volume", "max"))
+	d := m.comparison()
+	if against := m.e.input("against"); against.kind == ir.Table {
+		d.Source = against.from
 	}
 	for _, col := range inputs {
-		o, _ := declared.get(col.Name).(object)
-		if slices.Contains(excluded, col.Name) || len(fitting(col.Type)) == 0 {
+		if slices.Contains(excluded, col.Name) || len(fitting(col.Type)) == 0 || !m.checkReference(&col, table) {
 			continue
 		}
-		if !m.checkReference(&col, table.out) {
-			continue
-		}
-		d.Columns = append(d.Columns, ir.Compared{
-			Logged: col, Test: stringOf(o.get("test")),
-			Max: floatOf(o, "max"), MaxNulls: floatOf(o, "max_nulls"), MaxOutside: floatOf(o, "max_outside"), MaxNew: floatOf(o, "max_new"),
-		})
+		d.Columns = append(d.Columns, compared(ir.Compared{Logged: col}, declared))
 	}
 	if len(d.Columns) == 0 && !m.broken[m.e.id()] {
 		m.refuse(fmt.Sprintf("%s compares no column", m.e), "private columns, bytes and excluded columns are not compared", m.sys.Label("", m.e.path()...))
@@ -270,6 +269,9 @@ func (m *monitoring) checkReference(col *ir.Logged, table *out) bool {
 		Spans:   []diag.Span{m.at("", "against"), m.sys.Label("has it", m.deployment().path()...), m.sys.Label("its columns", table.entity.path("schema")...)},
 		Hint:    fmt.Sprintf("compare with %s, which the deployment serves, or exclude: [%q]", m.model.entity, col.Name),
 	}
+	if m.e.input("against").kind == ir.Table {
+		d.Hint = fmt.Sprintf("compare with the table of which callers send rows, or exclude: [%q]", col.Name)
+	}
 	if of != nil {
 		d.Message = fmt.Sprintf("%s compares %q with the rows of %s, where it has another type", m.e, col.Name, against)
 		d.Wanted, d.Found = col.Type, of.Type
@@ -279,11 +281,11 @@ func (m *monitoring) checkReference(col *ir.Logged, table *out) bool {
 	return false
 }
 
-// checkTest refuses a test that does not fit the type of a column.
+// checkTest refuses a test that does not fit the type of a column. Its table is nil if it is a column of answers.
 func (m *monitoring) checkTest(col *ir.Logged, limits object, table *out) {
 	test, fits := stringOf(limits.get("test")), fitting(col.Type)
 	spans := []diag.Span{m.at("", "columns", col.Name, "test")}
-	if table.schema.Column(col.Name) != nil {
+	if table != nil && table.schema.Column(col.Name) != nil {
 		spans = append(spans, m.columnSpan(table.entity, col.Name))
 	}
 	switch {

@@ -119,7 +119,9 @@ func (c *lowerer) lowerStage(e *entity, s *stage, w work) ir.Unit {
 		}
 	}
 	u.Release = c.releaseOf(e, s, &u)
-	u.Monitor = e.monitor
+	if s.name == "" { // other stages make what it compares with
+		u.Monitor = e.monitor
+	}
 	if u.Loop = e.loop; u.Loop != nil {
 		for i := range u.Inputs {
 			u.Inputs[i].Advisory = true // what a loop reads is no reason to record it again
@@ -354,7 +356,9 @@ func (c *lowerer) stageInputs(e *entity, s *stage) []ir.Input {
 				in = append(in, e.contract.inputs(port, i)...)
 			}
 		case i.Model != "":
-			if p := e.input(i.Model); p != nil {
+			if p := e.input(i.Model); p != nil && p.kind == ir.Table {
+				in = append(in, bound(*p, i.port))
+			} else if p != nil {
 				in = append(in, ir.Input{Port: i.port, Unit: p.from + "/" + stage, From: port, Kind: ir.PortKind(i.Kind), Advisory: i.Advisory})
 			}
 		default:

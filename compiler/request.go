@@ -82,6 +82,17 @@ func (k *contract) needsDuckDB() bool {
 	return slices.ContainsFunc(k.plans, (*rowsql.Plan).NeedsDuckDB)
 }
 
+// optional reports whether a row of a table may be missing when features are computed: they are then computed
+// without it. A deployment without features has no contract.
+func (k *contract) optional() bool {
+	if k == nil {
+		return false
+	}
+	return slices.ContainsFunc(k.plans, func(p *rowsql.Plan) bool {
+		return slices.ContainsFunc(p.Steps, func(s rowsql.Step) bool { return s.Join != nil && !s.Join.Inner })
+	})
+}
+
 // A lookup is a table that a deployment has.
 type lookup struct {
 	port

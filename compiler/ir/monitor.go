@@ -35,8 +35,9 @@ func (m *Monitor) Of() string {
 
 // Inputs of a unit with a [Monitor].
 const (
-	MonitorReference = "reference" // the rows that the model was trained on
+	MonitorReference = "reference" // the rows that the model was trained on, or predictions for others
 	MonitorLabels    = "labels"    // or outcomes
+	MonitorModel     = "model"     // whose predictions the reference has
 )
 
 // Delay is how long after a request it is measured: until then its label may still come.
@@ -90,18 +91,31 @@ type Logged struct {
 	Type string `json:"type"` // one of [Types]
 }
 
-// Drift compares columns of requests with those of the reference, which have the same names.
+// Drift compares columns of requests with those of the reference, which have the same names, or what was
+// answered with what was predicted or answered elsewhere.
 type Drift struct {
-	Columns    []Compared `json:"columns"`
-	Alpha      float64    `json:"alpha"`
-	Correction string     `json:"correction"` // of package measure
-	MinVolume  int64      `json:"min_volume,omitempty"`
-	MaxVolume  int64      `json:"max_volume,omitempty"`
+	Columns []Compared `json:"columns"`
+	// Answers says that the columns are those of answers: a prediction and a probability.
+	Answers bool `json:"answers,omitempty"`
+	// Previous says that the reference is the window before. Without it, the reference of answers are
+	// predictions of one model, and only what that answered is compared.
+	Previous bool `json:"previous,omitempty"`
+	// Source is the unit of the table whose rows are the reference of what callers send; "" if the reference
+	// are the training rows of a model.
+	Source string `json:"source,omitempty"`
+	// MaxFallbacks is the highest share of answers by a fallback, from 0 to 1; nil is no limit.
+	MaxFallbacks *float64 `json:"max_fallbacks,omitempty"`
+
+	Alpha      float64 `json:"alpha"`
+	Correction string  `json:"correction"` // of package measure
+	MinVolume  int64   `json:"min_volume,omitempty"`
+	MaxVolume  int64   `json:"max_volume,omitempty"`
 }
 
 // A Compared is a column that is compared. Limits that are nil were not declared.
 type Compared struct {
 	Logged
+	Of         string   `json:"of,omitempty"`   // name of the column in the reference; "" is the same
 	Test       string   `json:"test,omitempty"` // of package measure; "" is its default
 	Max        *float64 `json:"max,omitempty"`
 	MaxNulls   *float64 `json:"max_nulls,omitempty"`
