@@ -380,7 +380,7 @@ func (w *loopWorld) answered() {
 // because the record had been pruned.
 func TestLoopHistories(t *testing.T) {
 	var deaths, trainings, rollbacks, steps, aborts, pruned int
-	rapid.Check(t, func(t *rapid.T) {
+	check := func(t *rapid.T) {
 		twenty := 20 * money.One
 		w := &loopWorld{t: t, now: loopStart, pins: map[string]state.Pin{}, monitors: map[string][]state.Measurement{}, l: lateLoop(func(l *ir.Loop) {
 			l.When = []ir.LoopTrigger{{Schedule: "0 3 * * *", Zone: "Europe/Berlin"}, {Monitor: inputs}}
@@ -411,8 +411,16 @@ func TestLoopHistories(t *testing.T) {
 		}
 		w.answered()
 		w.check()
-	})
-	if deaths == 0 || trainings == 0 || rollbacks == 0 || steps == 0 || aborts == 0 || pruned == 0 {
+	}
+	few := func() bool {
+		return deaths == 0 || trainings == 0 || rollbacks == 0 || steps == 0 || aborts == 0 || pruned == 0
+	}
+	for range 10 { // by chance, some histories have no record that is pruned
+		if rapid.Check(t, check); !few() {
+			break
+		}
+	}
+	if few() {
 		t.Errorf("%d deaths, %d trainings, %d rollbacks, %d steps, %d ends of releases and %d pruned acts: the histories test too little", deaths, trainings, rollbacks, steps, aborts, pruned)
 	}
 }

@@ -49,6 +49,8 @@ type Plan struct {
 	Pricing *Pricing `json:"pricing,omitempty"`
 	// PerRequest lists the services that are billed by requests alone.
 	PerRequest []PerRequest `json:"per_request,omitempty"`
+	// Infrastructure is set if the target has one.
+	Infrastructure *Infrastructure `json:"infrastructure,omitempty"`
 }
 
 // A Taken is an address at which a service is to listen, and which something else has. It
@@ -137,9 +139,9 @@ const (
 )
 
 // Changes reports whether the plan changes what is deployed. Moving a unit is a change,
-// and so is restoring the result of an earlier run.
+// and so is restoring the result of an earlier run, and a change of the infrastructure.
 func (p *Plan) Changes() bool {
-	return len(p.Moves) > 0 || slices.ContainsFunc(p.Items, func(i Item) bool { return i.Action.Changes() || i.Restores() })
+	return len(p.Moves) > 0 || p.Infrastructure.Changes() || slices.ContainsFunc(p.Items, func(i Item) bool { return i.Action.Changes() || i.Restores() })
 }
 
 // Restores reports whether the result of an earlier run replaces the current one.
