@@ -40,6 +40,9 @@ func (r *runner) start(ctx context.Context) (*program, error) {
 	if err := r.lay(ctx); err != nil {
 		return nil, err
 	}
+	if err := r.readSecrets(ctx); err != nil {
+		return nil, err
+	}
 	route, err := r.firstRoute(ctx)
 	if err != nil {
 		return nil, err

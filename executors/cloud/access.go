@@ -63,3 +63,16 @@ func Asks(u *ir.Unit) (units []string) {
 func Below(unit string, elements ...string) string {
 	return path.Join(append([]string{"units", Label(unit)}, elements...)...) + "/"
 }
+
+// Secrets returns the variables of secrets that units read, sorted, if they are wanted.
+func Secrets(units []*ir.Unit, wanted func(variable string) bool) (all []string) {
+	for _, u := range units {
+		for _, variable := range AccessOf(u).Secrets {
+			if wanted(variable) {
+				all = append(all, variable)
+			}
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}

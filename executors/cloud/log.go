@@ -61,11 +61,10 @@ func (l *logCopy) copy(ctx context.Context, j Job) error {
 		return nil
 	}
 	lines, err := j.Printed(ctx)
-	if err != nil {
-		return err
-	}
 	l.moved = len(lines) > 0
-	_, err = l.reader.Write(lines)
+	if _, failed := l.reader.Write(lines); failed != nil && err == nil {
+		err = failed
+	}
 	return err
 }
 
@@ -126,7 +125,7 @@ func (r Run) Logs(ctx context.Context, j Job, w io.Writer, follow bool) error {
 		switch {
 		case res != nil && res.Log != nil:
 			return errors.Join(l.reader.Close(), r.rest(ctx, res, to))
-		case now.Phase != state.Running || !follow:
+		case now.Phase != state.Running && now.Phase != state.Ready || !follow:
 			return l.reader.Close()
 		}
 		if l.moved {

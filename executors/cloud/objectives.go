@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -29,6 +30,22 @@ func ObjectivesOf(u *ir.Unit) (Objectives, bool) {
 		return Objectives{}, false
 	}
 	return *p.Objectives, true
+}
+
+// EachObjective calls a function for each objective of a service, in the order of their names.
+func EachObjective(sys *ir.System, do func(slo, on *ir.Unit, o Objectives)) {
+	units := slices.SortedFunc(slices.Values(sys.Units), func(a, b ir.Unit) int { return strings.Compare(a.ID, b.ID) })
+	for i := range units {
+		o, ok := ObjectivesOf(&units[i])
+		if !ok {
+			continue
+		}
+		for _, in := range units[i].Inputs {
+			if on := sys.Unit(in.Unit); on != nil && on.Kind == ir.Service {
+				do(&units[i], on, o)
+			}
+		}
+	}
 }
 
 // BurnRates are the long windows of the alerts on error budgets that the Prometheus rules have,

@@ -57,11 +57,12 @@ func (s *Stores) Close() error {
 	return err
 }
 
-// A Job is a job in a cloud, as [Run] follows it.
+// A Job is a job or a service in a cloud, as [Run] follows it.
 type Job interface {
 	// Look returns the status of the job, and its result if it has ended and stored one.
 	Look(context.Context) (state.Status, *pod.Result, error)
-	// Printed returns the lines that the job has printed after those of the last call.
+	// Printed returns the lines that the job has printed since the last call, also those that it has
+	// read before an error.
 	Printed(context.Context) ([]byte, error)
 	// Abandon ends a job that has failed without a result, and may start later.
 	Abandon(context.Context) error
@@ -69,12 +70,13 @@ type Job interface {
 
 // A Run is a start of a task: where it keeps things here and in the bucket.
 type Run struct {
-	Unit  string
-	Start string                   // names it
-	Dir   string                   // folder on this machine, or ""
-	File  string                   // in this folder, which says how it has ended
-	Notes string                   // URL of the store with its log and its result
-	Out   func(port string) string // URLs of the stores of its outputs
+	Start  string                   // names it in the bucket
+	Record string                   // names it in the cloud, where no other start of any task has this name
+	Serves bool                     // the task is a service
+	Dir    string                   // folder on this machine, or ""
+	File   string                   // in this folder, which says how it has ended
+	Notes  string                   // URL of the store with its log and its result
+	Out    func(port string) string // URLs of the stores of its outputs
 	// Pause is how long to wait between two looks. It doubles up to Longest while nothing happens.
 	Pause, Longest time.Duration
 	Stores         *Stores
@@ -83,7 +85,7 @@ type Run struct {
 // A runEnd is what the folder of a run says about a job that has ended and whose outputs and log
 // are all here, so that nobody has to ask the cloud again.
 type runEnd struct {
-	Start  string       `json:"start"`
+	Record string       `json:"definition"` // what AWS Batch, the first cloud, calls it
 	Status state.Status `json:"status"`
 }
 
@@ -93,7 +95,7 @@ func (r Run) logPath() string { return filepath.Join(r.Dir, "log") }
 // Ended returns how the job ended, if its folder says so.
 func (r Run) Ended() (state.Status, bool) {
 	var e runEnd
-	if r.Dir == "" || local.ReadJSON(r.endPath(), &e) != nil || e.Start != r.Start {
+	if r.Dir == "" || local.ReadJSON(r.endPath(), &e) != nil || e.Record != r.Record {
 		return state.Status{}, false
 	}
 	return e.Status, true
@@ -147,8 +149,9 @@ func (r Run) Result(ctx context.Context) (*pod.Result, error) {
 	return res, nil
 }
 
-// Wait returns once the job has ended, after it has fetched its log, its metrics and, if the job
-// succeeded, its outputs. Meanwhile it copies the log and the progress.
+// Wait returns once a service is ready or has failed, or once a job has ended, after it has fetched the
+// log of the job, its metrics and, if it succeeded, its outputs. Meanwhile it copies the log and the
+// progress.
 func (r Run) Wait(ctx context.Context, j Job) (state.Status, error) {
 	log, err := r.writeLog()
 	if err != nil {
@@ -167,7 +170,14 @@ func (r Run) Wait(ctx context.Context, j Job) (state.Status, error) {
 		if err := log.copy(ctx, j); err != nil {
 			return now, err
 		}
-		if now.Phase != state.Running {
+		switch {
+		case now.Phase == state.Ready:
+			return now, nil
+		case now.Phase != state.Running && r.Serves: // it may yet recover, so nothing is written down
+			log.close()
+			now.Message = r.withLastLine(now.Message)
+			return now, nil
+		case now.Phase != state.Running:
 			return r.bring(ctx, j, now, res, log)
 		}
 		if now.Message != said {
@@ -198,9 +208,7 @@ func (r Run) bring(ctx context.Context, j Job, now state.Status, res *pod.Result
 		if err := j.Abandon(ctx); err != nil {
 			return now, err
 		}
-		if line := inside.LastLine(r.logPath()); line != "" {
-			now.Message += "; it printed last: " + line
-		}
+		now.Message = r.withLastLine(now.Message)
 	}
 	locked, err := local.Lock(ctx, r.Dir)
 	if err != nil {
@@ -215,7 +223,15 @@ func (r Run) bring(ctx context.Context, j Job, now state.Status, res *pod.Result
 			return now, err
 		}
 	}
-	return now, local.SaveJSON(r.endPath(), runEnd{r.Start, now})
+	return now, local.SaveJSON(r.endPath(), runEnd{r.Record, now})
+}
+
+// withLastLine adds to the message of a failure what the program printed last.
+func (r Run) withLastLine(message string) string {
+	if line := inside.LastLine(r.logPath()); line != "" {
+		return message + "; it printed last: " + line
+	}
+	return message
 }
 
 // fetch gets the log, the metrics and the outputs from the bucket.

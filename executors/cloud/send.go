@@ -84,8 +84,9 @@ func (b Bucket) Places(t executors.Task) *pod.Places {
 	return p
 }
 
-// Command stores what a container has to do, and returns the arguments that run it.
-func (b Bucket) Command(ctx context.Context, unit string, task pod.Task) ([]string, error) {
+// Command stores what a container has to do, and returns the command that does it. message is the file
+// in the container that says at the end how it has ended.
+func (b Bucket) Command(ctx context.Context, unit string, task pod.Task, message string) ([]string, error) {
 	text, err := json.Marshal(task)
 	if err != nil {
 		return nil, err
@@ -99,7 +100,7 @@ func (b Bucket) Command(ctx context.Context, unit string, task pod.Task) ([]stri
 	if err != nil {
 		return nil, err
 	}
-	return []string{pod.Program, "run", "--store", at, "--task", doc.Digest, "--message", pod.Work + "/end"}, nil
+	return []string{pod.Program, "run", "--store", at, "--task", doc.Digest, "--message", message}, nil
 }
 
 // Decode decodes the state of a task in a handle of an executor.

@@ -73,6 +73,8 @@ type Task struct {
 	// Fetch is what is downloaded before the program starts: code, inputs and data
 	// files.
 	Fetch []Fetch `json:"fetch"`
+	// Secrets are read by the role of the container, where the platform does not pass them on.
+	Secrets []Secret `json:"secrets,omitempty"`
 	// Disk is how many bytes the program may write below Work. 0 means no limit.
 	Disk int64 `json:"disk,omitempty"`
 	// Grace is how long the program may run after SIGTERM before it is killed. It must
@@ -95,6 +97,13 @@ type Task struct {
 type Places struct {
 	Notes   string            `json:"notes"`   // URL of the store for the log and the [Result]
 	Outputs map[string]string `json:"outputs"` // URLs by port
+}
+
+// A Secret is a variable of the program, and where its value is in Secrets Manager of AWS.
+type Secret struct {
+	Name     string `json:"name"` // of the variable
+	ARN      string `json:"arn"`
+	Endpoint string `json:"endpoint,omitempty"` // of the service, if it is not that of AWS
 }
 
 // A Ship is a folder with files that never change once they have names, and where they go.
