@@ -6,19 +6,19 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	_ "embed"
+	"embed"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,17 +29,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/batch"
 	"github.com/aws/aws-sdk-go-v2/service/batch/types"
-	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
-	cwtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
-	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	smtypes "github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/google/go-containerregistry/pkg/registry"
-	"github.com/hashicorp/hcl/v2"
-	"github.com/hashicorp/hcl/v2/hclsyntax"
-	"github.com/zclconf/go-cty/cty"
 
 	"github.com/tenon-ml/tenon/internal/test/pythontest"
 )
@@ -50,12 +41,8 @@ const (
 	Region  = "eu-central-1"
 )
 
-var (
-	//go:embed emulator.py
-	emulator []byte
-	//go:embed functions.py
-	functions []byte
-)
+//go:embed emulator.py functions.py roles.py training.py
+var programs embed.FS
 
 //go:embed moto.lock
 var lock []byte
@@ -120,8 +107,17 @@ func start(python, dir, images string) (*Emulator, error) {
 	_, port, _ := net.SplitHostPort(address)
 	script, ecr := filepath.Join(dir, "emulator.py"), Account+".dkr.ecr."+Region+".amazonaws.com"
 	e := At("http://"+address, dir)
-	if err := errors.Join(os.WriteFile(script, emulator, 0o600), os.WriteFile(filepath.Join(dir, "functions.py"), functions, 0o600), os.MkdirAll(filepath.Join(e.Hosts, ecr), 0o755)); err != nil {
+	if err := os.MkdirAll(filepath.Join(e.Hosts, ecr), 0o755); err != nil {
 		return nil, err
+	}
+	for _, name := range []string{"emulator.py", "functions.py", "roles.py", "training.py"} {
+		text, err := programs.ReadFile(name)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), text, 0o600)
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	mirror := fmt.Sprintf("server = %q\n[host.%[1]q]\n  capabilities = [\"pull\", \"resolve\", \"push\"]\n", "http://"+images)
 	if err := os.WriteFile(filepath.Join(e.Hosts, ecr, "hosts.toml"), []byte(mirror), 0o600); err != nil {
@@ -201,6 +197,22 @@ func (e *Emulator) Refuse(reason string) error {
 	return e.control(map[string]any{"refuse": []string{reason}})
 }
 
+// SetQuota sets a quota of the account.
+func (e *Emulator) SetQuota(service, name string, value float64) error {
+	return e.control(map[string]any{"quotas": map[string]any{service: map[string]any{name: value}}})
+}
+
+// SetRoles makes roles with a policy each, in JSON, or replaces the policies of those that exist. What jobs
+// ask of S3 has to be allowed by their role.
+func (e *Emulator) SetRoles(policies map[string]string) error {
+	return e.control(map[string]any{"roles": policies})
+}
+
+// Interrupt takes the spare capacity of a training job back.
+func (e *Emulator) Interrupt(job string) error {
+	return e.control(map[string]any{"interrupt": []string{job}})
+}
+
 // Config returns the configuration of clients of the emulator.
 func (e *Emulator) Config(ctx context.Context) (aws.Config, error) {
 	return config.LoadDefaultConfig(ctx, config.WithRegion(Region), config.WithBaseEndpoint(e.Endpoint),
@@ -215,89 +227,8 @@ func Sign(r *http.Request, body string) error {
 	return v4.NewSigner().SignHTTP(r.Context(), aws.Credentials{AccessKeyID: "test", SecretAccessKey: "test"}, r, hex.EncodeToString(sum[:]), "lambda", Region, time.Now())
 }
 
-// Provision makes what jobs need of the infrastructure in files of Terraform: buckets, log
-// groups, secrets, and queues with their compute environments. It knows the expressions that
-// tenon writes for their names. Roles and networks are names only.
-func (e *Emulator) Provision(ctx context.Context, files map[string][]byte) error {
-	cfg, err := e.Config(ctx)
-	if err != nil {
-		return err
-	}
-	variables := &hcl.EvalContext{Variables: map[string]cty.Value{
-		"local": cty.ObjectVal(map[string]cty.Value{"account": cty.StringVal(Account)}),
-		"var":   cty.ObjectVal(map[string]cty.Value{"region": cty.StringVal(Region)}),
-	}}
-	queues := map[string]int64{}
-	for name, text := range files {
-		f, diags := hclsyntax.ParseConfig(text, name, hcl.InitialPos)
-		if diags.HasErrors() {
-			return diags
-		}
-		body, is := f.Body.(*hclsyntax.Body)
-		if !is {
-			return fmt.Errorf("%s has no body", name)
-		}
-		for _, b := range body.Blocks {
-			if b.Type != "resource" {
-				continue
-			}
-			value := func(of *hclsyntax.Body, attribute string) cty.Value {
-				v, diags := of.Attributes[attribute].Expr.Value(variables)
-				if diags.HasErrors() {
-					err = errors.Join(err, diags)
-					return cty.StringVal("")
-				}
-				return v
-			}
-			switch b.Labels[0] {
-			case "aws_batch_compute_environment":
-				of := b.Body.Blocks[slices.IndexFunc(b.Body.Blocks, func(b *hclsyntax.Block) bool { return b.Type == "compute_resources" })]
-				most, _ := value(of.Body, "max_vcpus").AsBigFloat().Int64()
-				queues[value(b.Body, "name").AsString()] = most // its queue has the same name
-			case "aws_s3_bucket":
-				err = errors.Join(err, makeBucket(ctx, cfg, value(b.Body, "bucket").AsString()))
-			case "aws_cloudwatch_log_group":
-				err = errors.Join(err, makeGroup(ctx, cfg, value(b.Body, "name").AsString()))
-			case "aws_secretsmanager_secret":
-				err = errors.Join(err, makeSecret(ctx, cfg, value(b.Body, "name").AsString()))
-			}
-		}
-	}
-	var list []map[string]any
-	for name, most := range queues {
-		list = append(list, map[string]any{"name": name, "max_vcpus": most})
-	}
-	return errors.Join(err, e.control(map[string]any{"queues": list}))
-}
-
-func makeBucket(ctx context.Context, cfg aws.Config, name string) error {
-	_, err := s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true }).CreateBucket(ctx, &s3.CreateBucketInput{
-		Bucket: &name, CreateBucketConfiguration: &s3types.CreateBucketConfiguration{LocationConstraint: Region},
-	})
-	return unless[*s3types.BucketAlreadyOwnedByYou](err)
-}
-
-func makeGroup(ctx context.Context, cfg aws.Config, name string) error {
-	_, err := cloudwatchlogs.NewFromConfig(cfg).CreateLogGroup(ctx, &cloudwatchlogs.CreateLogGroupInput{LogGroupName: &name})
-	return unless[*cwtypes.ResourceAlreadyExistsException](err)
-}
-
-func makeSecret(ctx context.Context, cfg aws.Config, name string) error {
-	_, err := secretsmanager.NewFromConfig(cfg).CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: &name})
-	return unless[*smtypes.ResourceExistsException](err)
-}
-
-// unless returns an error that is not of a type.
-func unless[E error](err error) error {
-	var e E
-	if errors.As(err, &e) {
-		return nil
-	}
-	return err
-}
-
-// Left returns what a sweep by tags finds of a system: active job definitions, jobs that have not
-// ended, and functions.
+// Left returns what a sweep by tags finds of a system: active job definitions, training jobs, functions,
+// and jobs that have not ended.
 func (e *Emulator) Left(ctx context.Context, system string) (left []string, err error) {
 	cfg, err := e.Config(ctx)
 	if err != nil {
@@ -328,23 +259,32 @@ func (e *Emulator) Left(ctx context.Context, system string) (left []string, err 
 		}
 	}
 	names, err := filepath.Glob(filepath.Join(e.Dir, "jobs", "*.name"))
-	if err != nil || len(names) == 0 {
-		return left, err
+	if err != nil {
+		return nil, err
 	}
 	var ids []string
 	for _, path := range names {
 		ids = append(ids, strings.TrimSuffix(filepath.Base(path), ".name"))
 	}
-	jobs, err := client.DescribeJobs(ctx, &batch.DescribeJobsInput{Jobs: ids})
-	if err != nil {
-		return nil, err
-	}
-	for _, j := range jobs.Jobs {
-		if j.Tags["tenon:system"] == system && j.Status != types.JobStatusSucceeded && j.Status != types.JobStatusFailed {
-			left = append(left, aws.ToString(j.JobArn))
+	if len(ids) > 0 {
+		jobs, err := client.DescribeJobs(ctx, &batch.DescribeJobsInput{Jobs: ids})
+		if err != nil {
+			return nil, err
+		}
+		for _, j := range jobs.Jobs {
+			if j.Tags["tenon:system"] == system && j.Status != types.JobStatusSucceeded && j.Status != types.JobStatusFailed {
+				left = append(left, aws.ToString(j.JobArn))
+			}
 		}
 	}
-	return left, nil
+	trainings, err := filepath.Glob(filepath.Join(e.Dir, "training", "*.system"))
+	for _, path := range trainings {
+		b, _ := os.ReadFile(path) // it may have been deleted, by another test
+		if string(b) == system {
+			left = append(left, strings.TrimSuffix(filepath.Base(path), ".system"))
+		}
+	}
+	return left, err
 }
 
 // Jobs returns the ids of all jobs that were submitted with a name.
@@ -362,3 +302,14 @@ func (e *Emulator) Jobs(name string) (ids []string, err error) {
 
 // Work is the folder that a job has at /tenon/work.
 func (e *Emulator) Work(id string) string { return filepath.Join(e.Dir, "jobs", id) }
+
+// Trainings returns the folders that the containers of a training job have at /tenon/work, and how often the
+// job was created.
+func (e *Emulator) Trainings(name string) (folders []string, created int, err error) {
+	folders, err = filepath.Glob(filepath.Join(e.Dir, "jobs", name+".*"))
+	b, unread := os.ReadFile(filepath.Join(e.Dir, "training", name))
+	if unread != nil && !errors.Is(unread, fs.ErrNotExist) {
+		err = errors.Join(err, unread)
+	}
+	return folders, bytes.Count(b, []byte("\n")), err
+}

@@ -5,14 +5,16 @@ usage: emulator.py PORT FOLDER REGISTRY      (root, for namespaces; see moto.in)
 
 moto records calls and answers them. What it does not do is done here: a job is a process in namespaces of its own, with the
 file system of its image, which is fetched from the registry at REGISTRY (HOST:PORT) whatever registry it names. Kept of the
-contract of Batch on Fargate: the entry point of the image gets the command; secrets of Secrets Manager as variables; output in
+contract of Batch on Fargate (training.py does the same for SageMaker): the entry point of the image gets the command; secrets of Secrets Manager as variables; output in
 CloudWatch, a line an event; SIGTERM and, a second later, SIGKILL on termination; the timeout of an attempt; exit codes. The
-first process has pid 1. Jobs share the network of the machine, and have all of its memory and cores. Roles are names.
+first process has pid 1. Jobs share the network of the machine, and have all of its memory and cores. Roles that exist
+are enforced, see roles.py; others are names.
 
 AWS Lambda is in functions.py, at PORT+2.
 
-FOLDER/jobs/ID has the work folder of a job, and FOLDER/jobs/ID.name its name. A POST of {"queues": [NAME...]} or of
-{"refuse": [TEXT...]} to PORT+1 makes queues, or makes the next start of a container fail with a reason.
+FOLDER/jobs/ID has the work folder of a job, and FOLDER/jobs/ID.name its name. A POST to PORT+1 controls what no call of AWS does:
+{"queues": [NAME...]} makes queues, {"refuse": [TEXT...]} makes the next start of a container fail with a reason,
+{"quotas": {SERVICE: {NAME: VALUE}}} sets quotas, {"roles": {NAME: POLICY}} makes roles, and {"interrupt": [NAME...]} takes the spare capacity of training jobs back.
 """
 import hashlib, http.server, io, json, os, pathlib, signal, subprocess, sys, tarfile, threading, time, urllib.request
 
@@ -28,7 +30,8 @@ from moto.logs.models import logs_backends
 from moto.secretsmanager.models import secretsmanager_backends
 from moto.server import main
 
-import functions
+import functions, roles, training
+from roles import credentials
 
 ACCOUNT, REGION = os.environ["MOTO_ACCOUNT_ID"], os.environ["AWS_REGION"]
 PORT, FOLDER, REGISTRY = int(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]
@@ -36,6 +39,10 @@ GRACE = 1.0  # seconds from SIGTERM to SIGKILL; AWS gives 30
 ACCEPT = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
 pulling = threading.Lock()
 refusals = []
+
+
+class NoImage(Exception):
+    """The registry does not have an image."""
 
 
 def registry(name, kind, digest):
@@ -53,13 +60,16 @@ def pull(image):
     name = path.split("/", 1)[1]
     root = FOLDER / "images" / hashlib.sha256(image.encode()).hexdigest()
     with pulling:
-        manifest = json.loads(registry(name, "manifests", digest))
+        try:
+            manifest = json.loads(registry(name, "manifests", digest))
+        except urllib.error.HTTPError as e:
+            raise NoImage(f"{image}: not found" if e.code == 404 else f"{image}: {e}")
         config = json.loads(registry(name, "blobs", manifest["config"]["digest"]))["config"]
         if not root.exists():
             new = root.with_suffix(".new")
             for layer in manifest["layers"]:
                 unpack(registry(name, "blobs", layer["digest"]), layer["mediaType"], new)
-            for d in ("proc", "dev", "tmp", "etc", "tenon/work"):
+            for d in ("proc", "dev", "tmp", "etc", "tenon/work", "opt/ml"):
                 (new / d).mkdir(parents=True, exist_ok=True)
             new.rename(root)
     return root, config
@@ -86,17 +96,18 @@ mount -t proc proc "$ROOT/proc"
 mount --rbind /dev "$ROOT/dev"
 mount -t tmpfs tmpfs "$ROOT/tmp"
 mount --bind "$WORK" "$ROOT/tenon/work"
+if [ -n "$ML" ]; then mount --bind "$ML" "$ROOT/opt/ml"; fi
 exec "$@"
 """
 INSIDE = "import os, sys, json; a = json.loads(sys.argv[1]); os.chroot(a['root']); os.chdir(a['at']); os.execvpe(a['argv'][0], a['argv'], a['env'])"
 
 
-def start(root, work, argv, env, at):
+def start(root, work, argv, env, at, ml=""):
     inside = json.dumps({"root": str(root), "argv": argv, "env": env, "at": at or "/"})
     return subprocess.Popen(  # it ends with the thread that starts it, and so with the emulator
         ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", MOUNTS, "job", sys.executable, "-S", "-c", INSIDE, inside],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-        env={"PATH": os.environ["PATH"], "ROOT": str(root), "WORK": str(work)})
+        env={"PATH": os.environ["PATH"], "ROOT": str(root), "WORK": str(work), "ML": str(ml)})
 
 
 def first(p):
@@ -113,9 +124,11 @@ def kill(p, sig):
         pass
 
 
-def copy_log(account, region, group, stream, out):
+def copy_log(account, region, group, stream, out, make=False):
     """Puts lines into CloudWatch as they come, and the last one without a line break at the end."""
     logs = logs_backends[account][region]
+    if group not in logs.groups and make:
+        logs.create_log_group(group, {})
     if group not in logs.groups:
         raise ValueError(f"ResourceInitializationError: failed to validate logger args: The specified log group does not exist: {group}")
     if stream not in logs.groups[group].streams:
@@ -159,13 +172,12 @@ def attempt(job, account, region):
         raise ValueError(refusals.pop(0))
     try:
         root, config = pull(props["image"])
-    except urllib.error.HTTPError as e:
-        raise ValueError(f"CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref {props['image']}: {'not found' if e.code == 404 else e}")
+    except NoImage as e:
+        raise ValueError(f"CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref {e}")
     env = dict(kv.split("=", 1) for kv in config.get("Env") or [])
     env |= {e["name"]: e["value"] for e in (props.get("environment") or []) + (over.get("environment") or [])}
     env |= secrets(account, region, props.get("secrets"))
-    # What a job gets in place of the credentials of its role.
-    env |= {"AWS_BATCH_JOB_ID": job.job_id, "AWS_ACCESS_KEY_ID": "job", "AWS_SECRET_ACCESS_KEY": "job", "AWS_REGION": region}
+    env |= {"AWS_BATCH_JOB_ID": job.job_id, "AWS_REGION": region} | credentials(props["jobRoleArn"], account, region)
     work = FOLDER / "jobs" / job.job_id
     work.mkdir(parents=True)
     options = props["logConfiguration"]["options"]
@@ -254,6 +266,8 @@ class Control(http.server.BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         refusals.extend(asked.get("refuse", []))
         functions.settings.update(asked.get("functions", {}))
+        training.control(asked)
+        roles.control(asked)
         for q in asked.get("queues") or []:
             b = batch_backends[asked["account"]][asked["region"]]
             if b.get_job_queue_by_name(q["name"]):
@@ -269,7 +283,9 @@ class Control(http.server.BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    functions.serve(sys.modules["__main__"], PORT + 2)
+    functions.serve(sys.modules[__name__], PORT + 2)
+    training.install(sys.modules[__name__])
+    roles.install()
     control = http.server.ThreadingHTTPServer(("127.0.0.1", PORT + 1), Control)
     threading.Thread(target=control.serve_forever, daemon=True).start()
     main(["-H", "127.0.0.1", "-p", str(PORT)])
