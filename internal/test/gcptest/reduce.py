@@ -3,7 +3,8 @@
 usage: reduce.py APIS DOCUMENT...
 
 Writes the methods below and what their requests and answers consist of. The documents are in the Go module
-google.golang.org/api: run/v2/run-api.json, logging/v2/logging-api.json, secretmanager/v1/secretmanager-api.json.
+google.golang.org/api: run/v2/run-api.json, logging/v2/logging-api.json and
+secretmanager/v1/secretmanager-api.json.
 """
 
 import json

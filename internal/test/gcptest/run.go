@@ -44,9 +44,10 @@ type spec struct {
 	Template            struct {
 		Template struct {
 			Containers []struct {
-				Image string   `json:"image"`
-				Args  []string `json:"args"`
-				Env   []struct {
+				Image   string   `json:"image"`
+				Command []string `json:"command"`
+				Args    []string `json:"args"`
+				Env     []struct {
 					Name   string `json:"name"`
 					Source struct {
 						Secret struct {
@@ -219,7 +220,11 @@ func (s *server) start(j *job, limit time.Duration) {
 	}
 	env = append(append(config.Config.Env, "CLOUD_RUN_EXECUTION="+id), env...)
 	log := &lines{s: s, of: id}
-	cmd := command(root, work, append(config.Config.Entrypoint, c.Args...), env, log)
+	argv := append(config.Config.Entrypoint, c.Args...)
+	if len(c.Command) > 0 {
+		argv = append(c.Command, c.Args...)
+	}
+	cmd := command(root, work, argv, env, log)
 	runtime.LockOSThread() // the container ends with the thread that starts it
 	defer runtime.UnlockOSThread()
 	s.mu.Lock()
