@@ -2,7 +2,6 @@ package aws
 
 import (
 	"encoding/json"
-	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/cloud/cloudtest"
 )
 
 // A document is a policy as AWS reads it.
@@ -107,59 +107,11 @@ func like(pattern, text string) bool {
 	return false
 }
 
-// names are close to each other, so that one may be taken for another.
-var (
-	entityNames = rapid.SampledFrom([]string{"a", "b", "A", "aa", "a.b", "a-b", "a_b", "a-out", "out", "code", "a.out", "a-x-" + short("steps/a.x"), "0", "ab"})
-	stageNames  = rapid.SampledFrom([]string{"train", "out", "b", "code", "notes", "split"})
-	portNames   = rapid.SampledFrom([]string{"out", "a", "model", "out.b", "o", "notes", "code"})
-)
-
-// anySystem is a system of random units that read from earlier ones.
+// anySystem is a system of random units, one of which may be on SageMaker.
 func anySystem(t *rapid.T) *ir.System {
-	sys := &ir.System{Name: "s", Env: rapid.SampledFrom([]string{"", "prod"}).Draw(t, "env"), Target: ir.Target{Executor: Name, Settings: settings(map[string]any{
+	sys := cloudtest.AnySystem(t, ir.Target{Executor: Name, Settings: settings(map[string]any{
 		"endpoints": map[string]any{"b": map[string]any{"on": "sagemaker", "instance": "ml.m5.large"}},
-	})}}
-	seen := map[string]bool{}
-	for range rapid.IntRange(1, 12).Draw(t, "units") {
-		entity := rapid.SampledFrom([]string{"steps/", "models/", "deployments/"}).Draw(t, "section") + entityNames.Draw(t, "entity")
-		id := entity
-		if rapid.Bool().Draw(t, "staged") {
-			id += "/" + stageNames.Draw(t, "stage")
-		}
-		if seen[strings.ToLower(label(id))] {
-			continue
-		}
-		seen[strings.ToLower(label(id))] = true
-		u := job(id, nil)
-		u.Outputs = nil
-		switch rapid.IntRange(0, 5).Draw(t, "kind") {
-		case 0:
-			u.Kind = ir.Record
-		case 1:
-			u.Needs.GPU = 1
-		case 2:
-			u.Kind, u.Endpoint, u.Outputs = ir.Service, &ir.Endpoint{Replicas: 1}, []ir.Output{{Port: "endpoint", Kind: ir.EndpointOf}}
-		}
-		if u.Endpoint == nil {
-			for _, p := range rapid.SliceOfNDistinct(portNames, 0, 3, rapid.ID[string]).Draw(t, "outputs") {
-				u.Outputs = append(u.Outputs, ir.Output{Port: p, Kind: ir.Table})
-			}
-		}
-		for _, from := range sys.Units {
-			for _, out := range from.Outputs {
-				if rapid.IntRange(0, 3).Draw(t, "reads") == 0 {
-					u.Inputs = append(u.Inputs, ir.Input{Port: fmt.Sprint("in", len(u.Inputs)), Unit: from.ID, From: out.Port, Kind: out.Kind, Checked: rapid.IntRange(0, 4).Draw(t, "checked") == 0})
-				}
-			}
-		}
-		if rapid.Bool().Draw(t, "files") {
-			u.Files = []string{"data/*.csv"}
-		}
-		if u.Kind == ir.Job && u.Needs.GPU == 0 && rapid.Bool().Draw(t, "secret") {
-			u.Secrets = []ir.Secret{{Name: "TOKEN", Env: rapid.SampledFrom([]string{"TOKEN", "KEY"}).Draw(t, "variable")}}
-		}
-		sys.Units = append(sys.Units, u)
-	}
+	})})
 	if !slices.ContainsFunc(sys.Units, func(u ir.Unit) bool { return u.Kind == ir.Service && entityName(&u) == "b" }) {
 		delete(sys.Target.Settings, "endpoints")
 	}
@@ -195,9 +147,9 @@ func TestRolesAllowExactlyWhatUnitsDo(t *testing.T) {
 				if got, want := p.allows("logs:PutLogEvents", "aws_cloudwatch_log_group/"+label(of.ID)+":*", nil), same && has && u.Needs.GPU == 0; got != want {
 					t.Fatalf("%s may write the log of %s: %v", u.ID, of.ID, got)
 				}
-				for _, folder := range folders(of) {
+				for _, folder := range cloudtest.Folders(of) {
 					key := path.Join("root/units", label(of.ID), folder, "part-0")
-					reads, writes := expected(u, of, folder)
+					reads, writes := cloudtest.Expected(u, of, folder)
 					check(t, p, "s3:GetObject", key, u.ID, reads)
 					check(t, p, "s3:PutObject", key, u.ID, writes)
 					if p.allows("s3:DeleteObject", "arn:aws:s3:::b/"+key, nil) {
@@ -232,31 +184,6 @@ func TestRolesAllowExactlyWhatUnitsDo(t *testing.T) {
 	})
 }
 
-// folders are those that a unit has, and some that it could have.
-func folders(u ir.Unit) []string {
-	all := []string{"code", "files", "notes", "out/other", ""}
-	for _, o := range u.Outputs {
-		all = append(all, "out/"+o.Port)
-	}
-	return all
-}
-
-// expected says what a unit does with a folder of another one, or of its own.
-func expected(u, of ir.Unit, folder string) (reads, writes bool) {
-	if u.Kind != ir.Job {
-		return false, false
-	}
-	port, isOut := strings.CutPrefix(folder, "out/")
-	if u.ID == of.ID {
-		reads = folder == "code" || folder == "files" && len(u.Files) > 0
-		writes = folder == "notes" || isOut && slices.ContainsFunc(u.Outputs, func(o ir.Output) bool { return o.Port == port && o.Kind != ir.EndpointOf })
-		return reads, writes
-	}
-	return isOut && slices.ContainsFunc(u.Inputs, func(in ir.Input) bool {
-		return in.Unit == of.ID && in.From == port && in.Kind != ir.EndpointOf && !in.Checked
-	}), false
-}
-
 func check(t *rapid.T, p document, action, key, unit string, want bool) {
 	if got := p.allows(action, "arn:aws:s3:::b/"+key, nil); got != want {
 		t.Fatalf("%s: %s of %s is allowed: %v, want %v", unit, action, key, got, want)
@@ -279,17 +206,6 @@ func TestPatterns(t *testing.T) {
 			t.Errorf("%s is like %s: %v", c.text, c.pattern, got)
 		}
 	}
-}
-
-func FuzzLabelsDiffer(f *testing.F) {
-	f.Add("steps/a", "steps/a/b")
-	f.Add("steps/a-b", "steps/a/b")
-	f.Add("steps/A", "steps/a")
-	f.Fuzz(func(t *testing.T, a, b string) {
-		if a != b && (label(a) == label(b) || strings.HasPrefix(below(a), below(b))) {
-			t.Errorf("%q and %q: %s, %s", a, b, label(a), label(b))
-		}
-	})
 }
 
 // A statement less is a right less: what the roles allow is not allowed twice.

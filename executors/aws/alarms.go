@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	clouds "github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/terraform"
 	"github.com/tenon-ml/tenon/internal/duration"
 )
@@ -33,18 +34,7 @@ func (w *writer) metrics(u *ir.Unit) metrics {
 // alarms writes alarms for the objectives of deployments.
 func (w *writer) alarms() {
 	f := w.file("alarms.tf")
-	units := slices.SortedFunc(slices.Values(w.sys.Units), func(a, b ir.Unit) int { return strings.Compare(a.ID, b.ID) })
-	for i := range units {
-		o, ok := objectivesOf(&units[i])
-		if !ok {
-			continue
-		}
-		for _, in := range units[i].Inputs {
-			if on := w.sys.Unit(in.Unit); on != nil && on.Kind == ir.Service {
-				w.objectives(f, &units[i], on, o)
-			}
-		}
-	}
+	clouds.EachObjective(w.sys, func(slo, on *ir.Unit, o objectives) { w.objectives(f, slo, on, o) })
 	if !f.Empty() || w.sys.Budget.Month != nil {
 		w.topic(w.file("alarms.tf"))
 	}

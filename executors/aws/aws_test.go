@@ -115,10 +115,27 @@ func (l *lab) executor(t testing.TB, change ...func(*aws.Options)) *aws.Executor
 }
 
 // provision makes the infrastructure of units, as tenon writes it.
-func (l *lab) provision(ctx context.Context, system string, units ...ir.Unit) error {
-	docs, err := aws.Infrastructure(&ir.System{Name: system, Target: l.target(), Units: units})
+func (l *lab) provision(ctx context.Context, system string, t executors.Task) error {
+	return l.provisionOn(ctx, l.target(), system, t)
+}
+
+func (l *lab) provisionOn(ctx context.Context, target ir.Target, system string, t executors.Task) error {
+	u := t.Unit
+	for pattern := range t.Files { // the suite names them in the task only
+		u.Files = append(u.Files, pattern)
+	}
+	files, err := infrastructure(target, system, u)
 	if err != nil {
 		return err
+	}
+	return l.Provision(ctx, files)
+}
+
+// infrastructure returns the files of Terraform for units.
+func infrastructure(target ir.Target, system string, units ...ir.Unit) (map[string][]byte, error) {
+	docs, err := aws.Infrastructure(&ir.System{Name: system, Target: target, Units: units})
+	if err != nil {
+		return nil, err
 	}
 	files := map[string][]byte{}
 	for _, d := range docs {
@@ -126,7 +143,7 @@ func (l *lab) provision(ctx context.Context, system string, units ...ir.Unit) er
 			files[d.Name] = d.Content
 		}
 	}
-	return l.Provision(ctx, files)
+	return files, nil
 }
 
 // A provided executor has the infrastructure of each unit before it is started.
@@ -136,7 +153,7 @@ type provided struct {
 }
 
 func (p provided) Apply(ctx context.Context, t executors.Task, prior *state.Handle) (state.Handle, error) {
-	if err := p.l.provision(context.WithoutCancel(ctx), "suite", t.Unit); err != nil {
+	if err := p.l.provision(context.WithoutCancel(ctx), "suite", t); err != nil {
 		return state.Handle{}, err
 	}
 	return p.Executor.Apply(ctx, t, prior)
@@ -169,14 +186,21 @@ func (l *lab) Processes(t testing.TB, task executors.Task) (n int) {
 	t.Helper()
 	ids, err := l.Jobs(aws.RunName("", task.Name))
 	ok(t, err)
+	for _, id := range ids {
+		n += processes(t, "AWS_BATCH_JOB_ID="+id)
+	}
+	return n
+}
+
+// processes counts those with a text in their variables.
+func processes(t testing.TB, variable string) (n int) {
+	t.Helper()
 	all, err := filepath.Glob("/proc/[0-9]*/environ")
 	ok(t, err)
 	for _, path := range all {
 		b, _ := os.ReadFile(path) // it may have ended
-		for _, id := range ids {
-			if strings.Contains(string(b), "AWS_BATCH_JOB_ID="+id) {
-				n++
-			}
+		if strings.Contains(string(b), variable) {
+			n++
 		}
 	}
 	return n

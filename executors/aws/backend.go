@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"bytes"
 	"context"
 
 	"github.com/tenon-ml/tenon/executors"
@@ -31,30 +32,32 @@ type backend interface {
 	forget(ctx context.Context, c *cloud, st taskState) error
 }
 
-// An admitter is a backend whose services get requests only once they were seen ready.
-type admitter interface {
-	// admit lets requests go to a service that is ready, and to no other one of its unit.
+// A promoter is a backend whose services get requests only once they were seen ready.
+type promoter interface {
+	// promote lets requests go to a service that is ready, and to no other one of its unit.
 	// It is idempotent.
-	admit(ctx context.Context, c *cloud, st taskState) error
+	promote(ctx context.Context, c *cloud, st taskState) error
 }
 
 // A streamed backend is one whose tasks have several streams of CloudWatch as their log.
 type streamed interface {
-	// copyStreams copies what the streams have got since the last call.
-	copyStreams(ctx context.Context, c *cloud, st taskState, l *logCopy) error
+	// readStreams reads what the streams have got since the last call.
+	readStreams(ctx context.Context, c *cloud, st taskState, at *logPosition, to *bytes.Buffer) error
 }
 
 // backends are the places that have a backend, in the order in which they are asked for a task.
-var backends = []place{onBatch, onLambda}
+var backends = []place{onBatch, onTraining, onLambda}
 
 // backend returns what runs the tasks of a place, or nil.
 func (e *Executor) backend(p place) backend {
 	switch p {
 	case onBatch:
 		return batchJobs{e}
+	case onTraining:
+		return trainingJobs{e}
 	case onLambda:
 		return functions{e}
-	case onTenon, onTraining, onSageMaker:
+	case onTenon, onSageMaker:
 	}
 	return nil
 }

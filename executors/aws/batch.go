@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -25,7 +26,7 @@ type batchJobs struct{ *Executor }
 // prepare implements [backend].
 func (e batchJobs) prepare(st *taskState, t executors.Task) {
 	w := e.names()
-	st.Run, st.Queue, st.Group = e.runName(t.Name), w.queue(laneOf(&t.Unit)), w.logGroup(&t.Unit)
+	st.Queue, st.Group = w.queue(laneOf(&t.Unit)), w.logGroup(&t.Unit)
 }
 
 // apply implements [backend].
@@ -43,6 +44,7 @@ func (e batchJobs) apply(ctx context.Context, c *cloud, st *taskState, t executo
 
 // find implements [backend]. A task is there once its definition is registered.
 func (e batchJobs) find(ctx context.Context, c *cloud, st *taskState) (bool, error) {
+	st.Run = e.runName(st.Name)
 	all, err := c.definitions(ctx, st.Run)
 	if err != nil || len(all) == 0 {
 		return false, err
@@ -93,7 +95,7 @@ func (e batchJobs) start(ctx context.Context, c *cloud, st *taskState, t executo
 	if err := c.usable(ctx, st.Queue, t.Unit.Needs); err != nil {
 		return err
 	}
-	var secrets []types.Secret
+	var secrets []pod.Secret
 	image, task, err := e.supply(ctx, c, *st, t, func(ctx context.Context) (err error) {
 		secrets, err = e.secrets(ctx, c, t)
 		return err
@@ -123,7 +125,7 @@ type refusedError struct{ error }
 func (e *refusedError) Unwrap() error { return e.error }
 
 // register registers a definition for one start of a task.
-func (e batchJobs) register(ctx context.Context, c *cloud, st *taskState, t executors.Task, image string, secrets []types.Secret) error {
+func (e batchJobs) register(ctx context.Context, c *cloud, st *taskState, t executors.Task, image string, secrets []pod.Secret) error {
 	w := e.names()
 	role := w.role(c, t.Unit.ID)
 	milli, memory, _ := size(t.Unit.Needs)
@@ -135,7 +137,7 @@ func (e batchJobs) register(ctx context.Context, c *cloud, st *taskState, t exec
 		architecture = "ARM64"
 	}
 	p := &types.ContainerProperties{
-		Image: &image, JobRoleArn: &role, ExecutionRoleArn: &role, Secrets: secrets,
+		Image: &image, JobRoleArn: &role, ExecutionRoleArn: &role,
 		User: aws.String("0"), // the user of the image may not make the folders; a task of Fargate is a machine of its own
 		ResourceRequirements: []types.ResourceRequirement{
 			{Type: types.ResourceTypeVcpu, Value: aws.String(strconv.FormatFloat(float64(milli)/1000, 'f', -1, 64))},
@@ -146,6 +148,9 @@ func (e batchJobs) register(ctx context.Context, c *cloud, st *taskState, t exec
 		LogConfiguration: &types.LogConfiguration{LogDriver: types.LogDriverAwslogs, Options: map[string]string{
 			"awslogs-group": st.Group, "awslogs-region": c.region, "awslogs-stream-prefix": "job",
 		}},
+	}
+	for _, x := range secrets {
+		p.Secrets = append(p.Secrets, types.Secret{Name: aws.String(pod.SecretEnv + x.Name), ValueFrom: &x.ARN})
 	}
 	if d := t.Unit.Needs.Disk; d > leastDisk {
 		p.EphemeralStorage = &types.EphemeralStorage{SizeInGiB: aws.Int32(int32((d-1)>>30 + 1))}
@@ -171,13 +176,13 @@ func (e batchJobs) register(ctx context.Context, c *cloud, st *taskState, t exec
 
 // submit writes what the job has to do into the bucket, and submits it.
 func (e batchJobs) submit(ctx context.Context, c *cloud, st *taskState, t executors.Task, task pod.Task) error {
-	arguments, err := e.instruct(ctx, c, *st, task)
+	command, err := e.instruct(ctx, c, *st, t, task, pod.Work+"/end")
 	if err != nil {
 		return err
 	}
 	in := &batch.SubmitJobInput{
 		JobName: &st.Run, JobQueue: &st.Queue, JobDefinition: &st.Record, PropagateTags: aws.Bool(true), Tags: e.tags(*st),
-		ContainerOverrides: &types.ContainerOverrides{Command: append([]string{pod.Program}, arguments...)},
+		ContainerOverrides: &types.ContainerOverrides{Command: command},
 	}
 	if limit := t.Unit.Timeout; limit > 0 { // if this machine is gone by then
 		in.Timeout = &types.JobTimeout{AttemptDurationSeconds: aws.Int32(int32((max(limit, leastTime) + time.Second - 1) / time.Second))}
@@ -214,11 +219,11 @@ func (e batchJobs) look(ctx context.Context, c *cloud, st *taskState) (state.Sta
 	if job != nil && !isOver(job.Status) {
 		return e.running(ctx, c, *st, *job)
 	}
-	res, err := e.result(ctx, c, *st)
+	res, err := e.run(c, *st).Result(ctx)
 	if err != nil || job == nil && res == nil {
 		return absent, nil, err
 	}
-	return statusOf(job, res), res, nil
+	return statusOf(jobEnding(job), res), res, nil
 }
 
 // running returns the status of a job that has not ended.
@@ -241,6 +246,19 @@ func (e batchJobs) running(ctx context.Context, c *cloud, st taskState, job type
 	}
 	now.Queued, now.Started, now.Message = true, time.Time{}, waits(job)
 	return now, nil, nil
+}
+
+// jobEnding returns how a job has ended that AWS Batch may have forgotten.
+func jobEnding(job *types.JobDetail) (end ending) {
+	if job == nil {
+		return end
+	}
+	end.started, end.finished, end.over = milliseconds(job.StartedAt), milliseconds(job.StoppedAt), isOver(job.Status)
+	end.reason = aws.ToString(job.StatusReason)
+	if c := job.Container; c != nil {
+		end.exit, end.reason = int(aws.ToInt32(c.ExitCode)), strings.TrimSpace(end.reason+" "+aws.ToString(c.Reason))
+	}
+	return end
 }
 
 // milliseconds returns a time of AWS Batch, or zero.

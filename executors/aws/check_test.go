@@ -2,11 +2,12 @@ package aws
 
 import (
 	"encoding/json"
-	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/cloud/cloudtest"
 )
 
 func TestWhatAWSCannotHonourIsRefused(t *testing.T) {
@@ -30,9 +31,15 @@ func TestWhatAWSCannotHonourIsRefused(t *testing.T) {
 		{"secrets from elsewhere", nil, job("steps/a", func(u *ir.Unit) {
 			u.Secrets = []ir.Secret{{Name: "A", File: "/run/a"}, {Name: "B", Kubernetes: &ir.SecretKey{}}, {Name: "C", Env: "C", As: ir.AsFile}, {Name: "D", Env: "D"}}
 		}), []string{"secrets.A", "secrets.B.secret.kubernetes", "secrets.C.secret.as"}},
-		{"a secret of a training job", nil, job("steps/a", func(u *ir.Unit) {
-			u.Needs.GPU, u.Secrets = 1, []ir.Secret{{Name: "A", Env: "A"}}
-		}), []string{"secrets.A"}},
+		{"a parameter of a training job", map[string]any{"existing": map[string]any{"secrets": map[string]any{"B": "arn:aws:ssm:eu-central-1:123456789012:parameter/b"}}}, job("steps/a", func(u *ir.Unit) {
+			u.Needs.GPU, u.Secrets = 1, []ir.Secret{{Name: "A", Env: "A"}, {Name: "B", Env: "B"}}
+		}), []string{"secrets.B"}},
+		{"a training job without the network", nil, job("steps/a", func(u *ir.Unit) { u.Needs.GPU, u.Network = 1, ir.NetworkNone }), []string{"network"}},
+		{"more GPUs than an instance has", nil, job("steps/a", func(u *ir.Unit) { u.Needs.GPU = 16 }), []string{"needs"}},
+		{"another GPU than that of the instance", map[string]any{"jobs": map[string]any{"instance": "ml.g5.xlarge"}}, job("steps/a", func(u *ir.Unit) { u.Needs = ir.Resources{GPU: 1, GPUModel: "T4"} }), []string{"needs"}},
+		{"an instance that is not known", map[string]any{"jobs": map[string]any{"instance": "ml.p6.xlarge"}}, job("steps/a", func(u *ir.Unit) { u.Needs.GPU = 16 }), nil},
+		{"a training job on arm64", map[string]any{"architecture": "arm64"}, job("steps/a", func(u *ir.Unit) { u.Needs.GPU = 1 }), []string{"needs.gpu"}},
+		{"a training job that takes a month", nil, job("steps/a", func(u *ir.Unit) { u.Needs.GPU, u.Timeout = 1, 30*24*time.Hour }), []string{"timeout"}},
 		{"ports that are patterns", nil, job("steps/a", func(u *ir.Unit) {
 			u.Inputs, u.Outputs = []ir.Input{{Port: "a", Unit: "steps/b", From: "o*"}}, []ir.Output{{Port: "${x}", Kind: ir.File}}
 		}), []string{"in", "outputs"}},
@@ -57,16 +64,7 @@ func TestWhatAWSCannotHonourIsRefused(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			target := ir.Target{Name: "aws", Executor: Name, Settings: settings(c.settings)}
-			got := map[string]bool{}
-			for _, f := range Check(target, c.unit) {
-				got[f.Field] = true
-				if f.Message == "" || f.Hint == "" {
-					t.Errorf("%s lacks a message or a hint: %+v", f.Field, f)
-				}
-			}
-			if fields := slices.Sorted(maps.Keys(got)); !slices.Equal(fields, c.want) {
-				t.Errorf("refused: %v, want %v", fields, c.want)
-			}
+			cloudtest.Refused(t, Check(target, c.unit), c.want)
 		})
 	}
 }
@@ -139,7 +137,7 @@ func TestWhatDoesNotRunInAWSIsRefused(t *testing.T) {
 	}{
 		{"a job", job("steps/a", nil), nil},
 		{"a record", slo("a", "deployments/api", `{"window":"30d","availability":0.9}`), nil},
-		{"a GPU", job("steps/a", func(u *ir.Unit) { u.Needs.GPU = 1 }), []string{"needs.gpu"}},
+		{"a GPU", job("steps/a", func(u *ir.Unit) { u.Needs.GPU = 1 }), nil},
 		{"an endpoint as input", job("steps/a", func(u *ir.Unit) {
 			u.Inputs = []ir.Input{{Port: "api", Unit: "deployments/api", From: "endpoint", Kind: ir.EndpointOf}}
 		}), []string{"in.api"}},

@@ -11,7 +11,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/batch"
-	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -32,8 +31,9 @@ type (
 		DescribeComputeEnvironments(context.Context, *batch.DescribeComputeEnvironmentsInput, ...func(*batch.Options)) (*batch.DescribeComputeEnvironmentsOutput, error)
 	}
 	logsAPI interface {
-		GetLogEvents(context.Context, *cloudwatchlogs.GetLogEventsInput, ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.GetLogEventsOutput, error)
-		FilterLogEvents(context.Context, *cloudwatchlogs.FilterLogEventsInput, ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.FilterLogEventsOutput, error)
+		streams(ctx context.Context, group, prefix string) ([]logStream, error)
+		page(ctx context.Context, group, stream, token string) (events []logEvent, next string, err error)
+		filter(ctx context.Context, group string, since int64, token string) (events []logEvent, next string, err error)
 	}
 	secretsAPI interface {
 		GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error)
@@ -49,6 +49,10 @@ type cloud struct {
 	logs                       logsAPI
 	secrets                    secretsAPI
 	lambda                     *lambda.Client
+	sagemaker                  *jsonClient
+	quotas                     *jsonClient
+
+	lists quotaLists
 }
 
 // patience is how often a call is attempted, over about a minute, unless the user has set
@@ -81,12 +85,14 @@ func (e *Executor) cloud(ctx context.Context, region string) (*cloud, error) {
 	cfg.RetryMaxAttempts = cmp.Or(cfg.RetryMaxAttempts, patience)
 	c := &cloud{
 		region: region, account: account, partition: "aws", endpoint: aws.ToString(cfg.BaseEndpoint),
-		batch: batch.NewFromConfig(cfg), logs: cloudwatchlogs.NewFromConfig(cfg), secrets: secretsmanager.NewFromConfig(cfg),
+		batch: batch.NewFromConfig(cfg), secrets: secretsmanager.NewFromConfig(cfg),
 		lambda: lambda.NewFromConfig(cfg),
 	}
 	if parts := strings.Split(aws.ToString(who.Arn), ":"); len(parts) > 1 {
 		c.partition = parts[1] // "aws-cn" and others
 	}
+	c.logs = logsClient{newClient(logsService, cfg, c.partition)}
+	c.sagemaker, c.quotas = newClient(sagemakerService, cfg, c.partition), newClient(quotasService, cfg, c.partition)
 	e.clouds[region] = c
 	return c, nil
 }

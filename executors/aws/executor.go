@@ -14,11 +14,11 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	clouds "github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/image"
 	"github.com/tenon-ml/tenon/executors/inside"
 	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/planner"
-	"github.com/tenon-ml/tenon/planner/artifact/remote"
 	"github.com/tenon-ml/tenon/planner/state"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
@@ -55,10 +55,10 @@ type Executor struct {
 	opts   Options
 	images inside.Images
 	sender inside.Sender
+	stores clouds.Stores
 
 	mu     sync.Mutex
 	clouds map[string]*cloud // by region
-	stores map[string]*remote.Store
 	config func(*aws.Config) // by tests; nil changes nothing
 }
 
@@ -73,6 +73,7 @@ var (
 	_ executors.Remote        = (*Executor)(nil)
 	_ executors.ImageRunner   = (*Executor)(nil)
 	_ executors.RequestPricer = (*Executor)(nil)
+	_ executors.Admitter      = (*Executor)(nil)
 )
 
 // New returns an executor. It connects on first use.
@@ -91,20 +92,13 @@ func New(o Options) *Executor {
 	}
 	return &Executor{
 		opts: o, images: inside.Images{Programs: o.Programs, Pod: o.Pod, Bare: true, Build: o.Build, Publish: o.Publish},
-		clouds: map[string]*cloud{}, stores: map[string]*remote.Store{},
+		clouds: map[string]*cloud{},
 	}
 }
 
 // Close closes the connections. Jobs continue.
 func (e *Executor) Close() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	var err error
-	for url, s := range e.stores {
-		err = errors.Join(err, s.Close())
-		delete(e.stores, url)
-	}
-	return err
+	return e.stores.Close()
 }
 
 // OwnPorts returns true: nothing in AWS listens on an address of this machine.
@@ -200,7 +194,7 @@ func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, e
 		return nil, fmt.Errorf("find %s: %w", name, err)
 	}
 	for _, p := range backends {
-		st := taskState{Region: c.region, Account: c.account, Place: p, Name: name, Run: e.runName(name), Dir: dir}
+		st := taskState{Region: c.region, Account: c.account, Place: p, Name: name, Dir: dir}
 		there, err := e.backend(p).find(ctx, c, &st)
 		if err != nil {
 			return nil, fmt.Errorf("find %s: %w", name, err)
@@ -219,7 +213,7 @@ func (e *Executor) Inspect(ctx context.Context, h state.Handle) (state.Status, e
 	if err != nil {
 		return state.Status{}, err
 	}
-	if was, ok := st.ended(); ok {
+	if was, ok := e.run(c, st).Ended(); ok {
 		return was, nil
 	}
 	now, _, err := e.backend(st.Place).look(ctx, c, &st)
@@ -268,9 +262,9 @@ func (e *Executor) destroy(ctx context.Context, c *cloud, st taskState) error {
 			defer locked.Close()
 		}
 	}
-	b := e.backend(st.Place)
-	if _, ended := st.ended(); !ended {
-		e.saveLog(ctx, c, st)
+	b, run := e.backend(st.Place), e.run(c, st)
+	if _, ended := run.Ended(); !ended {
+		run.SaveLog(ctx, &followed{e: e, c: c, st: st})
 		if err := b.end(ctx, c, &st); err != nil {
 			return err
 		}
@@ -278,26 +272,9 @@ func (e *Executor) destroy(ctx context.Context, c *cloud, st taskState) error {
 	if err := b.forget(ctx, c, st); err != nil {
 		return err
 	}
-	notes, err := e.store(ctx, c, st.notes())
-	if err != nil {
-		return err
-	}
-	if err := notes.DeleteNotes(ctx, "runs/"+st.start()+"/"); err != nil {
-		return err
-	}
-	return st.forget()
+	return run.Forget(ctx)
 }
 
 // endPatience is how long a job may take to end that was asked to: AWS kills its program after
 // 30 s, and takes some time to notice.
 const endPatience = 5 * time.Minute
-
-// sleep waits, at most until ctx is done.
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
-}

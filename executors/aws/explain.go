@@ -4,12 +4,14 @@ import (
 	"cmp"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/batch/types"
 	"golang.org/x/sys/unix"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	clouds "github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -17,19 +19,19 @@ import (
 // infrastructure is what to do when something is missing that Terraform makes.
 const infrastructure = "apply the infrastructure that tenon compile --format=terraform writes"
 
-// statusOf returns the status of a job that has ended. Of its two sources, what AWS Batch says
-// and what tenon-pod stored, one may be missing.
-func statusOf(job *types.JobDetail, res *pod.Result) state.Status {
-	st := state.Status{Phase: state.Failed}
-	reason := ""
-	if job != nil {
-		st.Started, st.Finished = milliseconds(job.StartedAt), milliseconds(job.StoppedAt)
-		reason = aws.ToString(job.StatusReason)
-		if c := job.Container; c != nil {
-			st.ExitCode = int(aws.ToInt32(c.ExitCode))
-			reason = strings.TrimSpace(reason + " " + aws.ToString(c.Reason))
-		}
-	}
+// An ending is what AWS says about a job that has ended.
+type ending struct {
+	started, finished time.Time
+	exit              int    // of its container
+	reason            string // in the words of AWS
+	over              bool   // nothing of it runs
+}
+
+// statusOf returns the status of a job that has ended. Of its two sources, what AWS says and what
+// tenon-pod stored, one may be missing.
+func statusOf(end ending, res *pod.Result) state.Status {
+	st := state.Status{Phase: state.Failed, Started: end.started, Finished: end.finished, ExitCode: end.exit}
+	reason := end.reason
 	if res == nil {
 		if st.ExitCode > 128 {
 			st.Signal = unix.SignalName(unix.Signal(st.ExitCode - 128))
@@ -42,47 +44,49 @@ func statusOf(job *types.JobDetail, res *pod.Result) state.Status {
 		}
 		return st
 	}
-	st.ExitCode, st.Signal = res.ExitCode, res.Signal
-	st.Started, st.Finished, st.Usage = res.Started.UTC(), res.Finished.UTC(), state.Usage(res.Usage)
+	clouds.Ended(&st, res)
+	st.Over = end.over && st.Phase == state.Succeeded
 	// What AWS says of a job that has stored its result is how its container ended.
-	switch {
-	case res.Fault != "":
-		st.Message = res.Fault
-	case res.ExitCode == 0:
-		st.Phase = state.Succeeded
-		st.Over = job != nil && isOver(job.Status)
-	case res.OutOfMemory:
-		st.Message = outOfMemory
-	case res.Signal != "":
-		st.Message = "killed by " + res.Signal
-	default:
-		st.Message = fmt.Sprintf("exit %d", res.ExitCode)
-	}
 	if why := fromList(reason); why != "" && st.Phase == state.Failed && res.Fault == "" && !res.OutOfMemory {
 		st.Message = why // AWS ended it, and the program had time to end
 	}
 	return st
 }
 
-const outOfMemory = "it used more memory than its task has: raise needs.memory"
+// A reason is what AWS says, by parts of it, and what that means to a user.
+type reason struct {
+	parts   []string
+	message string
+}
 
 // reasons are parts of what AWS says when a job has failed or cannot start, in lower case, and
 // what that means to a user. All parts of a reason have to occur; the first reason that fits
-// counts. Sources: the AWS Batch user guide, "Troubleshooting" and "Job queue blocked events", and
-// the Amazon ECS developer guide, "Stopped task error messages".
-var reasons = []struct {
-	parts   []string
-	message string
-}{
+// counts. Sources: the AWS Batch user guide, "Troubleshooting" and "Job queue blocked events", the
+// Amazon ECS developer guide, "Stopped task error messages", and the SageMaker API reference,
+// "DescribeTrainingJob" and "Common errors".
+var reasons = []reason{
 	{[]string{"misconfiguration:compute_environment_max_resource"}, "it needs more cores than all jobs of the target may have: raise jobs: cpu of the target, and " + infrastructure},
 	{[]string{"misconfiguration:job_resource_requirement"}, "the compute environment has no task of that size: lower needs"},
 	{[]string{"misconfiguration:service_role_permissions"}, "AWS Batch lacks rights of its own role: " + infrastructure},
-	{[]string{"capacity:insufficient_instance_capacity"}, "the region has no capacity for it now: try again, lower needs, or choose another region"},
+	{[]string{"capacity:insufficient_instance_capacity"}, noCapacity},
 	{[]string{"capacity is unavailable"}, "the region has no capacity for it now: try again, lower needs, or choose another region; spot: true has the least"},
-	{[]string{"you've reached the limit on the number of"}, quota},
-	{[]string{"you have reached the limit on the number of"}, quota},
-	{[]string{"vcpu limit"}, quota},
-	{[]string{"limitexceeded"}, quota},
+	{[]string{"capacityerror"}, noCapacity},
+	{[]string{"account-level service limit"}, "a quota of the account is used up or 0: raise the one that AWS names in Service Quotas of the region"},
+	{[]string{"maxwaittimeexceeded"}, "AWS had no spare capacity for it in time: raise wait in jobs of the target, set retries, or spot: false"},
+	{[]string{"maxruntimeexceeded"}, "it took longer than its timeout"},
+	{[]string{"could not assume role"}, "its role does not exist, or SageMaker may not assume it: " + infrastructure},
+	{[]string{"unable to assume role", "sagemaker"}, "its role does not exist, or SageMaker may not assume it: " + infrastructure},
+	{[]string{"ecr image", "not found"}, noImage},
+	{[]string{"requested image", "not found"}, noImage},
+	{[]string{"ecr image", "denied"}, noPull},
+	{[]string{"ecr image", "not authorized"}, noPull},
+	{[]string{"cannot access", "ecr"}, noPull},
+	{[]string{"no s3 objects"}, "the bucket of the target lacks what it reads: plan and apply again"},
+	{[]string{"internalservererror"}, "SageMaker had a fault of its own: set retries to run it again"},
+	{[]string{"you've reached the limit on the number of"}, quotaUsed},
+	{[]string{"you have reached the limit on the number of"}, quotaUsed},
+	{[]string{"vcpu limit"}, quotaUsed},
+	{[]string{"limitexceeded"}, quotaUsed},
 	{[]string{"cannotpullcontainererror", "not found"}, noImage},
 	{[]string{"cannotpullcontainererror", "manifest unknown"}, noImage},
 	{[]string{"cannotpullcontainererror", "does not exist"}, noImage},
@@ -101,7 +105,7 @@ var reasons = []struct {
 	{[]string{"resourceinitializationerror", "log"}, "its log group does not exist, or its subnet does not reach CloudWatch Logs: " + infrastructure},
 	{[]string{"unable to assume the role"}, "its role does not exist, or Amazon ECS may not assume it: " + infrastructure},
 	{[]string{"unable to assume role"}, "its role does not exist, or Amazon ECS may not assume it: " + infrastructure},
-	{[]string{"outofmemory"}, outOfMemory},
+	{[]string{"outofmemory"}, clouds.OutOfMemory},
 	{[]string{"exec format error"}, otherMachine},
 	{[]string{"exceeded timeout"}, "it took longer than its timeout"},
 	{[]string{"spot interruption"}, spot},
@@ -112,7 +116,8 @@ var reasons = []struct {
 }
 
 const (
-	quota        = "a quota of the account is used up or 0: raise \"Fargate On-Demand vCPU resource count\", or the one for Spot, in Service Quotas of the region"
+	quotaUsed    = "a quota of the account is used up or 0: raise \"Fargate On-Demand vCPU resource count\", or the one for Spot, in Service Quotas of the region"
+	noCapacity   = "the region has no capacity for it now: try again, lower needs, or choose another region"
 	noImage      = "its image is not in the repository: plan and apply again, which pushes it"
 	noPull       = "its role may not pull its image: " + infrastructure
 	otherMachine = "its image is for another architecture than architecture of the target"
@@ -132,16 +137,19 @@ func explainReason(reason string) string {
 }
 
 // fromList returns what to do about a reason in the list above, with the reason, or "".
-func fromList(reason string) string {
-	reason = oneLine(reason)
-	low := strings.ToLower(reason)
-	for _, r := range reasons {
+func fromList(reason string) string { return explained(reasons, reason) }
+
+// explained returns what to do about what AWS says, from a list, with what it says, or "".
+func explained(list []reason, said string) string {
+	said = oneLine(said)
+	low := strings.ToLower(said)
+	for _, r := range list {
 		fits := true
 		for _, p := range r.parts {
 			fits = fits && strings.Contains(low, p)
 		}
 		if fits {
-			return r.message + " (AWS: " + strings.TrimSuffix(reason, ".") + ")"
+			return r.message + " (AWS: " + strings.TrimSuffix(said, ".") + ")"
 		}
 	}
 	return ""

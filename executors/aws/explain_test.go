@@ -32,14 +32,21 @@ func TestReasonsSayWhatToChange(t *testing.T) {
 		"ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed: i/o timeout":                                 "its subnet does not reach Secrets Manager",
 		"ResourceInitializationError: failed to validate logger args: The specified log group does not exist":                                                    "its log group does not exist",
 		"ECS was unable to assume the role 'arn:aws:iam::123456789012:role/x' that was provided for this task":                                                   "its role does not exist, or Amazon ECS may not assume it",
-		"OutOfMemoryError: Container killed due to memory usage":                                                                                                 "it used more memory than its task has",
-		"Job attempt duration exceeded timeout":                           "it took longer than its timeout",
-		"Your Spot Task was interrupted.":                                 "AWS took the spare capacity back",
-		"Host EC2 (instance i-0123456789abcdef0) terminated.":             "AWS took the spare capacity back",
-		"exec /tenon/bin/tenon-pod: exec format error":                    "its image is for another architecture",
-		"Timeout waiting for network interface provisioning to complete.": "AWS gave it no network interface in time",
-		"Essential container in task exited":                              "",
-		"Something that AWS has never said before":                        "Something that AWS has never said before",
+		"OutOfMemoryError: Container killed due to memory usage":                                                                                                 "it used more memory than its container has",
+		"Job attempt duration exceeded timeout":                                                                       "it took longer than its timeout",
+		"Your Spot Task was interrupted.":                                                                             "AWS took the spare capacity back",
+		"Host EC2 (instance i-0123456789abcdef0) terminated.":                                                         "AWS took the spare capacity back",
+		"exec /tenon/bin/tenon-pod: exec format error":                                                                "its image is for another architecture",
+		"Timeout waiting for network interface provisioning to complete.":                                             "AWS gave it no network interface in time",
+		"CapacityError: Unable to provision requested ML compute capacity due to InsufficientInstanceCapacity error.": "the region has no capacity for it now",
+		"ResourceLimitExceeded: The account-level service limit 'ml.g5.xlarge for training job usage' is 0 Instances": "a quota of the account is used up or 0: raise the one that AWS names",
+		"ValidationException: Could not assume role arn:aws:iam::1:role/x. Please ensure that the role exists":        "its role does not exist, or SageMaker may not assume it",
+		"ClientError: ECR image 1.dkr.ecr.eu-central-1.amazonaws.com/x@sha256:0 not found":                            "its image is not in the repository",
+		"MaxRuntimeExceeded":  "it took longer than its timeout",
+		"MaxWaitTimeExceeded": "AWS had no spare capacity for it in time",
+		"InternalServerError: We encountered an internal error. Please try again.": "SageMaker had a fault of its own",
+		"Essential container in task exited":                                       "",
+		"Something that AWS has never said before":                                 "Something that AWS has never said before",
 	} {
 		got := explainReason(reason)
 		if !strings.HasPrefix(got, want) || (want == "") != (got == "") || strings.Contains(got, "\n") {
@@ -102,13 +109,29 @@ func TestStatusOfAJobThatHasEnded(t *testing.T) {
 		"no result":          {job(types.JobStatusSucceeded, 0, ""), nil, state.Status{Phase: state.Failed, Message: "its result is not in the bucket"}},
 		"killed as a whole":  {job(types.JobStatusFailed, 137, ""), nil, state.Status{Phase: state.Failed, ExitCode: 137, Signal: "SIGKILL", Message: "exit 137"}},
 	} {
-		got := statusOf(c.job, c.res)
+		got := statusOf(jobEnding(c.job), c.res)
 		got.Started, got.Finished = c.want.Started, c.want.Finished
 		if got != c.want {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
 		}
 	}
-	if got := statusOf(job(types.JobStatusFailed, 137, "OutOfMemoryError: Container killed due to memory usage"), nil); !strings.Contains(got.Message, "raise needs.memory") {
+	if got := statusOf(jobEnding(job(types.JobStatusFailed, 137, "OutOfMemoryError: Container killed due to memory usage")), nil); !strings.Contains(got.Message, "raise needs.memory") {
 		t.Errorf("out of memory gives %q", got.Message)
+	}
+}
+
+// What tenon-pod wrote into the file for failures is part of what SageMaker says. It may be cut off.
+func TestTheEndOfATrainingJob(t *testing.T) {
+	for reason, want := range map[string]ending{
+		`AlgorithmError: {"exit_code":126,"fault":"secret TOKEN: no right"}, exit code: 126`: {exit: 126, reason: "secret TOKEN: no right"},
+		`AlgorithmError: {"exit_code":3,"stored":true}, exit code: 3`:                        {exit: 3},
+		`AlgorithmError: {"exit_code":126,"fault":"sec, exit code: 126`:                      {exit: 126, reason: `AlgorithmError: {"exit_code":126,"fault":"sec, exit code: 126`},
+		"AlgorithmError: , exit code: 137":                                                   {exit: 137, reason: "AlgorithmError: , exit code: 137"},
+		"CapacityError: none":                                                                {reason: "CapacityError: none"},
+	} {
+		got := trainingEnd(&trainingJob{FailureReason: reason})
+		if got.exit != want.exit || got.reason != want.reason || !got.over {
+			t.Errorf("%s: %+v, want %+v", reason, got, want)
+		}
 	}
 }

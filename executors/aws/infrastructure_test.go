@@ -1,8 +1,6 @@
 package aws
 
 import (
-	"bytes"
-	"encoding/json"
 	"flag"
 	"os"
 	"path/filepath"
@@ -12,37 +10,18 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/hashicorp/hcl/v2/hclwrite"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/executors/terraform"
+	"github.com/tenon-ml/tenon/executors/cloud/cloudtest"
 	"github.com/tenon-ml/tenon/internal/money"
-	"github.com/tenon-ml/tenon/internal/test/tfschema"
 )
 
-func job(id string, change func(*ir.Unit)) ir.Unit {
-	entity, _ := ir.SplitID(id)
-	u := ir.Unit{ID: id, Entity: entity, Kind: ir.Job, Code: ir.Code{Runtime: ir.Command, Command: []string{"run"}}, Outputs: []ir.Output{{Port: "out", Kind: ir.Table}}}
-	if change != nil {
-		change(&u)
-	}
-	return u
-}
-
-func service(name string, change func(*ir.Unit)) ir.Unit {
-	return job("deployments/"+name, func(u *ir.Unit) {
-		u.Kind, u.Outputs, u.Endpoint = ir.Service, []ir.Output{{Port: "endpoint", Kind: ir.EndpointOf}}, &ir.Endpoint{Host: "0.0.0.0", Port: 8080, Ready: "/readyz", Replicas: 1}
-		u.Inputs = []ir.Input{{Port: "model", Unit: "models/late/register", From: "model", Kind: ir.Model}}
-		if change != nil {
-			change(u)
-		}
-	})
-}
-
-func slo(name, on, objectives string) ir.Unit {
-	return ir.Unit{ID: "slos/" + name, Entity: "slos/" + name, Kind: ir.Record, Code: ir.Code{Runtime: ir.Builtin}, Params: json.RawMessage(`{"objectives":` + objectives + `}`),
-		Inputs: []ir.Input{{Port: "on", Unit: on, From: "endpoint", Kind: ir.EndpointOf}}, Outputs: []ir.Output{{Port: "rules", Kind: ir.File}}}
-}
+var (
+	job     = cloudtest.Job
+	service = cloudtest.Service
+	slo     = cloudtest.SLO
+	texts   = cloudtest.Texts
+)
 
 // settings are those of a target with the defaults of tenon.#AWS.
 func settings(more map[string]any) map[string]any {
@@ -115,17 +94,7 @@ func systems() map[string]*ir.System {
 func write(t testing.TB, sys *ir.System) map[string][]byte {
 	t.Helper()
 	docs, err := Infrastructure(sys)
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := map[string][]byte{}
-	for _, d := range docs {
-		if !terraform.Written(d.Content) {
-			t.Errorf("%s does not say that tenon has written it", d.Name)
-		}
-		files[d.Name] = d.Content
-	}
-	return files
+	return cloudtest.Write(t, docs, err)
 }
 
 var update = flag.Bool("update", os.Getenv("TENON_UPDATE") != "", "write the files of testdata")
@@ -140,48 +109,9 @@ func TestFiles(t *testing.T) {
 					}
 				}
 			}
-			dir, files := filepath.Join("testdata", name), write(t, sys)
-			for name, text := range files {
-				if strings.HasSuffix(name, ".tf") && !bytes.Equal(hclwrite.Format(text), text) {
-					t.Errorf("%s is not formatted", name)
-				}
-			}
-			if *update {
-				if err := os.RemoveAll(dir); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.MkdirAll(dir, 0o755); err != nil {
-					t.Fatal(err)
-				}
-				for name, text := range files {
-					if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
-						t.Fatal(err)
-					}
-				}
-			}
-			want := map[string][]byte{}
-			entries, err := os.ReadDir(dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, e := range entries {
-				if want[e.Name()], err = os.ReadFile(filepath.Join(dir, e.Name())); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if diff := cmp.Diff(texts(want), texts(files)); diff != "" {
-				t.Errorf("TENON_UPDATE=1 accepts what is written now (-want +got):\n%s", diff)
-			}
+			cloudtest.Golden(t, filepath.Join("testdata", name), write(t, sys), *update)
 		})
 	}
-}
-
-func texts(files map[string][]byte) map[string]string {
-	out := map[string]string{}
-	for name, b := range files {
-		out[name] = string(b)
-	}
-	return out
 }
 
 // The files are the same, whatever the order of units is.
@@ -194,84 +124,29 @@ func TestFilesAreDeterministic(t *testing.T) {
 	}
 }
 
-func schema(t testing.TB) tfschema.Schema {
-	t.Helper()
-	b, err := os.ReadFile(filepath.Join("testdata", "schema.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := tfschema.Read(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-// What is written exists in the current provider, which is the one that the files request. Together, the systems
-// use all types of the schema, so that it has none in vain.
+// What is written exists in the current provider, which is the one that the files request.
 func TestFilesFitTheSchemaOfTheProvider(t *testing.T) {
-	s, used := schema(t), map[string]bool{}
-	if major, _, _ := strings.Cut(strings.TrimPrefix(providerVersion, "~> "), "."); !strings.HasPrefix(s.Version, major+".") || !strings.HasPrefix(s.Version, strings.TrimPrefix(providerVersion, "~> ")) {
-		t.Errorf("the schema is of provider %s, and the files request %s", s.Version, providerVersion)
-	}
+	all := map[string]map[string][]byte{}
 	for name, sys := range systems() {
-		files := write(t, sys)
-		delete(files, "README.md")
-		for _, fault := range s.Check(files) {
-			t.Errorf("%s: %s", name, fault)
-		}
-		for kind := range s.Types {
-			block, plain, _ := strings.Cut(kind, "data.")
-			for _, text := range files {
-				if block == kind && bytes.Contains(text, []byte("resource \""+kind+"\"")) || block == "" && bytes.Contains(text, []byte("data \""+plain+"\"")) {
-					used[kind] = true
-				}
-			}
-		}
+		all[name] = write(t, sys)
 	}
-	for kind := range s.Types {
-		if !used[kind] {
-			t.Errorf("nothing of the type %s is written", kind)
-		}
-	}
+	cloudtest.Fits(t, all, providerVersion)
 }
 
 // A misspelled attribute, a missing one and an unknown type are found in the files that are written.
 func TestFaultsInFilesAreFound(t *testing.T) {
-	for _, c := range []struct{ file, old, new, want string }{
-		{"storage.tf", "block_public_acls", "block_public_acl", "aws_s3_bucket_public_access_block has no attribute block_public_acl"},
-		{"jobs.tf", "max_vcpus ", "max_cpus ", "aws_batch_compute_environment.compute_resources needs max_vcpus"},
-		{"roles.tf", `"aws_iam_role_policy"`, `"aws_iam_roles_policy"`, "the provider has no aws_iam_roles_policy"},
-		{"jobs.tf", "aws_batch_compute_environment.closed.arn", "aws_batch_compute_environment.closed.arm", "aws_batch_compute_environment has no attribute arm"},
-		{"jobs.tf", "aws_subnet.closed[*].id", "aws_subnet.shut[*].id", "aws_subnet.shut.id is not declared"},
-	} {
-		files := write(t, systems()["everything"])
-		delete(files, "README.md")
-		changed := bytes.Replace(files[c.file], []byte(c.old), []byte(c.new), 1)
-		if bytes.Equal(changed, files[c.file]) {
-			t.Fatalf("%s has no %s", c.file, c.old)
-		}
-		files[c.file] = changed
-		if got := strings.Join(schema(t).Check(files), "\n"); !strings.Contains(got, c.want) {
-			t.Errorf("with %s: got %q, want %q", c.new, got, c.want)
-		}
-	}
+	cloudtest.Faults(t, func() map[string][]byte { return write(t, systems()["everything"]) },
+		cloudtest.Fault{"storage.tf", "block_public_acls", "block_public_acl", "aws_s3_bucket_public_access_block has no attribute block_public_acl"},
+		cloudtest.Fault{"jobs.tf", "max_vcpus ", "max_cpus ", "aws_batch_compute_environment.compute_resources needs max_vcpus"},
+		cloudtest.Fault{"roles.tf", `"aws_iam_role_policy"`, `"aws_iam_roles_policy"`, "the provider has no aws_iam_roles_policy"},
+		cloudtest.Fault{"jobs.tf", "aws_batch_compute_environment.closed.arn", "aws_batch_compute_environment.closed.arm", "aws_batch_compute_environment has no attribute arm"},
+		cloudtest.Fault{"jobs.tf", "aws_subnet.closed[*].id", "aws_subnet.shut[*].id", "aws_subnet.shut.id is not declared"},
+	)
 }
 
 // The page for users shows the role of a unit as it is written.
 func TestTheDocumentationShowsARole(t *testing.T) {
-	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "aws.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, found := strings.Cut(string(page), "```hcl\nresource \"aws_iam_role_policy\"")
-	shown, _, closed := strings.Cut(rest, "```")
-	if !found || !closed || !strings.Contains(string(write(t, systems()["everything"])["roles.tf"]), shown) {
-		t.Error("the policy in docs/aws.md is not one of testdata/everything/roles.tf")
-	}
-	if version := schema(t).Version; !strings.Contains(string(page), version) {
-		t.Errorf("docs/aws.md does not say that provider %s was compared", version)
-	}
+	cloudtest.Page(t, "aws.md", "resource \"aws_iam_role_policy\"", write(t, systems()["everything"])["roles.tf"])
 }
 
 func TestWhatCannotBeWritten(t *testing.T) {

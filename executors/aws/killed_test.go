@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -34,7 +36,33 @@ type mortal struct {
 
 var errKilled = errors.New("killed")
 
-// configure puts the mortal between clients and AWS.
+// overHTTP puts the mortal between a client of SageMaker and AWS.
+func (m *mortal) overHTTP(cfg *sdk.Config) {
+	cfg.HTTPClient = mortalHTTP{cfg.HTTPClient, m}
+}
+
+type mortalHTTP struct {
+	sdk.HTTPClient
+	*mortal
+}
+
+func (m mortalHTTP) Do(r *http.Request) (*http.Response, error) {
+	if !strings.HasPrefix(r.Header.Get("X-Amz-Target"), m.service+".") {
+		return m.HTTPClient.Do(r)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.n++; m.n > m.at || m.n == m.at && m.before {
+		return nil, errKilled
+	}
+	resp, err := m.HTTPClient.Do(r)
+	if err == nil && m.n == m.at {
+		return nil, errors.Join(errKilled, resp.Body.Close())
+	}
+	return resp, err
+}
+
+// configure puts the mortal between clients of the SDK and AWS.
 func (m *mortal) configure(cfg *sdk.Config) {
 	intercept(cfg, m.service, func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
 		m.mu.Lock()
@@ -97,7 +125,7 @@ func TestKilledAtEachCall(t *testing.T) {
 				t.Parallel()
 				system := "killed-" + name
 				task := job(t, name, "exit", "0")
-				ok(t, l.provision(t.Context(), system, task.Unit))
+				ok(t, l.provision(t.Context(), system, task))
 				if _, err := doomed(t, system, at, before).Apply(t.Context(), task, nil); (err == nil) != (at > applies) {
 					t.Errorf("an apply that is killed at call %d gives %v, and it makes %d", at, err, applies)
 				}
@@ -142,7 +170,7 @@ func TestDestroyOfAJobThatIsNotListedYet(t *testing.T) {
 			t.Parallel()
 			system := "listed-" + name
 			task := job(t, system, "sleep", "1h")
-			ok(t, l.provision(t.Context(), system, task.Unit))
+			ok(t, l.provision(t.Context(), system, task))
 			e := l.executor(t, func(o *aws.Options) { o.System = system })
 			h, err := e.Apply(t.Context(), task, nil)
 			ok(t, err)

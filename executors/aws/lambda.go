@@ -32,8 +32,8 @@ func (e functions) prepare(st *taskState, t executors.Task) {
 	st.Run, st.Function, st.Group, st.Ready = e.runName(t.Name), w.function(&t.Unit), w.logGroup(&t.Unit), t.Unit.Endpoint.Ready
 }
 
-// apply implements [backend]. Requests go to the version once [functions.admit] has seen it ready,
-// except for the first version of a function, to which nobody has sent any.
+// apply implements [backend]. Requests go to the version once [functions.promote] has seen it ready,
+// except for the first version of a function, to which they go at once.
 func (e functions) apply(ctx context.Context, c *cloud, st *taskState, t executors.Task, _ *taskState) error {
 	published, _, err := c.versions(ctx, st.Function)
 	if err != nil {
@@ -66,6 +66,7 @@ func (st taskState) own(published []version) (own []version) {
 
 // find implements [backend]. A task is there once its version is published.
 func (e functions) find(ctx context.Context, c *cloud, st *taskState) (bool, error) {
+	st.Run = e.runName(st.Name)
 	w := e.names()
 	// The name of the task does not say which unit it is of. Names of functions begin as those of
 	// the system do, except for the end of long ones.
@@ -269,6 +270,9 @@ func (e functions) reachable(ctx context.Context, c *cloud, st *taskState, first
 		return err
 	}
 	out, err := c.lambda.CreateFunctionUrlConfig(ctx, &lambda.CreateFunctionUrlConfigInput{FunctionName: &st.Function, Qualifier: aws.String(live), AuthType: types.FunctionUrlAuthTypeAwsIam})
+	if busy(err) { // of a call whose answer was lost
+		return e.address(ctx, c, st)
+	}
 	if err != nil {
 		return explainLambda("create the URL of the function "+st.Function, err)
 	}
@@ -292,8 +296,8 @@ func (e functions) address(ctx context.Context, c *cloud, st *taskState) error {
 	return nil
 }
 
-// admit implements [admitter].
-func (e functions) admit(ctx context.Context, c *cloud, st taskState) error {
+// promote implements [promoter].
+func (e functions) promote(ctx context.Context, c *cloud, st taskState) error {
 	published, _, err := c.versions(ctx, st.Function)
 	if err != nil {
 		return err
@@ -329,7 +333,7 @@ func (e functions) end(context.Context, *cloud, *taskState) error { return nil }
 
 // forget implements [backend]. With the last version goes the function. If a version of another task
 // is left, because that one could not be removed or because this one is given up after it was
-// admitted, requests go there.
+// promoted, requests go there.
 func (e functions) forget(ctx context.Context, c *cloud, st taskState) error {
 	published, now, err := c.versions(ctx, st.Function)
 	if err != nil || now == nil {

@@ -18,7 +18,7 @@ import (
 // Variables of each version of a function, which say whose it is. AWS publishes no version that is
 // equal to the one before, so they also make a version of each task.
 const (
-	envRun   = "TENON_RUN"
+	envRun   = "TENON_TASK"
 	envUnit  = "TENON_UNIT"
 	envReady = "TENON_READY"
 )
@@ -63,6 +63,9 @@ func (c *cloud) function(ctx context.Context, name string) (*lambda.GetFunctionO
 	f, err := c.lambda.GetFunction(ctx, &lambda.GetFunctionInput{FunctionName: &name})
 	if missing(err) {
 		return nil, nil
+	}
+	if err == nil && f.TagsError != nil { // without tags, nobody can say whose function it is
+		return nil, fmt.Errorf("read the tags of the function %s in AWS: %s: grant lambda:ListTags to these credentials: docs/aws.md lists the rights", name, oneLine(aws.ToString(f.TagsError.Message)))
 	}
 	return f, explainLambda("look at the function "+name, err)
 }

@@ -16,22 +16,24 @@ func (c *checks) function(u ir.Unit) {
 	}
 	switch s := u.Endpoint.Scale; {
 	case s == nil && u.Endpoint.Replicas > 1:
-		c.fault("replicas", "remove replicas, or limit them: replicas: {min: 0, max: 20}", "AWS Lambda starts as many instances as there are requests at a time")
+		c.Fault("replicas", "remove replicas, or limit them: replicas: {min: 0, max: 20}", "AWS Lambda starts as many instances as there are requests at a time")
 	case s != nil && u.Endpoint.Replicas > 0:
-		c.fault("replicas", "write min: 0", "AWS Lambda keeps no instances that nobody asks")
+		c.Fault("replicas", "write min: 0", "AWS Lambda stops instances that get no requests")
 	}
 	switch u.Code.Runtime {
 	case ir.Plane:
 	case ir.PlaneDuckDB:
-		c.fault("component", another, "a part of its features is left to DuckDB, or its model needs ONNX Runtime, which a function does not have")
+		c.Fault("component", another, "a part of its features is left to DuckDB, or its model needs ONNX Runtime, which a function does not have")
 		return
 	default:
-		c.fault("component", another, "a function only answers for models and features that need no Python")
+		if len(c.Faults) == 0 { // others say more
+			c.Fault("component", another, "a function only answers for models and features that need no Python")
+		}
 		return
 	}
 	for _, in := range u.Inputs {
 		if in.Kind == ir.EndpointOf {
-			c.fault("in."+in.Port, another, "a function reaches no other service")
+			c.Fault("in."+in.Port, another, "a function reaches no other service")
 		}
 	}
 	// A service outside of AWS Lambda may log and trace requests.
@@ -39,8 +41,8 @@ func (c *checks) function(u ir.Unit) {
 	why, err := bundle.NotPortable(u.Params, allowed)
 	switch {
 	case err != nil:
-		c.fault("component", another, "%v", err)
+		c.Fault("component", another, "%v", err)
 	case why != "":
-		c.fault("component", "remove it, or "+another, "it does not run as a function: %s", why)
+		c.Fault("component", "remove it, or "+another, "it does not run as a function: %s", why)
 	}
 }

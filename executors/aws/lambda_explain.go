@@ -6,15 +6,14 @@ import (
 	"strings"
 
 	"github.com/aws/smithy-go"
+
+	clouds "github.com/tenon-ml/tenon/executors/cloud"
 )
 
 // lambdaReasons are parts of what AWS Lambda says when it refuses a call or when a function fails, in
 // lower case, and what that means to a user, as in reasons. Sources: the errors of the operations
 // in the AWS Lambda API reference, and "Troubleshoot invocation issues" of the developer guide.
-var lambdaReasons = []struct {
-	parts   []string
-	message string
-}{
+var lambdaReasons = []reason{
 	{[]string{"cannot be assumed by lambda"}, "its role does not exist, or AWS Lambda may not assume it: " + infrastructure},
 	{[]string{"codestorageexceeded"}, "the archives of the account's functions need more than its quota: raise \"Function and layer storage\" in Service Quotas of the region"},
 	{[]string{"unreservedconcurrentexecution"}, "the account has no " + inFlight + " left to reserve: lower max in replicas, or raise \"Concurrent executions\" in Service Quotas of the region"},
@@ -24,11 +23,11 @@ var lambdaReasons = []struct {
 	{[]string{"request must be smaller than"}, tooLarge},
 	{[]string{"task timed out"}, fmt.Sprintf("it did not answer within %d s: raise needs.memory, with which AWS Lambda also gives it more of a core", lambdaTimeout)},
 	{[]string{"sandbox.timedout"}, fmt.Sprintf("it did not answer within %d s: raise needs.memory, with which AWS Lambda also gives it more of a core", lambdaTimeout)},
-	{[]string{"runtime.outofmemory"}, outOfMemory},
-	{[]string{"signal: killed"}, outOfMemory},
+	{[]string{"runtime.outofmemory"}, clouds.OutOfMemory},
+	{[]string{"signal: killed"}, clouds.OutOfMemory},
 	{[]string{"invalidentrypoint"}, otherMachine},
 	{[]string{"exec format error"}, otherMachine},
-	{[]string{"eniLimitExceeded"}, "a quota of network interfaces is used up: raise it in Service Quotas of the region"},
+	{[]string{"enilimitexceeded"}, "a quota of network interfaces is used up: raise it in Service Quotas of the region"},
 }
 
 const (
@@ -37,20 +36,7 @@ const (
 )
 
 // fromLambda returns what to do about what AWS Lambda says, with that, or "".
-func fromLambda(said string) string {
-	said = oneLine(said)
-	low := strings.ToLower(said)
-	for _, r := range lambdaReasons {
-		fits := true
-		for _, p := range r.parts {
-			fits = fits && strings.Contains(low, strings.ToLower(p))
-		}
-		if fits {
-			return r.message + " (AWS: " + strings.TrimSuffix(said, ".") + ")"
-		}
-	}
-	return ""
-}
+func fromLambda(said string) string { return explained(lambdaReasons, said) }
 
 // explainLambda is explainCall with what AWS Lambda says.
 func explainLambda(what string, err error) error {

@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,8 +10,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
-	cwtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 
@@ -108,15 +107,15 @@ func parsed(text *string) time.Time {
 }
 
 // stream implements [backend]. A version has a stream for each of its instances, all of which
-// [functions.copyStreams] copies.
+// [functions.readStreams] reads.
 func (e functions) stream(context.Context, *cloud, taskState) (group, stream string, err error) {
 	return "", "", nil
 }
 
-// copyStreams implements [streamed]. AWS names a stream "2026/11/29/[VERSION]INSTANCE".
-func (e functions) copyStreams(ctx context.Context, c *cloud, st taskState, l *logCopy) error {
+// readStreams implements [streamed]. AWS names a stream "2026/11/29/[VERSION]INSTANCE".
+func (e functions) readStreams(ctx context.Context, c *cloud, st taskState, at *logPosition, to *bytes.Buffer) error {
 	_, number, _ := strings.Cut(st.Record, ":function:"+st.Function+":")
-	if l.since == 0 { // the log of versions before may be long
+	if at.since == 0 { // the log of versions before may be long
 		f, err := c.lambda.GetFunctionConfiguration(ctx, &lambda.GetFunctionConfigurationInput{FunctionName: &st.Function, Qualifier: &number})
 		if missing(err) {
 			return nil
@@ -124,40 +123,33 @@ func (e functions) copyStreams(ctx context.Context, c *cloud, st taskState, l *l
 		if err != nil {
 			return explainLambda("look at the function "+st.Function, err)
 		}
-		l.since = max(parsed(f.LastModified).UnixMilli(), 0)
+		at.since = max(parsed(f.LastModified).UnixMilli(), 0)
 	}
-	in := &cloudwatchlogs.FilterLogEventsInput{LogGroupName: &st.Group, StartTime: aws.Int64(l.since)}
-	seen := map[string]bool{}
+	seen, since, token := map[string]bool{}, at.since, ""
 	for {
-		out, err := c.logs.FilterLogEvents(ctx, in)
-		var none *cwtypes.ResourceNotFoundException
-		if errors.As(err, &none) { // it has printed nothing yet
+		events, next, err := c.logs.filter(ctx, st.Group, since, token)
+		if logsMissing(err) {
 			return nil
 		}
 		if err != nil {
 			return explainCall("read the log of the function "+st.Function, err)
 		}
-		for _, x := range out.Events {
-			if !strings.Contains(aws.ToString(x.LogStreamName), "["+number+"]") {
+		for _, x := range events {
+			if !strings.Contains(x.LogStreamName, "["+number+"]") {
 				continue
 			}
-			id := aws.ToString(x.EventId)
-			if at := aws.ToInt64(x.Timestamp); at > l.since {
-				l.since = at
-			}
-			seen[id] = true
-			if l.seen[id] {
+			at.since = max(at.since, x.Timestamp)
+			seen[x.EventID] = true
+			if at.seen[x.EventID] {
 				continue
 			}
-			l.moved = true
-			if _, err := l.reader.Write([]byte(strings.TrimSuffix(aws.ToString(x.Message), "\n") + "\n")); err != nil {
-				return err
-			}
+			to.WriteString(strings.TrimSuffix(x.Message, "\n"))
+			to.WriteByte('\n')
 		}
-		if in.NextToken = out.NextToken; in.NextToken == nil {
+		if token = next; token == "" {
 			break
 		}
 	}
-	l.seen = seen // events of the last moment are read again
+	at.seen = seen // events of the last moment are read again
 	return nil
 }

@@ -90,7 +90,7 @@ func TestFunction(t *testing.T) {
 	const system = "function"
 	e := l.functions(t, system)
 	first := function(t, "a", "one", func(u *ir.Unit) { u.Endpoint.Scale, u.Endpoint.Replicas = &ir.Scale{Max: 3}, 0 })
-	ok(t, l.provision(t.Context(), system, first.Unit))
+	ok(t, l.provision(t.Context(), system, first))
 	ok(t, l.Unassumed(2)) // its role is new
 	h, err := e.Apply(t.Context(), first, nil)
 	ok(t, err)
@@ -116,7 +116,7 @@ func TestFunction(t *testing.T) {
 	// Versions that do not become ready get no requests, and say why.
 	for model, want := range map[string]string{
 		"broken": "it does not start: Tenon.Init: the model is damaged; it printed last: error: the model is damaged",
-		"killed": "it used more memory than its task has: raise needs.memory (AWS: ",
+		"killed": "it used more memory than its container has: raise needs.memory (AWS: ",
 	} {
 		task := function(t, model, model)
 		b, err := e.Apply(t.Context(), task, &h)
@@ -166,7 +166,7 @@ func TestAFunctionOfAnotherState(t *testing.T) {
 	l := newLab(t)
 	const system = "foreign"
 	task := function(t, "a", "one")
-	ok(t, l.provision(t.Context(), system, task.Unit))
+	ok(t, l.provision(t.Context(), system, task))
 	theirs := l.functions(t, system, func(o *aws.Options) { o.State = "theirs" })
 	h, err := theirs.Apply(t.Context(), task, nil)
 	ok(t, err)
@@ -184,7 +184,7 @@ func TestFunctionKilledAtEachCall(t *testing.T) {
 	l := newLab(t)
 	const system = "killed-function"
 	tasks := []executors.Task{function(t, "a", "one"), function(t, "b", "two")}
-	ok(t, l.provision(t.Context(), system, tasks[0].Unit))
+	ok(t, l.provision(t.Context(), system, tasks[0]))
 	// until repeats something that is killed after each call, without its answer.
 	until := func(do func(*aws.Executor) error) {
 		t.Helper()

@@ -4,22 +4,22 @@ import clouds "github.com/tenon-ml/tenon/executors/cloud"
 
 // What all clouds share.
 var (
-	accessOf     = clouds.AccessOf
-	asks         = clouds.Asks
-	below        = clouds.Below
-	label        = clouds.Label
-	fit          = clouds.Fit
-	hyphened     = clouds.Hyphened
-	short        = clouds.Short
-	objectivesOf = clouds.ObjectivesOf
-	burnRates    = clouds.BurnRates
-	number       = clouds.Number
-	entityName   = clouds.EntityName
-	reference    = clouds.Reference
-	key          = clouds.Key
-	once         = clouds.Once
-	known        = clouds.Known
-	validation   = clouds.Validation
+	accessOf   = clouds.AccessOf
+	asks       = clouds.Asks
+	below      = clouds.Below
+	label      = clouds.Label
+	fit        = clouds.Fit
+	hyphened   = clouds.Hyphened
+	short      = clouds.Short
+	burnRates  = clouds.BurnRates
+	number     = clouds.Number
+	entityName = clouds.EntityName
+	reference  = clouds.Reference
+	key        = clouds.Key
+	once       = clouds.Once
+	known      = clouds.Known
+	validation = clouds.Validation
+	sleep      = clouds.Sleep
 )
 
 type objectives = clouds.Objectives

@@ -18,14 +18,9 @@ var readmeTemplate = template.Must(template.New("README.md").Parse(readmeText))
 // readme returns the page for whoever applies the files.
 func (w *writer) readme() []byte {
 	var made []string
-	for _, u := range w.units {
-		for _, variable := range accessOf(u).Secrets {
-			if w.Existing.Secrets[variable] == "" {
-				made = append(made, w.root+"/"+variable)
-			}
-		}
+	for _, variable := range w.made() {
+		made = append(made, w.root+"/"+variable)
 	}
-	slices.Sort(made)
 	data := struct {
 		Header, System, Environment, Region, Provider, Version string
 		Secrets                                                []string
@@ -34,7 +29,7 @@ func (w *writer) readme() []byte {
 		Emails                                                 []string
 	}{
 		Header: terraform.Header, System: w.sys.Name, Environment: w.environment(), Region: w.Region, Provider: provider, Version: providerVersion,
-		Secrets: slices.Compact(made), Images: slices.Concat(w.at(onBatch), w.at(onSageMaker)), Functions: w.at(onLambda), Trainings: w.at(onTraining),
+		Secrets: made, Images: slices.Concat(w.at(onBatch), w.at(onSageMaker)), Functions: w.at(onLambda), Trainings: w.at(onTraining),
 		Jobs: w.any(onBatch), SageMaker: w.any(onSageMaker), Network: w.any(onBatch) && w.Existing.Network == nil && !w.lanes()[0].open,
 		Alarms: w.files["alarms.tf"] != nil && !w.files["alarms.tf"].Empty(), Budget: w.sys.Budget.Month != nil, Emails: w.Emails,
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/batch/types"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	smtypes "github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
@@ -14,10 +13,10 @@ import (
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 )
 
-// secrets returns where AWS Batch takes the secrets of a task from. Values that exist in AWS are
-// used as they are. Others are those of this machine: Secrets Manager gets them, in the secrets
-// that the infrastructure made for them.
-func (e *Executor) secrets(ctx context.Context, c *cloud, t executors.Task) (all []types.Secret, err error) {
+// secrets returns where a job takes its secrets from. Values that exist in AWS are used as they are.
+// Others are those of this machine: Secrets Manager gets them, in the secrets that the infrastructure
+// made for them.
+func (e *Executor) secrets(ctx context.Context, c *cloud, t executors.Task) (all []pod.Secret, err error) {
 	w := e.names()
 	for _, x := range t.Unit.Secrets {
 		at := e.opts.Existing.Secrets[x.Env]
@@ -26,7 +25,7 @@ func (e *Executor) secrets(ctx context.Context, c *cloud, t executors.Task) (all
 				return nil, fmt.Errorf("secret %s: %w", x.Name, err)
 			}
 		}
-		all = append(all, types.Secret{Name: aws.String(pod.SecretEnv + x.Name), ValueFrom: &at})
+		all = append(all, pod.Secret{Name: x.Name, ARN: at, Endpoint: c.endpoint})
 	}
 	return all, nil
 }

@@ -2,6 +2,7 @@ package aws
 
 import (
 	"strings"
+	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
@@ -48,11 +49,25 @@ type Network struct {
 	OpenSubnets []string `json:"open_subnets"`
 }
 
-// Jobs are the limits of AWS Batch.
+// Jobs say where jobs run, and their limits.
 type Jobs struct {
-	CPU  int64 `json:"cpu"` // cores
-	Spot bool  `json:"spot"`
+	On       string `json:"on"`       // "batch" or "sagemaker" for jobs without GPU
+	CPU      int64  `json:"cpu"`      // cores of all jobs on AWS Batch
+	Spot     bool   `json:"spot"`     // they may run on spare capacity
+	Instance string `json:"instance"` // type of training jobs, "" for one that follows from needs
+	Wait     string `json:"wait"`     // how long a training job may wait for spare capacity: "1h"
 }
+
+// wait returns how long a training job may wait for spare capacity.
+func (j Jobs) wait() time.Duration {
+	d, err := time.ParseDuration(j.Wait)
+	if err != nil { // it was not checked by tenon.#AWS
+		return usualWait
+	}
+	return d
+}
+
+const usualWait = time.Hour
 
 // An Endpoint is what answers for a deployment.
 type Endpoint struct {
@@ -71,7 +86,7 @@ type place string
 const (
 	onTenon     place = ""          // tenon itself writes records
 	onBatch     place = "batch"     // jobs without GPU, on Fargate
-	onTraining  place = "training"  // jobs with GPUs, as training jobs of SageMaker
+	onTraining  place = "training"  // jobs with GPUs, and others by choice, as training jobs of SageMaker
 	onLambda    place = "lambda"    // services
 	onSageMaker place = "sagemaker" // services
 )
@@ -84,7 +99,7 @@ func (s Settings) place(u *ir.Unit) place {
 	switch {
 	case u.Kind == ir.Record:
 		return onTenon
-	case u.Kind == ir.Job && u.Needs.GPU > 0:
+	case u.Kind == ir.Job && (u.Needs.GPU > 0 || s.Jobs.On == string(onSageMaker)):
 		return onTraining
 	case u.Kind == ir.Job:
 		return onBatch

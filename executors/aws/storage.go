@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	clouds "github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/terraform"
 )
 
@@ -120,18 +121,16 @@ func (w *writer) logGroup(u *ir.Unit) string {
 // values are set by other means, so that they are in no file and no state.
 func (w *writer) secrets() {
 	f := w.file("secrets.tf")
-	made := map[string]bool{}
-	for _, u := range w.units {
-		for _, variable := range accessOf(u).Secrets {
-			if made[variable] || w.Existing.Secrets[variable] != "" {
-				continue
-			}
-			made[variable] = true
-			b := f.Resource("aws_secretsmanager_secret", variable)
-			b.Set("name", terraform.Text(w.root+"/"+variable))
-			b.Set("description", terraform.Text("The value of "+variable+", which `aws secretsmanager put-secret-value` sets."))
-		}
+	for _, variable := range w.made() {
+		b := f.Resource("aws_secretsmanager_secret", variable)
+		b.Set("name", terraform.Text(w.root+"/"+variable))
+		b.Set("description", terraform.Text("The value of "+variable+", which `aws secretsmanager put-secret-value` sets."))
 	}
+}
+
+// made returns the variables of secrets that do not exist, sorted.
+func (w *writer) made() []string {
+	return clouds.Secrets(w.units, func(variable string) bool { return w.Existing.Secrets[variable] == "" })
 }
 
 // secret returns the ARN of a secret.

@@ -4,18 +4,14 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	clouds "github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/local"
-	"github.com/tenon-ml/tenon/internal/files"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -66,8 +62,13 @@ func (e *Executor) runName(task string) string {
 		}
 		return '_'
 	}, "tenon-"+task)
+	return plain[:min(len(plain), most)] + "-" + e.taskSum(task)
+}
+
+// taskSum is what no other task has, of this state or another.
+func (e *Executor) taskSum(task string) string {
 	sum := sha256.Sum256([]byte(e.opts.State + "\n" + task))
-	return plain[:min(len(plain), most)] + "-" + hex.EncodeToString(sum[:8])
+	return hex.EncodeToString(sum[:8])
 }
 
 // start names one start of the task: a task that was destroyed may start again.
@@ -75,13 +76,9 @@ func (st taskState) start() string {
 	return strings.ReplaceAll(st.Record[strings.LastIndexByte(st.Record, '/')+1:], ":", "-")
 }
 
-// notes and out are the stores for notes and an output, below the root.
+// notes is the store for notes, and in is the one in a folder, both below the root.
 func (st taskState) notes() string           { return st.in(below(st.Unit, "notes")) }
 func (st taskState) in(folder string) string { return st.Root + "/" + strings.TrimSuffix(folder, "/") }
-func (st taskState) out(port string) string  { return st.in(below(st.Unit, "out", port)) }
-func (st taskState) endPath() string         { return filepath.Join(st.Dir, "aws.json") }
-func (st taskState) logPath() string         { return filepath.Join(st.Dir, "log") }
-func (st taskState) path(file string) string { return filepath.Join(st.Dir, file) }
 
 // handle returns the handle of the task.
 func (st taskState) handle() (state.Handle, error) {
@@ -94,11 +91,8 @@ func (st taskState) handle() (state.Handle, error) {
 // folder of the run has another path.
 func (e *Executor) fromHandle(h state.Handle) (taskState, error) {
 	var st taskState
-	if h.Executor != Name {
-		return st, fmt.Errorf("handle %s is of executor %q, not of %q", h.ID, h.Executor, Name)
-	}
-	if err := json.Unmarshal(h.Data, &st); err != nil {
-		return st, fmt.Errorf("handle %s: %w", h.ID, err)
+	if err := clouds.Decode(h, Name, &st); err != nil {
+		return st, err
 	}
 	st.Place = cmp.Or(st.Place, onBatch)
 	if st.Name == "" || st.Region == "" || st.Record == "" || e.backend(st.Place) == nil {
@@ -110,36 +104,11 @@ func (e *Executor) fromHandle(h state.Handle) (taskState, error) {
 	return st, nil
 }
 
-// A jobEnd is what the folder of a run says about a job that has ended and whose outputs and log
-// are all here, so that nobody has to ask AWS again.
-type jobEnd struct {
-	Record string       `json:"definition"`
-	Status state.Status `json:"status"`
-}
-
-// ended returns how the job ended, if its folder says so.
-func (st taskState) ended() (state.Status, bool) {
-	var e jobEnd
-	if st.Dir == "" || local.ReadJSON(st.endPath(), &e) != nil || e.Record != st.Record {
-		return state.Status{}, false
+// run returns where a start of a task keeps things.
+func (e *Executor) run(c *cloud, st taskState) clouds.Run {
+	return clouds.Run{
+		Start: st.start(), Record: st.Record, Serves: st.Place.serves(), Dir: st.Dir, File: "aws.json",
+		Notes: c.url(st.notes()), Out: func(port string) string { return c.url(st.in(below(st.Unit, "out", port))) },
+		Pause: e.opts.Pause, Longest: e.opts.Longest, Stores: &e.stores,
 	}
-	return e.Status, true
-}
-
-// forget removes scratch and the executor's own files from the folder of the run, which the
-// caller has locked if it exists.
-func (st taskState) forget() error {
-	if _, err := os.Stat(st.Dir); st.Dir == "" || errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err := files.Sweep(st.Dir); err != nil {
-		return err
-	}
-	if err := files.RemoveAll(st.path("scratch")); err != nil {
-		return err
-	}
-	if err := os.Remove(st.endPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
 }

@@ -1,0 +1,210 @@
+package aws
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/smithy-go"
+)
+
+// A jsonClient makes the few calls to a service that are needed. The client of the SDK has all of
+// them, with descriptions that are made when a program starts: that of SageMaker alone would add 11 MB
+// to tenon. What it would do is done by the core of the SDK: credentials, signatures, and which errors
+// are repeated. Source of the protocol: "AWS JSON 1.1 protocol" of the Smithy specification.
+type jsonClient struct {
+	jsonService
+	cfg      aws.Config
+	endpoint string
+	retryer  *retry.Standard
+}
+
+// A jsonService is a service with the JSON protocol: its name in signatures, the first part of the
+// names of its calls, and the host in front of the region.
+type jsonService struct{ signed, target, host string }
+
+var (
+	sagemakerService = jsonService{"sagemaker", "SageMaker", "api.sagemaker"}
+	logsService      = jsonService{"logs", "Logs_20140328", "logs"}
+	quotasService    = jsonService{"servicequotas", "ServiceQuotasV20190624", "servicequotas"}
+)
+
+// mostAnswer is the size in bytes of the longest answer that is read.
+const mostAnswer = 16 << 20
+
+func newClient(s jsonService, cfg aws.Config, partition string) *jsonClient {
+	if cfg.HTTPClient == nil { // as the clients of the SDK do
+		cfg.HTTPClient = awshttp.NewBuildableClient()
+	}
+	domain := "amazonaws.com"
+	if partition == "aws-cn" {
+		domain += ".cn"
+	}
+	return &jsonClient{
+		jsonService: s, cfg: cfg, endpoint: cmp.Or(aws.ToString(cfg.BaseEndpoint), "https://"+s.host+"."+cfg.Region+"."+domain),
+		retryer: retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts = cfg.RetryMaxAttempts }),
+	}
+}
+
+// call makes a call and decodes its answer, if out is not nil. Errors of the service
+// are [smithy.APIError] values. A call is repeated as those of the SDK are.
+func (c *jsonClient) call(ctx context.Context, operation string, in, out any) error {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	for attempt := 1; ; attempt++ {
+		err := c.once(ctx, operation, body, out)
+		if err == nil || ctx.Err() != nil || attempt >= c.retryer.MaxAttempts() || !c.retryer.IsErrorRetryable(err) {
+			return err
+		}
+		pause, failed := c.retryer.RetryDelay(attempt, err)
+		if failed != nil {
+			return errors.Join(err, failed)
+		}
+		if failed := sleep(ctx, pause); failed != nil {
+			return failed
+		}
+	}
+}
+
+func (c *jsonClient) once(ctx context.Context, operation string, body []byte, out any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(c.endpoint, "/")+"/", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
+	req.Header.Set("X-Amz-Target", c.target+"."+operation)
+	creds, err := c.cfg.Credentials.Retrieve(ctx)
+	if err != nil {
+		return fmt.Errorf("get credentials: %w", err)
+	}
+	sum := sha256.Sum256(body)
+	if err := v4.NewSigner().SignHTTP(ctx, creds, req, hex.EncodeToString(sum[:]), c.signed, c.cfg.Region, time.Now()); err != nil {
+		return err
+	}
+	resp, err := c.cfg.HTTPClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, mostAnswer))
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return refusal(resp, answer)
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.Unmarshal(answer, out); err != nil {
+		return fmt.Errorf("decode the answer to %s: %w", operation, err)
+	}
+	return nil
+}
+
+// refusal decodes an error of a service. Its code may have a namespace before it and a URL behind it.
+func refusal(resp *http.Response, answer []byte) error {
+	var said struct {
+		Type    string `json:"__type"`
+		Message string `json:"message"`
+	}
+	_ = json.Unmarshal(answer, &said) // also an answer of something in between is an error
+	code := cmp.Or(resp.Header.Get("X-Amzn-ErrorType"), said.Type, resp.Status)
+	code, _, _ = strings.Cut(code, ":")
+	code = code[strings.LastIndexByte(code, '#')+1:]
+	fault := smithy.FaultClient
+	if resp.StatusCode >= http.StatusInternalServerError {
+		fault = smithy.FaultServer
+	}
+	err := &smithy.GenericAPIError{Code: code, Message: said.Message, Fault: fault}
+	if fault == smithy.FaultServer {
+		return &brokenError{err}
+	}
+	return err
+}
+
+// A brokenError is a fault of the server, after which a call is repeated.
+type brokenError struct{ error }
+
+func (e *brokenError) Unwrap() error        { return e.error }
+func (e *brokenError) RetryableError() bool { return true }
+
+// hasCode reports whether an error of AWS has a code.
+func hasCode(err error, code string) bool {
+	var api smithy.APIError
+	return errors.As(err, &api) && api.ErrorCode() == code
+}
+
+// A logEvent is a line in CloudWatch.
+type logEvent struct {
+	EventID       string `json:"eventId"`
+	LogStreamName string `json:"logStreamName"`
+	Timestamp     int64  `json:"timestamp"` // milliseconds since 1970
+	Message       string `json:"message"`
+}
+
+// A logStream is a part of a log, of one container.
+type logStream struct {
+	Name         string `json:"logStreamName"`
+	CreationTime int64  `json:"creationTime"` // milliseconds since 1970
+}
+
+// logsMissing reports that a log does not exist: nothing was printed yet.
+func logsMissing(err error) bool { return hasCode(err, "ResourceNotFoundException") }
+
+// A logsClient reads logs of CloudWatch.
+type logsClient struct{ *jsonClient }
+
+// streams returns the first 50 streams of a group whose name begins with prefix.
+func (c logsClient) streams(ctx context.Context, group, prefix string) ([]logStream, error) {
+	var out struct {
+		Streams []logStream `json:"logStreams"`
+	}
+	err := c.call(ctx, "DescribeLogStreams", map[string]any{"logGroupName": group, "logStreamNamePrefix": prefix}, &out)
+	return out.Streams, err
+}
+
+// page returns events of a stream, from its beginning or from a token, and the token of the next
+// page. The end is a page whose next token is its own. A page without events is no end.
+func (c logsClient) page(ctx context.Context, group, stream, token string) ([]logEvent, string, error) {
+	in := map[string]any{"logGroupName": group, "logStreamName": stream, "startFromHead": true}
+	if token != "" {
+		in["nextToken"] = token
+	}
+	var out struct {
+		Events []logEvent `json:"events"`
+		Next   string     `json:"nextForwardToken"`
+	}
+	err := c.call(ctx, "GetLogEvents", in, &out)
+	return out.Events, out.Next, err
+}
+
+// filter returns events of all streams of a group since a time in milliseconds, and the token of the
+// next page, or "" after the last one.
+func (c logsClient) filter(ctx context.Context, group string, since int64, token string) ([]logEvent, string, error) {
+	in := map[string]any{"logGroupName": group, "startTime": since}
+	if token != "" {
+		in["nextToken"] = token
+	}
+	var out struct {
+		Events []logEvent `json:"events"`
+		Next   string     `json:"nextToken"`
+	}
+	err := c.call(ctx, "FilterLogEvents", in, &out)
+	return out.Events, out.Next, err
+}

@@ -1,0 +1,60 @@
+package aws
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/smithy-go"
+)
+
+// A call is signed for SageMaker, and repeated only if that may help.
+func TestCalls(t *testing.T) {
+	for name, c := range map[string]struct {
+		answers []string // "STATUS BODY"
+		code    string
+		calls   int
+	}{
+		"an answer":                     {[]string{`200 {"Tags":[]}`}, "", 1},
+		"a fault of the server":         {[]string{`500 <html>`, `200 {}`}, "", 2},
+		"too many requests":             {[]string{`400 {"__type":"ThrottlingException"}`, `200 {}`}, "", 2},
+		"a refusal with a namespace":    {[]string{`400 {"__type":"com.amazonaws.sagemaker#ResourceInUse","message":"it exists"}`}, "ResourceInUse", 1},
+		"faults of the server for ever": {[]string{`500 {"__type":"InternalFailure"}`}, "InternalFailure", 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			calls := 0
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				status, body, _ := strings.Cut(c.answers[min(calls, len(c.answers)-1)], " ")
+				calls++
+				asked, _ := io.ReadAll(r.Body)
+				signed := strings.Contains(r.Header.Get("Authorization"), "/eu-central-1/sagemaker/aws4_request")
+				if string(asked) != `{"ResourceArn":"arn"}` || r.Header.Get("X-Amz-Target") != "SageMaker.ListTags" || !signed {
+					t.Errorf("it asks for %s with %v", asked, r.Header)
+				}
+				w.WriteHeader(map[string]int{"200": 200, "400": 400, "500": 500}[status])
+				_, _ = io.WriteString(w, body)
+			}))
+			t.Cleanup(s.Close)
+			client := newClient(sagemakerService, aws.Config{
+				Region: "eu-central-1", BaseEndpoint: &s.URL, RetryMaxAttempts: 3, HTTPClient: s.Client(),
+				Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+					return aws.Credentials{AccessKeyID: "test", SecretAccessKey: "test"}, nil
+				}),
+			}, "aws")
+			err := client.call(t.Context(), "ListTags", map[string]string{"ResourceArn": "arn"}, &struct{}{})
+			var api smithy.APIError
+			if errors.As(err, &api) != (c.code != "") || api != nil && api.ErrorCode() != c.code || calls != c.calls {
+				t.Errorf("%d calls give %v", calls, err)
+			}
+		})
+	}
+	if got := newClient(sagemakerService, aws.Config{Region: "cn-north-1"}, "aws-cn").endpoint; got != "https://api.sagemaker.cn-north-1.amazonaws.com.cn" {
+		t.Errorf("SageMaker in China is at %s", got)
+	}
+}

@@ -1,0 +1,129 @@
+package aws
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+)
+
+// A quota limits what an account may have at a time in a region. Names are those in Service Quotas.
+type quota struct{ service, name string }
+
+// A serviceQuota is a quota as Service Quotas has it.
+type serviceQuota struct {
+	QuotaCode, QuotaName string
+	Value                float64
+}
+
+// trainingQuota limits the instances of a type that run training jobs.
+func trainingQuota(instance string, spot bool) quota {
+	if spot {
+		return quota{"sagemaker", instance + " for spot training job usage"}
+	}
+	return quota{"sagemaker", instance + " for training job usage"}
+}
+
+// fargateQuota limits the cores of all tasks of Fargate.
+func fargateQuota(spot bool) quota {
+	if spot {
+		return quota{"fargate", "Fargate Spot vCPU resource count"}
+	}
+	return quota{"fargate", "Fargate On-Demand vCPU resource count"}
+}
+
+// quotaLists are the quotas of a region, by service and name. They are read once.
+type quotaLists struct {
+	mu  sync.Mutex
+	all map[string]map[string]serviceQuota
+}
+
+// Admit returns an error that names each quota of the account that is too small for one of the
+// units. Several units may share a quota one after another. A quota that Service Quotas does not list
+// is not checked.
+func (e *Executor) Admit(ctx context.Context, units []ir.Unit) error {
+	needs, order := map[quota]float64{}, []quota(nil)
+	who := map[quota]string{}
+	for i := range units {
+		q, n := e.quotaOf(&units[i])
+		if q.name == "" {
+			continue
+		}
+		if _, seen := needs[q]; !seen {
+			order = append(order, q)
+		}
+		if n > needs[q] {
+			needs[q], who[q] = n, units[i].ID
+		}
+	}
+	if len(order) == 0 {
+		return nil
+	}
+	c, err := e.cloud(ctx, e.opts.Region)
+	if err != nil {
+		return err
+	}
+	var small []error
+	for _, q := range order {
+		has, err := c.quotaOf(ctx, q)
+		if err != nil {
+			return err
+		}
+		if has != nil && has.Value < needs[q] {
+			small = append(small, fmt.Errorf(
+				"%s needs %v of the quota %q (%s) of %s, and the account has %v in %s: ask for more in Service Quotas, with `aws service-quotas request-service-quota-increase --region %s --service-code %s --quota-code %s --desired-value %v`",
+				who[q], needs[q], q.name, has.QuotaCode, q.service, has.Value, c.region, c.region, q.service, has.QuotaCode, needs[q]))
+		}
+	}
+	return errors.Join(small...)
+}
+
+// quotaOf returns the quota that a unit uses, and how much of it, or no quota.
+func (e *Executor) quotaOf(u *ir.Unit) (quota, float64) {
+	switch e.opts.place(u) {
+	case onBatch:
+		milli, _, _ := size(u.Needs)
+		return fargateQuota(e.opts.Jobs.Spot), float64(milli) / 1000
+	case onTraining:
+		return trainingQuota(e.opts.trainingInstance(u.Needs), e.opts.Jobs.Spot), 1
+	case onTenon, onLambda, onSageMaker:
+	}
+	return quota{}, 0
+}
+
+// quotaOf returns a quota as the account has it, or nil if Service Quotas does not list it.
+func (c *cloud) quotaOf(ctx context.Context, q quota) (*serviceQuota, error) {
+	c.lists.mu.Lock()
+	defer c.lists.mu.Unlock()
+	if c.lists.all == nil {
+		c.lists.all = map[string]map[string]serviceQuota{}
+	}
+	list := c.lists.all[q.service]
+	if list == nil {
+		list = map[string]serviceQuota{}
+		in := map[string]any{"ServiceCode": q.service, "MaxResults": 100}
+		for {
+			var out struct {
+				Quotas    []serviceQuota
+				NextToken string
+			}
+			if err := c.quotas.call(ctx, "ListServiceQuotas", in, &out); err != nil {
+				return nil, explainCall("read the quotas of "+q.service, err)
+			}
+			for _, has := range out.Quotas {
+				list[has.QuotaName] = has
+			}
+			if out.NextToken == "" {
+				break
+			}
+			in["NextToken"] = out.NextToken
+		}
+		c.lists.all[q.service] = list
+	}
+	if has, ok := list[q.name]; ok {
+		return &has, nil
+	}
+	return nil, nil
+}
