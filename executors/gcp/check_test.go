@@ -1,0 +1,93 @@
+package gcp
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/cloud/cloudtest"
+)
+
+func TestWhatGoogleCloudCannotHonourIsRefused(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		settings map[string]any
+		unit     ir.Unit
+		want     []string // fields
+	}{
+		{"a job", nil, job("steps/a", nil), nil},
+		{"a job of the largest size", nil, job("steps/a", func(u *ir.Unit) {
+			u.Needs, u.Timeout = ir.Resources{MilliCPU: 8000, Memory: 20 << 30, Disk: 12 << 30}, 168*time.Hour
+		}), nil},
+		{"too many cores", nil, job("steps/a", func(u *ir.Unit) { u.Needs.MilliCPU = 8001 }), []string{"needs"}},
+		{"too much memory with files", nil, job("steps/a", func(u *ir.Unit) { u.Needs.Memory, u.Needs.Disk = 30<<30, 3<<30 }), []string{"needs"}},
+		{"too long", nil, job("steps/a", func(u *ir.Unit) { u.Timeout = 169 * time.Hour }), []string{"timeout"}},
+		{"a job with a GPU", nil, job("models/a", func(u *ir.Unit) { u.Needs = ir.Resources{GPU: 8, Memory: 600 << 30} }), nil},
+		{"processes, nodes, slices and pods", nil, job("steps/a", func(u *ir.Unit) {
+			u.Needs, u.Kubernetes = ir.Resources{GPU: 1, PIDs: 8, Nodes: 2, GPUSlice: "1g.10gb"}, &ir.Placement{}
+		}), []string{"kubernetes", "needs.gpu.slice", "needs.nodes", "needs.pids"}},
+		{"secrets from elsewhere", nil, job("steps/a", func(u *ir.Unit) {
+			u.Secrets = []ir.Secret{{Name: "A", File: "/run/a"}, {Name: "B", Kubernetes: &ir.SecretKey{}}, {Name: "C", Env: "C", As: ir.AsFile}, {Name: "D", Env: "D"}}
+		}), []string{"secrets.A", "secrets.B.secret.kubernetes", "secrets.C.secret.as"}},
+		{"a secret of a job with a GPU", nil, job("steps/a", func(u *ir.Unit) {
+			u.Needs.GPU, u.Secrets = 1, []ir.Secret{{Name: "A", Env: "A"}}
+		}), []string{"secrets.A"}},
+		{"ports that end a condition", nil, job("steps/a", func(u *ir.Unit) {
+			u.Inputs, u.Outputs = []ir.Input{{Port: "a", Unit: "steps/b", From: `o"`}}, []ir.Output{{Port: "${x}", Kind: ir.File}}
+		}), []string{"in", "outputs"}},
+		{"too small a network", map[string]any{"cidr": "10.40.0.0/28"}, job("steps/a", nil), []string{"cidr"}},
+		{"an address as network", map[string]any{"cidr": "10.40.0.1/24"}, job("steps/a", nil), []string{"cidr"}},
+		{"reserved labels", map[string]any{"labels": map[string]any{"team": "a", "tenon-unit": "b"}}, job("steps/a", nil), []string{"labels"}},
+		{"a service", nil, service("api", func(u *ir.Unit) { u.Needs = ir.Resources{MilliCPU: 8000, Memory: 32 << 30} }), nil},
+		{"a service that scales", nil, service("api", func(u *ir.Unit) { u.Endpoint.Scale = &ir.Scale{Max: 3} }), nil},
+		{"a service with a GPU", nil, service("api", func(u *ir.Unit) { u.Needs.GPU = 1 }), []string{"needs.gpu"}},
+		{"too large a service", nil, service("api", func(u *ir.Unit) { u.Needs.Memory = 33 << 30 }), []string{"needs"}},
+		{"what a service has elsewhere", nil, service("api", func(u *ir.Unit) {
+			u.Endpoint.TLS, u.Endpoint.Management, u.Release, u.Keeps = true, &ir.Listen{Port: 9090}, &ir.Release{}, "log"
+			u.Secrets, u.MachineFiles = []ir.Secret{{Name: "A", Env: "A"}}, []string{"tls.cert"}
+		}), []string{"log", "management", "release", "secrets.A", "tls", "tls.cert"}},
+		{"a worker", nil, service("api", func(u *ir.Unit) { u.Endpoint = nil }), []string{"command"}},
+		{"objectives without a metric", nil, slo("a", "deployments/api", `{"window":"30d","freshness":"7d","quality":{"auc":{"min":1}},"parity":0}`), []string{"freshness", "parity", "quality"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cloudtest.Refused(t, Check(ir.Target{Name: "gcp", Executor: Name, Settings: settings(c.settings)}, c.unit), c.want)
+		})
+	}
+}
+
+func TestSizesOfContainers(t *testing.T) {
+	for _, c := range []struct{ milli, memory, disk, wantCores, wantMemory int64 }{
+		{0, 0, 0, 1, 2048}, {100, 100, 0, 1, 512}, {1001, 0, 0, 2, 2048}, {0, 4097, 0, 2, 4097}, {3000, 100, 0, 4, 2048},
+		{0, 2048, 4096, 2, 6144}, {0, 0, 1024, 1, 3072}, {5000, 0, 0, 6, 4096}, {7000, 32_768, 0, 8, 32_768}, {0, 24_577, 0, 8, 24_577},
+	} {
+		cores, memory, ok := size(ir.Resources{MilliCPU: c.milli, Memory: c.memory << 20, Disk: c.disk << 20})
+		if cores != c.wantCores || memory != c.wantMemory || !ok {
+			t.Errorf("%+v: got %d and %d", c, cores, memory)
+		}
+	}
+}
+
+// More is refused for units that run there than for their infrastructure.
+func TestWhatDoesNotRunOnGoogleCloudIsRefused(t *testing.T) {
+	s, err := SettingsOf(ir.Target{Name: "gcp", Executor: Name, Settings: settings(nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		unit ir.Unit
+		want []string // fields
+	}{
+		{"a job", job("steps/a", nil), nil},
+		{"a record", slo("a", "deployments/api", `{"window":"30d","availability":0.9}`), nil},
+		{"a GPU", job("steps/a", func(u *ir.Unit) { u.Needs.GPU = 1 }), []string{"needs.gpu"}},
+		{"an endpoint as input", job("steps/a", func(u *ir.Unit) {
+			u.Inputs = []ir.Input{{Port: "api", Unit: "deployments/api", From: "endpoint", Kind: ir.EndpointOf}}
+		}), []string{"in.api"}},
+		{"a service", service("api", nil), []string{"component"}},
+		{"a service that scales", service("api", func(u *ir.Unit) { u.Endpoint.Scale = &ir.Scale{Max: 2} }), []string{"replicas"}},
+		{"a worker", service("api", func(u *ir.Unit) { u.Endpoint = nil }), []string{"command"}},
+	} {
+		t.Run(c.name, func(t *testing.T) { cloudtest.Refused(t, New(Options{Settings: s}).Check(c.unit), c.want) })
+	}
+}

@@ -1,0 +1,155 @@
+package gcp
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// answering returns an executor whose APIs answer as a function does.
+func answering(t *testing.T, answer http.HandlerFunc) *Executor {
+	t.Helper()
+	server := httptest.NewServer(answer)
+	t.Cleanup(server.Close)
+	for _, api := range []string{"RUN", "LOGGING", "SECRETMANAGER"} {
+		t.Setenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_"+api, server.URL+"/")
+	}
+	return New(Options{LogPause: time.Nanosecond})
+}
+
+func refuse(w http.ResponseWriter, code int, text string) {
+	w.WriteHeader(code)
+	_, _ = w.Write([]byte(text))
+}
+
+// A call is repeated while its failure may pass, and otherwise says what to do. No credentials go over a connection
+// that is not encrypted.
+func TestCalls(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		code  int
+		text  string
+		tries int
+		want  string
+	}{
+		{"a fault that passes", 503, `{"error": {"status": "UNAVAILABLE", "message": "busy"}}`, 2, ""},
+		{"an API that is not enabled", 403, `{"error": {"status": "PERMISSION_DENIED", "message": "Cloud Run Admin API has not been used", "details": [{"reason": "SERVICE_DISABLED"}]}}`, 1,
+			"PERMISSION_DENIED: Cloud Run Admin API has not been used: enable the API: apply the infrastructure"},
+		{"an account without a bill", 403, `{"error": {"status": "PERMISSION_DENIED", "message": "This API method requires billing", "details": [{"reason": "BILLING_DISABLED"}]}}`, 1, "link the project to a billing account"},
+		{"a right", 403, `{"error": {"status": "PERMISSION_DENIED", "message": "Permission 'run.jobs.get' denied"}}`, 1, "grant the right to these credentials: docs/gcp.md lists the rights"},
+		{"credentials", 401, `{"error": {"status": "UNAUTHENTICATED", "message": "Request had invalid credentials"}}`, 1, "log in again: gcloud auth application-default login"},
+		{"a region", 400, `{"error": {"status": "INVALID_ARGUMENT", "message": "Location europe-west99 is not found"}}`, 1, "check the region of the target"},
+		{"no JSON", 502, "<html>bad\n gateway</html>", 2, ""},
+		{"an answer of another kind", 400, "<html>bad\n gateway</html>", 1, "Bad Request: <html>bad gateway</html>"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			calls := 0
+			e := answering(t, func(w http.ResponseWriter, r *http.Request) {
+				if calls++; calls > 1 {
+					_, _ = w.Write([]byte(`{"name": "a"}`))
+					return
+				}
+				if r.Header.Get("Authorization") != "" {
+					t.Error("credentials are sent in clear")
+				}
+				refuse(w, c.code, c.text)
+			})
+			var job runJob
+			_, err := e.client.get(t.Context(), "projects/p/locations/l/jobs/a", &job)
+			if c.want == "" && (err != nil || job.Name != "a") || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) || calls != c.tries {
+				t.Errorf("got %v after %d calls, want %q after %d", err, calls, c.want, c.tries)
+			}
+		})
+	}
+}
+
+// Quotas are explained, also where a call is not repeated until it succeeds.
+func TestHints(t *testing.T) {
+	for _, c := range []struct {
+		e    refusal
+		want string
+	}{
+		{refusal{code: 429, status: "RESOURCE_EXHAUSTED", message: "Quota exceeded"}, "a quota of the project is used up or 0"},
+		{refusal{code: 403, message: "Permission 'iam.serviceaccounts.actAs' denied on service account x (or it may not exist)."}, "the service account of the unit does not exist"},
+		{refusal{code: 400, message: "something else"}, ""},
+	} {
+		if got := hintOf(&c.e); !strings.HasPrefix(got, c.want) || c.want == "" && got != "" {
+			t.Errorf("%+v: got %q, want %q", c.e, got, c.want)
+		}
+	}
+}
+
+// A log is read once, whatever is asked again: entries of the last time, further pages, and what the quota refused.
+func TestALogIsReadOnce(t *testing.T) {
+	var asked []logQuery
+	answers := []string{
+		`{"entries": [{"insertId": "1", "timestamp": "2026-01-01T00:00:00Z", "textPayload": "a"}], "nextPageToken": "x"}`,
+		`{"entries": [{"insertId": "2", "timestamp": "2026-01-01T00:00:01.5Z", "jsonPayload": {"b": 1}}]}`,
+		"429",
+		`{"entries": [{"insertId": "2", "timestamp": "2026-01-01T00:00:01.5Z", "jsonPayload": {"b": 1}}, {"insertId": "3", "timestamp": "2026-01-01T00:00:01.5Z", "textPayload": "c"}]}`,
+	}
+	e := answering(t, func(w http.ResponseWriter, r *http.Request) {
+		var q logQuery
+		if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
+			t.Error(err)
+		}
+		now := answers[len(asked)]
+		if asked = append(asked, q); now == "429" {
+			refuse(w, 429, `{"error": {"status": "RESOURCE_EXHAUSTED"}}`)
+			return
+		}
+		_, _ = w.Write([]byte(now))
+	})
+	f := &followed{e: e, st: taskState{Project: "p", Region: "l", Run: "r", Token: "t"}, soon: true}
+	for _, want := range []string{"a\n{\"b\":1}\n", "", "c\n"} {
+		if got, err := f.Printed(t.Context()); err != nil || string(got) != want {
+			t.Errorf("got %q, %v, want %q", got, err, want)
+		}
+	}
+	if q := asked[1]; q.PageToken != "x" || !strings.HasSuffix(asked[3].Filter, `execution_name"="r-t" AND timestamp>="2026-01-01T00:00:01.5Z"`) {
+		t.Errorf("asked %+v", asked)
+	}
+	f.e.opts.LogPause, f.soon = time.Hour, false
+	if got, err := f.Printed(t.Context()); err != nil || got != nil || len(asked) != 4 {
+		t.Errorf("asked too early: %q, %v", got, err)
+	}
+}
+
+// The result of a job decides, and what Cloud Run says explains what it lacks.
+func TestStatusOfAnEnd(t *testing.T) {
+	ended := runCondition{Type: "Completed", State: failed, Message: "Task a failed with message: The container exited with an error.", ExecutionReason: "NON_ZERO_EXIT_CODE"}
+	said := func(message string) *runAttempt {
+		a := &runAttempt{ExitCode: 137}
+		a.Status.Message = message
+		return a
+	}
+	done := &pod.Result{}
+	failure := &pod.Result{End: pod.End{ExitCode: 3}}
+	for _, c := range []struct {
+		name    string
+		end     runCondition
+		attempt *runAttempt
+		res     *pod.Result
+		phase   state.Phase
+		want    string
+	}{
+		{"success", runCondition{State: succeeded}, nil, done, state.Succeeded, ""},
+		{"success that Cloud Run does not see", ended, said(""), done, state.Succeeded, ""},
+		{"an exit code", ended, said(""), failure, state.Failed, "exit 3"},
+		{"no result", ended, said(""), nil, state.Failed, "exit 137"},
+		{"no result, and no exit code", runCondition{State: succeeded}, nil, nil, state.Failed, "its result is not in the bucket"},
+		{"too little memory", ended, said("The container exceeded its memory limit of 512 MiB."), nil, state.Failed, "it used more memory than its container has: raise needs.memory (Google Cloud: The container exceeded its memory limit of 512 MiB)"},
+		{"a timeout with time to end", ended, said("The configured timeout was reached."), failure, state.Failed, "it took longer than its timeout (Google Cloud: The configured timeout was reached)"},
+		{"something unknown", runCondition{State: failed, Message: "Surprise."}, nil, nil, state.Failed, "Surprise."},
+	} {
+		if got := statusOf(runExecution{}, c.end, c.attempt, c.res); got.Phase != c.phase || got.Message != c.want {
+			t.Errorf("%s: got %+v, want %s %q", c.name, got, c.phase, c.want)
+		}
+	}
+}

@@ -1,0 +1,15 @@
+// Package gcp runs jobs on Cloud Run, and knows Google Cloud as a target: what a system needs there, and
+// which units fit. It writes the infrastructure as files for OpenTofu or Terraform, and runs jobs in what
+// these files make, which it finds by its names.
+//
+// Rights follow from the units: [cloud.Access] is what a unit reads, writes, calls and may see, and
+// the only source of the rights of its service account. So each port of a unit is a store of its
+// own in the bucket, and conditions of IAM name its prefix.
+//
+// # A task on Google Cloud
+//
+// The record of a task is a job of Cloud Run, whose name follows from the task and the state. The call that
+// creates it creates its only execution too, under a name that ends with a token of this start. So a killed
+// apply leaves both or none, a task that was destroyed starts again under its name, and each call may be
+// repeated. Cloud Run makes one attempt, whose first process is tenon-pod.
+package gcp

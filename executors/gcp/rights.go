@@ -1,0 +1,119 @@
+package gcp
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/cloud"
+	"github.com/tenon-ml/tenon/executors/terraform"
+)
+
+// What IAM allows: logical operators in a condition, and bindings of an account to a role of a bucket that
+// only differ in their conditions. See "Quotas and limits" of IAM.
+const (
+	mostOperators = 12
+	mostBindings  = 20
+)
+
+// The roles of units, which are made because none that exists has so few rights: writing over an object,
+// which a start after a failure does, needs the right to remove it. The bucket keeps what was there.
+var roles = []struct {
+	id, title   string
+	permissions []string
+	prefixes    func(cloud.Access) []string
+	operands    int // of a condition for a prefix
+}{
+	{"read", "Reads artifacts", []string{"storage.objects.get", "storage.objects.list"}, func(a cloud.Access) []string { return a.Reads }, 2},
+	{"write", "Writes artifacts", []string{"storage.objects.create", "storage.objects.delete"}, func(a cloud.Access) []string { return a.Writes }, 1},
+}
+
+// rights writes an account for each unit, with the rights of [cloud.AccessOf] and no others.
+func (w *writer) rights() error {
+	f := w.file("rights.tf")
+	for _, r := range roles {
+		if !w.any(onJob) && !w.any(onVertex) {
+			break
+		}
+		b := f.Resource("google_project_iam_custom_role", r.id)
+		b.Set("role_id", terraform.Text(strings.ReplaceAll(w.prefix, "-", "_")+"_"+r.id))
+		b.Set("title", terraform.Text(r.title+" of "+cloud.Environment(w.sys)))
+		b.Set("permissions", terraform.Texts(r.permissions...))
+		enabled(b)
+	}
+	for _, u := range w.units {
+		if err := w.unitRights(f, u); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *writer) unitRights(f *terraform.File, u *ir.Unit) error {
+	l, a := cloud.Label(u.ID), cloud.AccessOf(u)
+	member := cloud.Reference("google_service_account", l, "member")
+	b := f.Resource("google_service_account", l)
+	b.Set("account_id", terraform.Text(w.account(u.ID)))
+	b.Set("display_name", terraform.Text(shortened(u.ID+" of "+cloud.Environment(w.sys))))
+	enabled(b)
+	for _, r := range roles {
+		conditions := conditions(r.prefixes(a), r.operands)
+		if len(conditions) > mostBindings {
+			return fmt.Errorf("%s %s %d ports, and IAM allows %d: put a step in between that joins some of them", u.ID, r.id+"s", len(r.prefixes(a)), mostBindings*((mostOperators+1)/r.operands))
+		}
+		for i, c := range conditions {
+			b := f.Resource("google_storage_bucket_iam_member", l+"-"+r.id+"-"+strconv.Itoa(i))
+			b.Set("bucket", terraform.Code("local.bucket"))
+			b.Set("role", cloud.Reference("google_project_iam_custom_role", r.id, "id"))
+			b.Set("member", member)
+			x := b.Block("condition")
+			x.Set("title", terraform.Text(r.id+"-"+strconv.Itoa(i)))
+			x.Set("expression", c)
+		}
+	}
+	for _, variable := range a.Secrets {
+		b := f.Resource("google_secret_manager_secret_iam_member", l+"-"+variable)
+		b.Set("secret_id", w.secret(variable))
+		b.Set("role", terraform.Text("roles/secretmanager.secretAccessor"))
+		b.Set("member", member)
+	}
+	for _, id := range a.Asks {
+		asked := w.sys.Unit(id)
+		if asked == nil {
+			continue
+		}
+		at := cloud.Label(id)
+		b := f.Resource("google_cloud_run_v2_service_iam_member", l+"-"+at)
+		cloud.Once(b, "images", asked)
+		b.Set("name", terraform.Code("google_cloud_run_v2_service."+at+"[0].name"))
+		b.Set("location", terraform.Code("var.region"))
+		b.Set("role", terraform.Text("roles/run.invoker"))
+		b.Set("member", member)
+	}
+	return nil
+}
+
+// shortened returns a text of at most 100 characters, which a display name has.
+func shortened(s string) string { return strings.ToValidUTF8(s[:min(len(s), 100)], "") }
+
+// conditions returns expressions of IAM that together are true for objects that begin with one of some
+// prefixes and, with two operands for each, for lists of them.
+func conditions(prefixes []string, operands int) (all []terraform.Expr) {
+	each := (mostOperators + 1) / operands
+	for len(prefixes) > 0 {
+		n := min(each, len(prefixes))
+		var parts []any
+		for i, p := range prefixes[:n] {
+			if i > 0 {
+				parts = append(parts, " || ")
+			}
+			parts = append(parts, `resource.name.startsWith("`, terraform.Code("local.objects"), "/"+p+`")`)
+			if operands == 2 {
+				parts = append(parts, ` || api.getAttribute("storage.googleapis.com/objectListPrefix", "").startsWith("`, terraform.Code("local.root"), "/"+p+`")`)
+			}
+		}
+		all, prefixes = append(all, terraform.Join(parts...)), prefixes[n:]
+	}
+	return all
+}

@@ -1,0 +1,72 @@
+package gcp
+
+import (
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/cloud"
+)
+
+// Name is the name of the executor in targets.
+const Name = "gcp"
+
+// Settings are the settings of a target, as defined by tenon.#GCP.
+type Settings struct {
+	Project   string            `json:"project"` // id
+	Region    string            `json:"region"`
+	Prefix    string            `json:"prefix"` // of names; "" follows from the system
+	Folder    string            `json:"folder"` // of the bucket
+	Existing  Existing          `json:"existing"`
+	CIDR      string            `json:"cidr"`            // of a subnet that is made
+	Billing   string            `json:"billing_account"` // for the budget
+	Retention int64             `json:"retention"`       // days
+	Emails    []string          `json:"emails"`
+	Labels    map[string]string `json:"labels"`
+	Hosts     string            `json:"hosts"` // folder with HOST/hosts.toml for registries
+}
+
+// Existing are resources that are used instead of new ones.
+type Existing struct {
+	Bucket     string            `json:"bucket"`
+	Repository string            `json:"repository"` // of Artifact Registry, in the project and region
+	Network    *Network          `json:"network"`
+	Channels   []string          `json:"channels"` // of notifications: "projects/P/notificationChannels/N"
+	Secrets    map[string]string `json:"secrets"`  // "projects/P/secrets/N", by variable
+}
+
+// A Network is a VPC with a subnet in the region, by name.
+type Network struct {
+	Network    string `json:"network"`
+	Subnetwork string `json:"subnetwork"`
+}
+
+// SettingsOf decodes the settings of a target.
+func SettingsOf(t ir.Target) (s Settings, err error) {
+	return s, executors.DecodeSettings(t, &s)
+}
+
+// A place is what runs a unit.
+type place string
+
+const (
+	onTenon   place = ""        // tenon itself writes records
+	onJob     place = "job"     // jobs without GPU, on Cloud Run jobs
+	onVertex  place = "vertex"  // jobs with GPUs, as custom jobs of Vertex AI
+	onService place = "service" // deployments, on Cloud Run services
+)
+
+// placeOf returns what runs a unit.
+func placeOf(u *ir.Unit) place {
+	switch {
+	case u.Kind == ir.Record:
+		return onTenon
+	case u.Kind == ir.Service:
+		return onService
+	case u.Needs.GPU > 0:
+		return onVertex
+	}
+	return onJob
+}
+
+// open reports whether a unit has to reach more than Google's APIs: because it may use the
+// network, or because it asks an endpoint.
+func open(u *ir.Unit) bool { return u.Network == ir.NetworkOpen || len(cloud.Asks(u)) > 0 }

@@ -1,0 +1,27 @@
+# Written by `tenon compile --format=terraform`, which replaces this file.
+
+output "artifacts" {
+  description = "Folder of the system in the bucket."
+  value       = "gs://${local.bucket}/${local.root}"
+}
+
+output "accounts" {
+  description = "Service accounts by unit."
+  value = {
+    "deployments/api" = google_service_account.deployments-api.email
+    "steps/count"     = google_service_account.steps-count.email
+    "steps/post"      = google_service_account.steps-post.email
+  }
+}
+
+output "repository" {
+  description = "Where images are pushed."
+  value       = "${var.region}-docker.pkg.dev/${var.project}/ml-images/units"
+}
+
+output "urls" {
+  description = "URLs of deployments; null until the image is named."
+  value = {
+    "deployments/api" = one(google_cloud_run_v2_service.deployments-api[*].uri)
+  }
+}
