@@ -1,6 +1,7 @@
 package ssh
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -75,9 +76,23 @@ func (c *checks) unit(u ir.Unit) {
 	if u.Keeps != "" && len(u.Ships) == 0 && u.Keeps != u.Code.DuckDB {
 		c.fault(u.Keeps, another, "a host may be lost, and with it what the service needs to keep there")
 	}
+	// It listens at the address of its host, so that other units reach it.
+	if u.Endpoint != nil && u.Endpoint.Host == loopback && !asksWho(u) {
+		c.faults = append(c.faults, ir.Fault{Field: "host", Note: true,
+			Message: "whoever reaches the address of the host of ssh can send requests to it", Hint: "add auth and tls, keep others away with a firewall, or name a host of the target here if that is intended"})
+	}
 	for _, f := range u.MachineFiles {
 		c.fault(f, `take it from a secret, or choose a target with the executor process`, "a host does not have the files of this machine")
 	}
+}
+
+// loopback is where services listen by default.
+const loopback = "127.0.0.1"
+
+// asksWho reports whether a service only answers callers that it knows.
+func asksWho(u ir.Unit) bool {
+	var params struct{ Auth json.RawMessage }
+	return json.Unmarshal(u.Params, &params) == nil && params.Auth != nil
 }
 
 func (c *checks) needs(hosts []Host, n ir.Resources) {

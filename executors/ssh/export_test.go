@@ -4,3 +4,21 @@ package ssh
 func RunName(lineage, task string) string {
 	return New(Options{Settings: Settings{State: lineage}}).runName(task)
 }
+
+// Connections counts those to hosts that have not ended.
+func (e *Executor) Connections() (n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, l := range e.lines {
+		l.mu.Lock()
+		if l.link != nil {
+			select {
+			case <-l.link.conn.Done():
+			default:
+				n++
+			}
+		}
+		l.mu.Unlock()
+	}
+	return n
+}

@@ -104,6 +104,12 @@ func (n *line) connect(ctx context.Context, a *attempt, abandoned int) {
 	}
 	a.canceled = a.err != nil && ctx.Err() != nil
 	n.link, n.attempt = a.link, nil
+	if l := a.link; l != nil {
+		go func() {
+			<-l.conn.Done()
+			_ = l.close() // whoever uses it next connects again
+		}()
+	}
 	close(a.done)
 }
 

@@ -69,18 +69,19 @@ func (e *Executor) open(ctx context.Context, h Host) (*link, error) {
 	if err != nil {
 		return nil, errors.Join(err, l.close())
 	}
-	l.http = l.transport()
+	l.http = l.transport(e.opts.Idle)
 	return l, nil
 }
 
 // transport speaks HTTP/2 over the session. It makes one connection; a link that has ended is
-// not used any more.
-func (l *link) transport() *http.Client {
+// not used any more. It ends when it is idle, because executors live as long as tenon, and a
+// controller makes many.
+func (l *link) transport(idle time.Duration) *http.Client {
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
 	var once sync.Once
 	return &http.Client{Transport: &http.Transport{
-		Protocols: &protocols, HTTP2: &http.HTTP2Config{SendPingTimeout: silence, PingTimeout: answers}, DisableCompression: true,
+		Protocols: &protocols, HTTP2: &http.HTTP2Config{SendPingTimeout: silence, PingTimeout: answers}, DisableCompression: true, IdleConnTimeout: idle,
 		DialContext: func(context.Context, string, string) (conn net.Conn, err error) {
 			err = errors.New("the connection has ended")
 			once.Do(func() { conn, err = l.conn, nil })

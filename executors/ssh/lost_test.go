@@ -244,6 +244,22 @@ func TestCallersWaitTogether(t *testing.T) {
 	}
 }
 
+// A connection that nobody uses ends, with tenon-host, and the next call makes another one.
+func TestIdleConnectionsEnd(t *testing.T) {
+	l, runs := newLab(t), t.TempDir()
+	e := l.executor(t, func(o *ssh.Options) { o.Idle, o.Hosts = 200*time.Millisecond, o.Hosts[:1] })
+	h := apply(t, e, job(t, runs, "case", "sleep"))
+	for range 2 {
+		if st, err := e.Inspect(within(t), h); err != nil || st.Phase != state.Running {
+			t.Fatalf("the job is %+v, %v", st, err)
+		}
+		for ctx := within(t); e.Connections() > 0; time.Sleep(20 * time.Millisecond) {
+			ok(t, ctx.Err())
+		}
+	}
+	ok(t, e.Destroy(within(t), h))
+}
+
 // Another machine with the same state has no folder of the run. It asks all hosts.
 func TestFoundFromElsewhere(t *testing.T) {
 	l, runs := newLab(t), t.TempDir()

@@ -41,6 +41,8 @@ type Options struct {
 	// Patience is how long to wait for a host that does not answer before it is lost. Zero is
 	// 1 min.
 	Patience time.Duration
+	// Idle is after how long a connection that nobody uses is closed. Zero is 1 min.
+	Idle time.Duration
 }
 
 // Executor runs jobs and services on hosts. The assertions below list what it implements besides
@@ -83,6 +85,9 @@ func New(o Options) *Executor {
 	if o.Patience == 0 {
 		o.Patience = time.Minute
 	}
+	if o.Idle == 0 {
+		o.Idle = time.Minute
+	}
 	o.Hosts = slices.Clone(o.Hosts)
 	for i := range o.Hosts {
 		o.Hosts[i].KnownHosts = o.KnownHosts
@@ -123,7 +128,7 @@ func (e *Executor) Apply(ctx context.Context, t executors.Task, prior *state.Han
 }
 
 func (e *Executor) apply(ctx context.Context, t executors.Task, prior *state.Handle) (state.Handle, error) {
-	if faults := e.Check(t.Unit); len(faults) > 0 {
+	if faults := slices.DeleteFunc(e.Check(t.Unit), func(f ir.Fault) bool { return f.Note }); len(faults) > 0 {
 		return state.Handle{}, fmt.Errorf("%s: %s", faults[0].Field, faults[0].Message)
 	}
 	if err := ctx.Err(); err != nil {
