@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -63,7 +64,8 @@ type Options struct {
 	Settling time.Duration
 
 	// Provision changes the infrastructure of the target after the revision has begun and before any
-	// unit runs. If it fails, no unit runs. Deprovision removes it after all units were removed. Either may be nil.
+	// unit runs. Units that are removed together with their resources are removed before it. If it fails, no unit
+	// runs. Deprovision removes the infrastructure after all units were removed. Either may be nil.
 	Provision, Deprovision func(ctx context.Context, revision int, send func(Event)) error
 
 	// Tags and Commit are recorded with the revision.
@@ -140,11 +142,14 @@ func Apply(ctx context.Context, p *planner.Plan, o Options) (*Result, error) {
 	w.openJournal(wctx)
 	w.move(wctx)
 	w.endRoutes(wctx)
-	w.provision(wctx, o.Provision)
+	if o.Provision != nil {
+		w.removeBeforeResources(wctx)
+		w.provision(wctx, o.Provision)
+	}
 	w.loop(wctx)
 	w.removeUnwanted(wctx)
 	w.closeJournal(wctx)
-	if len(w.result.Failed)+len(w.result.Blocked) == 0 {
+	if o.Deprovision != nil && len(w.result.Failed)+len(w.result.Blocked) == 0 {
 		w.provision(wctx, o.Deprovision)
 	}
 	return w.end(wctx)
@@ -172,6 +177,9 @@ func begin(ctx context.Context, p *planner.Plan, o Options) (*walk, error) {
 	if err := p.CheckBudget(); err != nil {
 		return nil, err
 	}
+	if err := admit(ctx, p, o.Executor); err != nil {
+		return nil, err
+	}
 	w, err := newWalk(ctx, p, o)
 	if err != nil {
 		return nil, err
@@ -185,6 +193,21 @@ func begin(ctx context.Context, p *planner.Plan, o Options) (*walk, error) {
 		return nil, err
 	}
 	return w, nil
+}
+
+// admit asks the platform whether its limits allow what a plan runs.
+func admit(ctx context.Context, p *planner.Plan, x Executor) error {
+	a, ok := x.(Admitter)
+	if !ok {
+		return nil
+	}
+	var units []ir.Unit
+	for _, i := range p.Items {
+		if u := p.Unit(&i); u != nil && i.Action.Changes() && i.Action != planner.Delete {
+			units = append(units, *u)
+		}
+	}
+	return a.Admit(ctx, units)
 }
 
 // beginRevision records a new revision, or finds the unfinished one of the plan.
@@ -311,12 +334,24 @@ func (w *walk) storeDeployed(ctx context.Context) (string, error) {
 	return digest, nil
 }
 
-// provision changes the infrastructure. If that fails, nothing else is done.
+// provision changes the infrastructure. If that fails, nothing else is done. It is interrupted if the lock is
+// lost, because its successor may change the same resources.
 func (w *walk) provision(ctx context.Context, f func(context.Context, int, func(Event)) error) {
-	if f == nil || ctx.Err() != nil {
+	if ctx.Err() != nil {
 		return
 	}
+	ended := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-w.o.Lease.Lost():
+			w.stop(state.ErrFenced)
+		case <-ended:
+		}
+	})
 	err := f(ctx, w.result.Revision, w.events.send)
+	close(ended)
+	watch.Wait()
 	if err == nil {
 		return
 	}

@@ -31,6 +31,13 @@ type Checker interface {
 	Check(u ir.Unit) []ir.Fault
 }
 
+// An Admitter knows what its platform would refuse because of limits of the account.
+type Admitter interface {
+	// Admit returns an error that names what is too small for one of the units. An apply calls it
+	// with the units that it is going to run, before it starts any.
+	Admit(ctx context.Context, units []ir.Unit) error
+}
+
 // A PortIsolation gives each service its own ports, so that it never conflicts with
 // another listener on the same port.
 type PortIsolation interface {

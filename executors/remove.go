@@ -2,6 +2,7 @@ package executors
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -76,6 +77,37 @@ func (w *walk) removeUnwanted(ctx context.Context) {
 		}
 	}
 	w.removeAll(ctx, removalOrder(deletes, applied), applied)
+}
+
+// removeBeforeResources removes the units that are no longer declared and whose resources the plan
+// deletes: a function has to end while its role and its log group exist. If one of them cannot be
+// removed, its resources stay, and the apply ends.
+func (w *walk) removeBeforeResources(ctx context.Context) {
+	if w.plan.Infrastructure == nil {
+		return
+	}
+	loses := map[string]bool{}
+	for _, r := range w.plan.Infrastructure.Resources {
+		if r.Action == planner.Delete && r.Unit != "" {
+			loses[r.Unit] = true
+		}
+	}
+	var first, later []string
+	for _, unit := range w.deletes {
+		if loses[unit] {
+			first = append(first, unit)
+		} else {
+			later = append(later, unit)
+		}
+	}
+	failed := len(w.result.Failed)
+	w.deletes = first
+	w.removeUnwanted(ctx)
+	w.deletes = later
+	if len(w.result.Failed) > failed && ctx.Err() == nil {
+		w.unprovisioned = errors.New("the infrastructure was not changed, because units that need it could not be removed")
+		w.cancel(w.unprovisioned)
+	}
 }
 
 // replacedAtAddress reports whether a service of this apply now listens where the unit does.

@@ -8,6 +8,7 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/aws"
 	"github.com/tenon-ml/tenon/executors/containerd"
+	"github.com/tenon-ml/tenon/executors/gcp"
 	"github.com/tenon-ml/tenon/executors/image"
 	"github.com/tenon-ml/tenon/executors/kubernetes"
 	"github.com/tenon-ml/tenon/executors/process"
@@ -25,6 +26,7 @@ var list = []struct {
 	{kubernetes.Name, newKubernetes},
 	{ssh.Name, newSSH},
 	{aws.Name, newAWS},
+	{gcp.Name, newGCP},
 }
 
 // A platform has infrastructure, which can be written for others to apply, also for units that its
@@ -33,12 +35,13 @@ type platform struct {
 	name  string
 	check func(ir.Target, ir.Unit) []ir.Fault
 	write func(*ir.System) ([]terraform.Document, error)
-	// provisioning says who applies it.
+	// provisioning says who applies it. It is nil if Tenon only writes it.
 	provisioning func(ir.Target) (terraform.Provisioning, error)
 }
 
 var platforms = []platform{
 	{aws.Name, aws.Check, aws.Infrastructure, aws.Provisioning},
+	{gcp.Name, gcp.Check, gcp.Infrastructure, nil},
 }
 
 // Default is the executor of systems that name no target. It needs nothing but the machine.
@@ -72,6 +75,24 @@ type Setup struct {
 	Runs   string // folder of runs, if there is one
 	// Packed is what a detached apply was sent with.
 	Packed executors.Packed
+}
+
+// A Trial says what the tests of an executor run it against, and which of its paths they never ran.
+type Trial struct {
+	Executor string `json:"executor"`
+	Target   string `json:"target"` // definition in the library
+	Tested   string `json:"tested_against"`
+	Never    string `json:"never_run,omitempty"`
+}
+
+// Trials has one for each executor, in the order of [Names].
+var Trials = []Trial{
+	{process.Name, "tenon.#Process", "processes of the machine", ""},
+	{containerd.Name, "tenon.#Containerd", "containerd and runc", ""},
+	{kubernetes.Name, "tenon.#Kubernetes", "a cluster of one node: API server, kubelet, containerd", "EKS, GKE and AKS; several nodes; GPUs of a cluster"},
+	{ssh.Name, "tenon.#SSH", "sshd in network namespaces", "other machines; GPUs of hosts, for which a fake nvidia-smi answers"},
+	{aws.Name, "tenon.#AWS", "an emulator (moto) in which jobs and functions run; OpenTofu with version 4.9 of the provider", "AWS itself; version 6 of the provider, whose schema is checked"},
+	{gcp.Name, "tenon.#GCP", "a fake of the APIs in which jobs run", "Google Cloud itself; the provider, whose schema is checked"},
 }
 
 // Names are the executors that there are.
@@ -128,10 +149,10 @@ func Infrastructure(sys *ir.System) (docs []terraform.Document, ok bool, err err
 	return nil, false, nil
 }
 
-// Provisioning says who applies the infrastructure of a target, or false if the target has none.
+// Provisioning says who applies the infrastructure of a target, or false if Tenon applies none for it.
 func Provisioning(t ir.Target) (p terraform.Provisioning, ok bool, err error) {
 	for _, x := range platforms {
-		if x.name == t.Executor {
+		if x.name == t.Executor && x.provisioning != nil {
 			p, err = x.provisioning(t)
 			return p, true, err
 		}
@@ -207,4 +228,17 @@ func newAWS(t ir.Target, s Setup) (executors.Executor, error) {
 		o.Build, o.Publish = store.Build, store.Publish
 	}
 	return aws.New(o), nil
+}
+
+func newGCP(t ir.Target, s Setup) (executors.Executor, error) {
+	settings, err := gcp.SettingsOf(t)
+	if err != nil {
+		return nil, err
+	}
+	o := gcp.Options{Settings: settings, System: s.System, Env: s.Env, State: s.State, Programs: s.Programs, Pod: s.Pod, Runs: s.Runs}
+	if s.Images != nil {
+		store := s.Images(settings.Hosts)
+		o.Build, o.Publish = store.Build, store.Publish
+	}
+	return gcp.New(o), nil
 }
