@@ -22,6 +22,8 @@ type ApplyOptions struct {
 	Parallel int                   // how many units may run at once; 0 means that only the pools limit them
 	Events   func(executors.Event) // receives the events, one at a time; may be nil
 	Cause    *planner.Cause        // of a revision that a controller begins for a release
+	// Removal is what a destroy does to the infrastructure, or nil if that stays.
+	Removal *InfrastructureRemoval
 }
 
 // Work is what an apply of a plan has to do.
@@ -130,6 +132,9 @@ func (s *Session) Apply(ctx context.Context, p *planner.Plan, o ApplyOptions) (*
 		return nil, err
 	}
 	opts.Protection = permitted
+	if opts.Provision, err = s.provision(ctx, p); err != nil {
+		return nil, err
+	}
 	if p.Cause == nil { // a controller does not use the sources in the folder
 		opts.Commit = s.gitCommit(p.Dir)
 	}
@@ -165,7 +170,7 @@ func (s *Session) Destroy(ctx context.Context, o ApplyOptions) (*executors.Resul
 	if err != nil {
 		return nil, err
 	}
-	opts.Protection = permitted
+	opts.Protection, opts.Deprovision = permitted, s.deprovision(o.Removal)
 	if err := s.endDetached(ctx); err != nil {
 		return nil, err
 	}

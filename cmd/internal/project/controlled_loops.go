@@ -224,6 +224,9 @@ func (c *controlled) settled(ctx context.Context, s *Session, last *state.Revisi
 	}
 	if upstream.Changes() {
 		upstream.Cause = &planner.Cause{Act: string(state.Refresh), Reason: "data of " + p.Cause.Loop}
+		if err := errors.Join(upstream.CheckBudget(), s.CheckProtection(ctx, upstream), s.CheckSecrets(upstream), s.CheckPreparations(ctx, upstream)); err != nil {
+			return nil, err
+		}
 		if _, err := s.mend(ctx, upstream, c.apply, executors.Refresh); err != nil {
 			return nil, fmt.Errorf("read the data of %s: %w", l.Model, err)
 		}

@@ -34,7 +34,7 @@ func Infrastructure(r *compiler.Result) ([]terraform.Document, error) {
 	case err != nil:
 		return nil, fmt.Errorf("the infrastructure of %s: %w", sys.Name, err)
 	case !ok:
-		return nil, fmt.Errorf("%s runs on %s (%s): only tenon.#AWS targets have infrastructure", sys.Name, sys.Target.Name, sys.Target.Executor)
+		return nil, fmt.Errorf("%s runs on %s (%s): only targets tenon.#AWS and tenon.#GCP have infrastructure", sys.Name, sys.Target.Name, sys.Target.Executor)
 	}
 	return docs, nil
 }

@@ -202,11 +202,18 @@ func (w *Workspace) measured(ctx context.Context, s *snapshot, u *ir.Unit, q *wi
 	if !ok {
 		return errors.New("its run is no longer recorded: run tenon apply")
 	}
+	if run, err = w.compares(ctx, s, u, service, run); err != nil {
+		return err
+	}
 	for _, in := range u.Inputs {
 		switch in.Port {
 		case ir.MonitorReference:
 			// The rows of the model that is deployed: a newer training may not have been released.
 			q.Reference, err = w.table(ctx, in, run.Inputs[in.Port])
+		case ir.MonitorModel:
+			if !u.Monitor.Drift.Previous {
+				q.Model = run.Inputs[in.Port]
+			}
 		case ir.MonitorLabels:
 			// All that are known by now.
 			q.Labels, err = w.table(ctx, in, s.runs[in.Unit].Outputs[in.From].Digest)

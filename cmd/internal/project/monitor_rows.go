@@ -10,7 +10,7 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/monitor/window"
 )
 
-// MonitorRowsOptions say which rows of a drift are written, and where.
+// MonitorRowsOptions say which compared rows are written, and where.
 type MonitorRowsOptions struct {
 	// At is the time as of which they are those that a measurement compares. The zero time is that of
 	// the last measurement, or now if there is none.
@@ -28,7 +28,7 @@ type MonitorRows struct {
 	window.Written
 }
 
-// WriteMonitorRows writes the rows that a drift compares to files.
+// WriteMonitorRows writes the rows that a monitor compares to files.
 func (w *Workspace) WriteMonitorRows(ctx context.Context, name string, o MonitorRowsOptions) (*MonitorRows, error) {
 	s, err := w.deployed(ctx)
 	if err != nil {
@@ -39,7 +39,7 @@ func (w *Workspace) WriteMonitorRows(ctx context.Context, name string, o Monitor
 		return nil, err
 	}
 	if u.Monitor.Drift == nil {
-		return nil, &RequestError{fmt.Errorf("%s compares no rows: only a monitor.#Drift does", u.ID)}
+		return nil, &RequestError{fmt.Errorf("%s compares no rows: only a monitor.#Drift and a monitor.#Predictions do", u.ID)}
 	}
 	for _, path := range []string{o.Out, o.Reference} {
 		if path != "" && !o.Force && exists(path) {

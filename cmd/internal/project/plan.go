@@ -25,6 +25,8 @@ import (
 type PlanOptions struct {
 	Rerun []string // units and entities to run even if nothing changed
 	Pull  bool     // ask registries again to resolve image names
+	// Infrastructure also compares the resources that the target needs.
+	Infrastructure bool
 }
 
 // Plan compares a compiled system with the state.
@@ -60,6 +62,11 @@ func (w *Workspace) Plan(ctx context.Context, r *compiler.Result, o PlanOptions)
 	p.Protect = r.Protect
 	if p.PerRequest, err = w.perRequest(ctx, p); err != nil {
 		return nil, err
+	}
+	if o.Infrastructure {
+		if p.Infrastructure, err = w.planInfrastructure(ctx, r.System); err != nil {
+			return nil, err
+		}
 	}
 	p.Taken, err = w.taken(ctx, p)
 	return p, err

@@ -79,6 +79,7 @@ func (w *Workspace) PlanPromotion(ctx context.Context, o Promotion) (*planner.Pl
 			Hint:    fmt.Sprintf("wait for the end of the release, or decide with tenon release next --to 100 -e %s; to promote the champion, run tenon release abort -e %[1]s and check out its sources", o.From),
 		}
 	}
+	o.Options.Infrastructure = true
 	p, err := w.Plan(ctx, o.Becomes, o.Options)
 	if err != nil {
 		return nil, err

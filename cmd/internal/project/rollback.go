@@ -38,10 +38,34 @@ func (w *Workspace) RollbackTo(ctx context.Context, name string) (*state.Revisio
 	if err != nil {
 		return nil, err
 	}
-	if r := earlier(revisions, now); r != nil {
-		return r, nil
+	configured, now, err := w.withConfigurations(ctx, revisions, now)
+	if err != nil {
+		return nil, err
+	}
+	if r := earlier(configured, now); r != nil {
+		return numbered(revisions, r.Number), nil
 	}
 	return nil, fmt.Errorf("no earlier revision was fully applied%s", thereIs(revisions))
+}
+
+// withConfigurations adds the configuration of the infrastructure to what revisions have deployed, and to what is
+// deployed now: a revision that changed nothing else is not the same.
+func (w *Workspace) withConfigurations(ctx context.Context, all []state.Revision, now string) ([]state.Revision, string, error) {
+	versions, err := w.store.InfrastructureVersions(ctx, 0)
+	if err != nil || len(versions) == 0 {
+		return all, now, err
+	}
+	all = slices.Clone(all)
+	for i := range all {
+		r := &all[i]
+		for _, v := range versions { // newest first
+			if v.Revision <= r.Number && r.Deployed != "" {
+				r.Deployed += " " + v.Config
+				break
+			}
+		}
+	}
+	return all, now + " " + versions[0].Config, nil
 }
 
 // earlier returns the revision to go back to, given all of them, newest first. now is the
@@ -199,6 +223,9 @@ func (w *Workspace) PlanRollback(ctx context.Context, r *state.Revision) (*plann
 		}
 	}
 	if p.Protect, err = w.currentRules(ctx); err != nil {
+		return nil, err
+	}
+	if p.Infrastructure, err = w.planInfrastructureOf(ctx, sys.Target, r.Number, then.Infrastructure); err != nil {
 		return nil, err
 	}
 	p.Taken, err = w.taken(ctx, p)

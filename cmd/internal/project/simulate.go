@@ -257,8 +257,8 @@ func (s *simulation) watched(all *snapshot) error {
 	}
 	for _, id := range s.loop.Loop.Monitors() {
 		u := all.units[id]
-		if u == nil || u.Monitor == nil || u.Monitor.Drift == nil && u.Monitor.Quality == nil {
-			return s.refused("%s cannot be measured on recorded requests: only a monitor.#Drift and a monitor.#Quality can", id)
+		if u == nil || u.Monitor == nil || (u.Monitor.Drift == nil || u.Monitor.Drift.Answers || u.Monitor.Drift.Source != "") && u.Monitor.Quality == nil {
+			return s.refused("%s cannot be measured on recorded requests: only a monitor.#Drift against a model and a monitor.#Quality can", id)
 		}
 		s.monitors[id] = u
 	}
