@@ -35,6 +35,9 @@ or a failure, the next apply continues from there.
 A plan file made with tenon plan --out is applied exactly, or refused if the
 state has changed since.
 
+If the plan changes the infrastructure of a target, that is done first, with OpenTofu or
+Terraform. If it fails, no unit runs, and the next apply continues from there.
+
 With --audit, a share of the units that would be reused runs again, and the bytes
 are compared. What is deployed does not change. A unit with a different result is
 reported as not deterministic from then on.
@@ -215,7 +218,7 @@ func (a *app) prepare(ctx context.Context, target string, o project.PlanOptions,
 	if s, err = w.Lock(ctx, "tenon apply", wait); err != nil {
 		return nil, nil, err
 	}
-	if err := a.settleReleases(ctx, s); err != nil {
+	if err := errors.Join(a.settleReleases(ctx, s), s.RecoverInfrastructure(ctx)); err != nil {
 		return nil, nil, errors.Join(err, s.Release(ctx))
 	}
 	if saved != nil {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/tenon-ml/tenon/executors/executortest"
 	"github.com/tenon-ml/tenon/internal/test/awstest"
+	"github.com/tenon-ml/tenon/internal/test/tofutest"
 )
 
 // aws starts an emulator of AWS, and builds what runs in its jobs. It sets the variables with
@@ -39,6 +41,20 @@ func cmdAWS(ts *testscript.TestScript, neg bool, args []string) {
 	emulators.Store(ts.Getenv("WORK"), e)
 }
 
+// tofu puts OpenTofu and a provider of AWS into $PATH, see [tofutest.Bed].
+func cmdTofu(ts *testscript.TestScript, neg bool, args []string) {
+	positive(ts, neg, args, 0, "tofu")
+	dir := ts.MkAbs(".tofu")
+	ts.Check(os.MkdirAll(dir, 0o755))
+	bed, err := tofutest.Start(os.Stderr, dir)
+	ts.Check(err)
+	for _, kv := range bed.Environ() {
+		k, v, _ := strings.Cut(kv, "=")
+		ts.Setenv(k, v)
+	}
+	ts.Setenv("PATH", bed.Bin()+string(filepath.ListSeparator)+ts.Getenv("PATH"))
+}
+
 // emulators are those of scripts, by their work folders.
 var emulators sync.Map
 
@@ -54,14 +70,19 @@ func emulator(ts *testscript.TestScript) *awstest.Emulator {
 // provision FOLDER makes the infrastructure in the files of Terraform in a folder.
 func cmdProvision(ts *testscript.TestScript, neg bool, args []string) {
 	positive(ts, neg, args, 1, "provision FOLDER")
-	paths, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "*.tf"))
+	ts.Check(emulator(ts).Provision(context.Background(), terraformFiles(ts, args[0])))
+}
+
+// terraformFiles returns the files of Terraform in a folder.
+func terraformFiles(ts *testscript.TestScript, folder string) map[string][]byte {
+	paths, err := filepath.Glob(filepath.Join(ts.MkAbs(folder), "*.tf"))
 	ts.Check(err)
 	files := map[string][]byte{}
 	for _, path := range paths {
 		files[path], err = os.ReadFile(path)
 		ts.Check(err)
 	}
-	ts.Check(emulator(ts).Provision(context.Background(), files))
+	return files
 }
 
 // signed FILE PATH BODY asks the function whose URL is in a file, as a caller with credentials does.
@@ -85,8 +106,16 @@ func cmdRefuse(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(emulator(ts).Refuse(args[0]))
 }
 
-// swept says that a sweep by tags finds nothing of a system: neither a job definition nor a job
-// that has not ended.
+// quota SERVICE NAME VALUE sets a quota of the account.
+func cmdQuota(ts *testscript.TestScript, neg bool, args []string) {
+	positive(ts, neg, args, 3, "quota SERVICE NAME VALUE")
+	value, err := strconv.ParseFloat(args[2], 64)
+	ts.Check(err)
+	ts.Check(emulator(ts).SetQuota(args[0], args[1], value))
+}
+
+// swept says that a sweep by tags finds nothing of a system: neither a job definition, nor a
+// training job, nor a job that has not ended.
 func cmdSwept(ts *testscript.TestScript, neg bool, args []string) {
 	positive(ts, neg, args, 1, "swept SYSTEM")
 	left, err := emulator(ts).Left(context.Background(), args[0])

@@ -60,9 +60,12 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"cue":       cmdCue,
 	"plainly":   cmdPlainly,
 	"aws":       cmdAWS,
+	"gcp":       cmdGCP,
 	"provision": cmdProvision,
 	"signed":    cmdSigned,
+	"tofu":      cmdTofu,
 	"refuse":    cmdRefuse,
+	"quota":     cmdQuota,
 	"swept":     cmdSwept,
 
 	"dashboards": cmdDashboards,

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tenon-ml/tenon/cmd/internal/project"
+	"github.com/tenon-ml/tenon/internal/duration"
 )
 
 func monitorPlanCommand(a *app) *cobra.Command {

@@ -17,7 +17,7 @@ func monitorRowsCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "rows [MONITOR]", Short: "Write the rows that a monitor compares", Args: oneMonitor(), ValidArgsFunction: a.completeUnits(&dir),
 		Long: `Writes the requests of a window to a Parquet file, with the columns that a monitor.#Drift
-compares or divides by, under the names of the reference. --reference writes the rows that
+or a monitor.#Predictions compares or divides by, under the names of the reference. --reference writes the rows that
 they are compared with, too. A source.#Parquet reads them, for a monitor.#Evidently or a
 monitor.#Whylogs.
 

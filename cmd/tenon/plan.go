@@ -21,7 +21,8 @@ func planCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "plan [DIR]", Short: "Show what apply would change, and why", Args: atMost(1, "one folder"),
 		Long: `Compares the system with what is deployed and shows, for every unit, the action, the
-reason, and how long it took before.
+reason, and how long it took before. If OpenTofu or Terraform is in $PATH, it also shows
+the resources that a target in a cloud needs.
 
 Actions: run, reuse (jobs); create, update, replace, delete, none (services and
 records). "run?" means run unless its inputs turn out unchanged.`,
@@ -123,6 +124,7 @@ func (a *app) printLooked(looked []project.Looked, asked bool) error {
 
 // planFlags adds the flags of commands that make a plan.
 func planFlags(c *cobra.Command, o *project.PlanOptions) {
+	o.Infrastructure = true
 	c.Flags().StringArrayVar(&o.Rerun, "rerun", nil, "run this `UNIT` or entity even if nothing changed (repeatable)")
 	c.Flags().BoolVar(&o.Pull, "pull", false, "resolve the names of images again")
 }
@@ -171,7 +173,19 @@ func planDocument(p *planner.Plan, looked []project.Looked) any {
 		Exceeded string         `json:"exceeded,omitempty"`
 		// What services cost that are paid for by requests.
 		PerRequest []planner.PerRequest `json:"per_request,omitempty"`
+		// What happens to the resources of the target before units run.
+		Infrastructure *planner.Infrastructure `json:"infrastructure,omitempty"`
 		// What a look at the data of sources found.
 		Data []project.Looked `json:"data,omitempty"`
-	}{p.Version, p.System.Name, p.State.Env, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Images, p.Python, p.Items, p.Summary(), p.Prepare, p.Preparing(), p.Taken, p.Warnings, p.Protect, p.Costs(), message(p.CheckBudget()), p.PerRequest, looked}
+	}{p.Version, p.System.Name, p.State.Env, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Images, p.Python, p.Items, p.Summary(), p.Prepare, p.Preparing(), p.Taken, p.Warnings, p.Protect, p.Costs(), message(p.CheckBudget()), p.PerRequest, withoutFiles(p.Infrastructure), looked}
+}
+
+// withoutFiles leaves out what only an apply needs.
+func withoutFiles(i *planner.Infrastructure) *planner.Infrastructure {
+	if i == nil {
+		return nil
+	}
+	shown := *i
+	shown.Files, shown.Sealed = nil, nil
+	return &shown
 }

@@ -106,7 +106,7 @@ func (a *app) planPromotion(ctx context.Context, dir string, how project.Promoti
 	if err != nil {
 		return nil, nil, errors.Join(err, w.Close())
 	}
-	err = a.settleReleases(ctx, s)
+	err = errors.Join(a.settleReleases(ctx, s), s.RecoverInfrastructure(ctx))
 	var plan *planner.Plan
 	if err == nil {
 		plan, err = s.PlanPromotion(ctx, how)

@@ -19,7 +19,8 @@ func rollbackCommand(a *app) *cobra.Command {
 		Long: `Restores everything that was deployed at the end of a revision: results, models,
 services and rule files. It uses only what is recorded: nothing is trained again,
 no source is read, and data may have changed or been deleted. It shows a plan
-first, and creates a new revision.
+first, and creates a new revision. The infrastructure that Tenon applies gets the
+configuration that it had then.
 
 The default is the previous revision. The sources of the system do not change:
 restore them as well, or the next tenon apply deploys them again.`,
@@ -43,7 +44,7 @@ restore them as well, or the next tenon apply deploys them again.`,
 					return err
 				}
 				defer func() { err = errors.Join(err, s.Release(ctx)) }()
-				if err := a.settleReleases(ctx, s); err != nil {
+				if err := errors.Join(a.settleReleases(ctx, s), s.RecoverInfrastructure(ctx)); err != nil {
 					return err
 				}
 				to := ""

@@ -75,6 +75,9 @@ func (a *app) newView(asJSON bool, p *planner.Plan) *applyView {
 		}
 		v.known[i.Unit] = i.Restores() || isNew(i)
 	}
+	for _, i := range resourceItems(p.Infrastructure) {
+		v.width = max(v.width, min(len(i.Unit), widestResource))
+	}
 	for _, m := range p.Prepare {
 		v.width = max(v.width, len(m.What))
 	}
@@ -123,6 +126,9 @@ func (v *applyView) event(e executors.Event) {
 		v.preparing(e)
 	case executors.EventPrepared:
 		v.prepared(e)
+	case executors.EventResource:
+		e.Unit = e.What
+		v.line("·", faint, e, e.Message)
 	case executors.EventProgress:
 		v.progress(e)
 	case executors.EventFinished:

@@ -11,7 +11,7 @@ import (
 // writePerRequest says what services cost that are paid for by requests.
 func writePerRequest(b *strings.Builder, all []planner.PerRequest) {
 	for _, x := range all {
-		fmt.Fprintf(b, "%s: nothing while nobody asks it, %s for a million requests, and %s more for each %s that they take (%s, %s).\n",
+		fmt.Fprintf(b, "%s: nothing while idle, %s for a million requests, and %s more for each %s that they take (%s, %s).\n",
 			x.Unit, x.Million.Format(x.Currency), x.Longer.Format(x.Currency), x.Each, x.Source, x.Date)
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -48,13 +49,17 @@ func (a *app) printPlan(p *planner.Plan, all bool) error {
 	for _, m := range p.Moves {
 		width = max(width, len(m.To))
 	}
-	if len(shown)+len(p.Moves) > 0 {
+	changed := resourceItems(p.Infrastructure)
+	for _, i := range changed {
+		width = max(width, min(len(i.Unit), widestResource))
+	}
+	if len(shown)+len(p.Moves)+len(changed) > 0 {
 		b.WriteByte('\n')
 	}
 	for _, m := range p.Moves {
 		fmt.Fprintf(&b, "  %s %s  %s  was %s\n", a.paint(cyan, "→"), pad(m.To, width), a.paint(cyan, pad("move", 8)), m.From)
 	}
-	for _, i := range shown {
+	for _, i := range slices.Concat(changed, shown) {
 		a.writeItem(&b, i, width)
 	}
 	a.writeAdvice(&b, p, all)
@@ -65,7 +70,7 @@ func (a *app) printPlan(p *planner.Plan, all bool) error {
 	for _, t := range p.Taken {
 		fmt.Fprintf(&b, "\n%s %s\n", a.paint("1;"+yellow, "warning:"), t)
 	}
-	b.WriteString("\n" + a.summary(p) + "\n")
+	b.WriteString("\n" + a.summary(p) + "\n" + infrastructureSummary(p.Infrastructure))
 	if line := preparing(p); line != "" {
 		b.WriteString(line + "\n")
 	}
@@ -78,6 +83,52 @@ func (a *app) printPlan(p *planner.Plan, all bool) error {
 	a.writeCosts(&b, p)
 	_, err := fmt.Fprint(a.stdout, b.String())
 	return err
+}
+
+// widestResource is how wide the column of names gets for addresses of resources, which may be long.
+const widestResource = 60
+
+// resourceItems returns the changes of resources as items.
+func resourceItems(i *planner.Infrastructure) (all []planner.Item) {
+	if i == nil {
+		return nil
+	}
+	for _, r := range i.Resources {
+		all = append(all, planner.Item{Unit: r.Address, Action: r.Action, Reasons: r.Reasons})
+	}
+	return all
+}
+
+// infrastructureSummary is a line about the infrastructure, or empty if the target has none.
+func infrastructureSummary(i *planner.Infrastructure) string {
+	switch {
+	case i == nil:
+		return ""
+	case i.Unmanaged != "":
+		return "Infrastructure: not managed: " + i.Unmanaged + ".\n"
+	case !i.Changes():
+		return fmt.Sprintf("Infrastructure: unchanged (%s).\n", i.Tool)
+	}
+	var parts []string
+	outside := 0
+	for _, r := range i.Resources {
+		if r.Outside {
+			outside++
+		}
+	}
+	for _, a := range []planner.Action{planner.Create, planner.Update, planner.Replace, planner.Delete} {
+		if n := i.Count(a); n > 0 {
+			parts = append(parts, fmt.Sprintf("%d to %s", n, a))
+		}
+	}
+	line := "Infrastructure: " + strings.Join(parts, ", ")
+	if i.Unchanged > 0 {
+		line += fmt.Sprintf("; %d unchanged", i.Unchanged)
+	}
+	if outside > 0 {
+		line += fmt.Sprintf("; %d changed outside of tenon", outside)
+	}
+	return fmt.Sprintf("%s (%s).\n", line, i.Tool)
 }
 
 func (a *app) writeItem(b *strings.Builder, i planner.Item, width int) {
@@ -291,6 +342,9 @@ func (a *app) summary(p *planner.Plan) string {
 	if len(parts) == 0 {
 		if stay == 0 {
 			return "Nothing to do: the system is empty."
+		}
+		if p.Infrastructure.Changes() {
+			return fmt.Sprintf("Only the infrastructure changes: all %s up to date.", unitsAre(stay))
 		}
 		return fmt.Sprintf("Nothing to do: all %s up to date.", unitsAre(stay))
 	}

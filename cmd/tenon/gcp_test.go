@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/tenon-ml/tenon/executors/executortest"
+	"github.com/tenon-ml/tenon/internal/test/gcptest"
+)
+
+// fakes are those of Google Cloud of scripts, by their work folders.
+var fakes sync.Map
+
+// cmdGCP is about a fake of Google Cloud:
+//
+//	gcp start                   starts it, sets the variables with which programs find it, and REGISTRY to a
+//	                            folder that makes its registry known; builds what runs in its jobs
+//	gcp provision FOLDER        makes the infrastructure in the files of Terraform in a folder
+//	gcp refuse REASON MESSAGE   makes Cloud Run start no execution for the next job
+//	gcp swept                   says that there is no job
+func cmdGCP(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) == 0 {
+		ts.Fatalf("usage: gcp start|provision|refuse|swept")
+	}
+	positive(ts, neg, args[1:], map[string]int{"provision": 1, "refuse": 2}[args[0]], "gcp start|provision FOLDER|refuse REASON MESSAGE|swept")
+	if args[0] == "start" {
+		startGCP(ts)
+		return
+	}
+	found, _ := fakes.Load(ts.MkAbs("."))
+	c, is := found.(*gcptest.Cloud)
+	if !is {
+		ts.Fatalf("the script starts no fake: add gcp start before")
+	}
+	switch args[0] {
+	case "provision":
+		ts.Check(c.Provision(terraformFiles(ts, args[1])))
+	case "refuse":
+		ts.Check(c.Refuse(args[1], args[2]))
+	case "swept":
+		left, err := c.Jobs()
+		ts.Check(err)
+		if len(left) > 0 {
+			ts.Fatalf("there are the jobs %v", left)
+		}
+	default:
+		ts.Fatalf("gcp has no %s", args[0])
+	}
+}
+
+func startGCP(ts *testscript.TestScript) {
+	t, _ := ts.Value(testKey{}).(testing.TB)
+	if os.Geteuid() != 0 {
+		t.Skip("the fake of Google Cloud makes namespaces for jobs, for which it needs root")
+	}
+	c, err := gcptest.Start(context.Background(), t.TempDir())
+	ts.Check(err)
+	t.Cleanup(c.Stop)
+	for _, kv := range c.Environ() {
+		k, v, _ := strings.Cut(kv, "=")
+		ts.Setenv(k, v)
+	}
+	ts.Setenv("REGISTRY", c.Hosts)
+	program := ts.MkAbs("tenon-pod")
+	ts.Check(executortest.BuildStatic(program, "github.com/tenon-ml/tenon/cmd/tenon-pod"))
+	ts.Setenv("TENON_POD", program)
+	fakes.Store(ts.MkAbs("."), c)
+}
