@@ -34,7 +34,6 @@ import (
 // one that does not become ready is reported and removed, while the one before it
 // goes on to answer.
 func TestAModelIsRolledOutInACluster(t *testing.T) {
-	t.Parallel() // it mostly waits
 	c := kubernetestest.Up(t)
 	namespace := c.Namespace(t)
 	c.StoreSecret(t, namespace, "store")
