@@ -7,6 +7,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/aws"
+	"github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/containerd"
 	"github.com/tenon-ml/tenon/executors/gcp"
 	"github.com/tenon-ml/tenon/executors/image"
@@ -222,12 +223,7 @@ func newAWS(t ir.Target, s Setup) (executors.Executor, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := aws.Options{Settings: settings, System: s.System, Env: s.Env, State: s.State, Programs: s.Programs, Pod: s.Pod, Runs: s.Runs}
-	if s.Images != nil {
-		store := s.Images(settings.Hosts)
-		o.Build, o.Publish = store.Build, store.Publish
-	}
-	return aws.New(o), nil
+	return aws.New(aws.Options{Settings: settings, Options: inCloud(s, settings.Hosts)}), nil
 }
 
 func newGCP(t ir.Target, s Setup) (executors.Executor, error) {
@@ -235,10 +231,15 @@ func newGCP(t ir.Target, s Setup) (executors.Executor, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := gcp.Options{Settings: settings, System: s.System, Env: s.Env, State: s.State, Programs: s.Programs, Pod: s.Pod, Runs: s.Runs}
+	return gcp.New(gcp.Options{Settings: settings, Options: inCloud(s, settings.Hosts)}), nil
+}
+
+// inCloud returns what executors of all clouds take from a setup.
+func inCloud(s Setup, hosts string) cloud.Options {
+	o := cloud.Options{System: s.System, Env: s.Env, State: s.State, Programs: s.Programs, Pod: s.Pod, Runs: s.Runs}
 	if s.Images != nil {
-		store := s.Images(settings.Hosts)
+		store := s.Images(hosts)
 		o.Build, o.Publish = store.Build, store.Publish
 	}
-	return gcp.New(o), nil
+	return o
 }

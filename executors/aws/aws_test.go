@@ -12,6 +12,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/aws"
+	"github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/executortest"
 	"github.com/tenon-ml/tenon/executors/image"
 	"github.com/tenon-ml/tenon/internal/test/awstest"
@@ -103,8 +104,11 @@ func (l *lab) executor(t testing.TB, change ...func(*aws.Options)) *aws.Executor
 	ok(t, err)
 	images := image.New(image.Options{Dir: os.Getenv(imagesVar), Hosts: l.Hosts})
 	o := aws.Options{
-		Settings: settings, System: "suite", Pod: os.Getenv(podVar), Build: images.Build, Publish: images.Publish,
-		Pause: 100 * time.Millisecond, Longest: 400 * time.Millisecond, Settle: 300 * time.Millisecond, Grace: 500 * time.Millisecond,
+		Settings: settings, Options: cloud.Options{
+			System: "suite", Pod: os.Getenv(podVar), Build: images.Build, Publish: images.Publish,
+			Pause: 100 * time.Millisecond, Longest: 400 * time.Millisecond,
+		},
+		Settle: 300 * time.Millisecond, Grace: 500 * time.Millisecond,
 	}
 	for _, c := range change {
 		c(&o)

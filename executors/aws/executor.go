@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
@@ -26,22 +25,7 @@ import (
 // Options configure the executor.
 type Options struct {
 	Settings
-	// System and Env name the system and its environment, from which the names of resources
-	// follow. State is the lineage of the state that records the tasks.
-	System, Env, State string
-	// Runs is the folder that holds the folders of all runs, named after their tasks. If it
-	// is empty, the folder of a run is the one that the handle names.
-	Runs string
-	// Programs are those of Tenon that units run, and Pod is the path of tenon-pod.
-	Programs executors.Programs
-	Pod      string
-	// Build makes or finds the image of a recipe. Publish pushes an image to a repository
-	// and returns its name there, by digest.
-	Build   func(context.Context, image.Recipe) (v1.Image, error)
-	Publish func(ctx context.Context, img v1.Image, repository string) (string, error)
-	// Pause is how long to wait between two looks at a job. It doubles up to Longest. Zero
-	// is 500 ms and 10 s.
-	Pause, Longest time.Duration
+	clouds.Options
 	// Grace is how long a program may take to end after SIGTERM. Zero is 25 s: AWS kills the
 	// container after 30 s.
 	Grace time.Duration

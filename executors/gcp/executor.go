@@ -11,8 +11,6 @@ import (
 	"sync"
 	"time"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/cloud"
@@ -27,22 +25,7 @@ import (
 // Options configure the executor.
 type Options struct {
 	Settings
-	// System and Env name the system and its environment, from which the names of resources
-	// follow. State is the lineage of the state that records the tasks.
-	System, Env, State string
-	// Runs is the folder that holds the folders of all runs, named after their tasks. If it
-	// is empty, the folder of a run is the one that the handle names.
-	Runs string
-	// Programs are those of Tenon that units run, and Pod is the path of tenon-pod.
-	Programs executors.Programs
-	Pod      string
-	// Build makes or finds the image of a recipe. Publish pushes an image to a repository
-	// and returns its name there, by digest.
-	Build   func(context.Context, image.Recipe) (v1.Image, error)
-	Publish func(ctx context.Context, img v1.Image, repository string) (string, error)
-	// Pause is how long to wait between two looks at a job. It doubles up to Longest. Zero
-	// is 500 ms and 10 s.
-	Pause, Longest time.Duration
+	cloud.Options
 	// LogPause is how long to wait between two calls of Cloud Logging, which allows 60 in a minute for a
 	// project. Zero is 3 s.
 	LogPause time.Duration

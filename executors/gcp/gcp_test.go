@@ -11,6 +11,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/executortest"
 	"github.com/tenon-ml/tenon/executors/gcp"
 	"github.com/tenon-ml/tenon/executors/image"
@@ -88,8 +89,11 @@ func (l *lab) options(t testing.TB) gcp.Options {
 	ok(t, err)
 	images := image.New(image.Options{Dir: os.Getenv(imagesVar), Hosts: l.Hosts})
 	return gcp.Options{
-		Settings: settings, System: "suite", Pod: os.Getenv(podVar), Build: images.Build, Publish: images.Publish,
-		Pause: 50 * time.Millisecond, Longest: 200 * time.Millisecond, LogPause: time.Nanosecond, Grace: 500 * time.Millisecond,
+		Settings: settings, Options: cloud.Options{
+			System: "suite", Pod: os.Getenv(podVar), Build: images.Build, Publish: images.Publish,
+			Pause: 50 * time.Millisecond, Longest: 200 * time.Millisecond,
+		},
+		LogPause: time.Nanosecond, Grace: 500 * time.Millisecond,
 	}
 }
 
@@ -152,7 +156,7 @@ func (l *lab) Starts(t testing.TB, task executors.Task) (n int) {
 
 func (l *lab) Output(task executors.Task, name string) (string, bool) {
 	settings, _ := gcp.SettingsOf(l.target()) // as in options
-	ids, _ := l.Executions(gcp.RunName(gcp.Options{Settings: settings, System: "suite"}, task.Name))
+	ids, _ := l.Executions(gcp.RunName(gcp.Options{Settings: settings, Options: cloud.Options{System: "suite"}}, task.Name))
 	for _, id := range ids {
 		if b, err := os.ReadFile(filepath.Join(l.Work(id), "out/out", name)); err == nil {
 			return string(b), true

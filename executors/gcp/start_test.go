@@ -10,6 +10,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/cloud"
 )
 
 // A job has one attempt, the account of its unit and, unless it uses the network, a subnet without the Internet.
@@ -18,7 +19,7 @@ func TestTheJobOfATask(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := New(Options{Settings: s, System: "late", Env: "prod", State: "lineage"})
+	e := New(Options{Settings: s, Options: cloud.Options{System: "late", Env: "prod", State: "lineage"}})
 	task := executors.Task{Name: "features-late-1", Unit: job("features/late", func(u *ir.Unit) {
 		u.Needs, u.Timeout = ir.Resources{MilliCPU: 1500, Memory: 5 << 30, Disk: 1 << 30}, 90*time.Second+1
 	})}
