@@ -10,12 +10,12 @@ uv=${UV:-uv}
 environment() {
 	local made
 	made="${XDG_CACHE_HOME:-$HOME/.cache}/tenon/test-$(sha256sum "$1" | cut -c1-16)"
-	if [ ! -e "$made/.complete" ]; then
+	if [ ! -e "$made/.compiled" ]; then
 		echo "making the environment of $1" >&2
 		rm -rf "$made"
 		"$uv" venv --quiet --python 3.11 --no-python-downloads "$made"
-		"$uv" pip sync --quiet --require-hashes --python "$made/bin/python" "$1"
-		touch "$made/.complete"
+		"$uv" pip sync --quiet --require-hashes --compile-bytecode --python "$made/bin/python" "$1"
+		touch "$made/.compiled"
 	fi
 	echo "$made"
 }
