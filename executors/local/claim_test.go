@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 )
@@ -335,6 +337,40 @@ func TestListenersAreReadFromTheTablesOfTheKernel(t *testing.T) {
 		}
 		if len(got) != len(want) {
 			t.Errorf("%s: listeners are %v, want %v", host, got, want)
+		}
+	}
+}
+
+// Both ways of asking the kernel give the same listeners.
+func TestListenersOfSockDiagAreThoseOfTheTables(t *testing.T) {
+	for _, at := range []string{"127.0.0.1:0", "0.0.0.0:0", "[::1]:0", "[::]:0", "[::ffff:127.0.0.1]:0"} {
+		l, err := net.Listen("tcp", at)
+		if err != nil {
+			t.Logf("this machine does not listen on %s: %v", at, err)
+			continue
+		}
+		defer l.Close()
+		c, err := net.Dial("tcp", l.Addr().String()) // a connection is not a listener
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		port := l.Addr().(*net.TCPAddr).Port
+		for _, ips := range [][]netip.Addr{nil, {netip.MustParseAddr("127.0.0.1")}, {netip.MustParseAddr("::1")}, {netip.MustParseAddr("127.0.0.2")}} {
+			asked, tables := map[uint64]listener{}, map[uint64]listener{}
+			if err := diagnose(port, ips, asked); err != nil {
+				t.Fatal(err)
+			}
+			for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+				b, err := os.ReadFile(table)
+				if err != nil {
+					t.Fatal(err)
+				}
+				parseListeners(b, port, ips, tables)
+			}
+			if diff := cmp.Diff(tables, asked, cmp.AllowUnexported(listener{})); diff != "" {
+				t.Errorf("%s, asked for %v (-tables +sock_diag):\n%s", at, ips, diff)
+			}
 		}
 	}
 }
