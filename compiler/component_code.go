@@ -1,6 +1,7 @@
 package compiler
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -15,7 +16,6 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/internal/diag"
 	"github.com/tenon-ml/tenon/internal/fingerprint"
-	"github.com/tenon-ml/tenon/internal/lazyregexp"
 	"github.com/tenon-ml/tenon/stdlib"
 )
 
@@ -29,8 +29,6 @@ type codeOf struct {
 	sum    string        // see digest
 	listed []ir.CodeFile // see lowerer.listed
 }
-
-var goImport = lazyregexp.New(`(?m)^\s*(?:[\w.]+ )*"github\.com/tenon-ml/tenon/stdlib/([\w/]+)"`)
 
 // sharedPrefix begins the name of every Python module of the library.
 const sharedPrefix = "tenon_"
@@ -157,51 +155,68 @@ func (code *codeOf) addImports(k *component) error {
 			}
 		}
 	}
-	for added := true; added; {
-		added = false
-		for _, name := range code.names() {
-			var patterns []string
-			switch path.Ext(name) {
-			case ".py":
-				for _, module := range pythonImports(string(code.files[name])) {
-					if file := module + ".py"; strings.HasPrefix(module, sharedPrefix) && code.files[file] == nil {
-						patterns = append(patterns, "lib/*/"+file)
-					}
-				}
-			case ".go":
-				for _, m := range goImport.FindAllSubmatch(code.files[name], -1) {
-					patterns = append(patterns, string(m[1])+"/*.go")
+	for todo := code.names(); len(todo) > 0; {
+		name := todo[0]
+		todo = todo[1:]
+		var patterns []string
+		switch path.Ext(name) {
+		case ".py":
+			for _, module := range pythonImports(string(code.files[name])) {
+				if file := module + ".py"; strings.HasPrefix(module, sharedPrefix) && code.files[file] == nil {
+					patterns = append(patterns, "lib/*/"+file)
 				}
 			}
-			for _, pattern := range patterns {
-				found, err := fs.Glob(library, pattern)
-				if err != nil {
+		case ".go":
+			for _, p := range goImports(code.files[name]) {
+				patterns = append(patterns, p+"/*.go")
+			}
+		}
+		for _, pattern := range patterns {
+			found, err := fs.Glob(library, pattern)
+			if err != nil {
+				return err
+			}
+			if len(found) == 0 {
+				missing := strings.TrimSuffix(strings.TrimPrefix(pattern, "lib/*/"), ".py")
+				return &componentError{
+					of: k, message: fmt.Sprintf("imports %s in %s, which is neither in its folder nor in the library", missing, name),
+					hint: diag.DidYouMean(missing, sharedModules()),
+				}
+			}
+			for _, f := range found {
+				key := f
+				if path.Ext(f) == ".py" {
+					key = path.Base(f)
+				}
+				if !isCode(path.Base(f)) || code.files[key] != nil {
+					continue
+				}
+				if code.files[key], err = fs.ReadFile(library, f); err != nil {
 					return err
 				}
-				if len(found) == 0 {
-					missing := strings.TrimSuffix(strings.TrimPrefix(pattern, "lib/*/"), ".py")
-					return &componentError{
-						of: k, message: fmt.Sprintf("imports %s in %s, which is neither in its folder nor in the library", missing, name),
-						hint: diag.DidYouMean(missing, sharedModules()),
-					}
-				}
-				for _, f := range found {
-					key := f
-					if path.Ext(f) == ".py" {
-						key = path.Base(f)
-					}
-					if !isCode(path.Base(f)) || code.files[key] != nil {
-						continue
-					}
-					if code.files[key], err = fs.ReadFile(library, f); err != nil {
-						return err
-					}
-					added = true
-				}
+				todo = append(todo, key)
 			}
 		}
 	}
 	return nil
+}
+
+// goImports returns the packages of the library that Go code imports, by their paths in it.
+func goImports(src []byte) []string {
+	prefix := []byte(`"github.com/tenon-ml/tenon/stdlib/`)
+	var found []string
+	for {
+		at := bytes.Index(src, prefix)
+		if at < 0 {
+			return found
+		}
+		line := src[bytes.LastIndexByte(src[:at], '\n')+1 : at]
+		src = src[at+len(prefix):]
+		// Only a keyword and a name may precede an import on its line: other texts are strings.
+		if end := bytes.IndexByte(src, '"'); end > 0 && !bytes.ContainsAny(line, "\"`(,=/") {
+			found = append(found, string(src[:end]))
+		}
+	}
 }
 
 // sharedModules returns the names of the library's shared Python modules.
