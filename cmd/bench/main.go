@@ -76,6 +76,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if len(args) == 4 && args[0] == graphArg {
 		return runGraph(args[1], args[2], args[3], stdout)
 	}
+	if len(args) == 3 && args[0] == sdkJobArg {
+		return runSDKJob(ctx, args[1], args[2], stdout)
+	}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	var b bench
@@ -108,7 +111,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	r := benchReport{Machine: b.machine(ctx), Quick: *fast}
-	for _, part := range []func(context.Context) error{b.measureCompile, b.measureInfrastructure, b.measurePlan, b.measurePromotion, b.measureSteps, b.measureEnvironments, b.measureServing, b.measureGraphs, b.measureEvents, b.measureMoves, b.measureFigures, b.measureFeatures, b.measureDrift, b.measureController, b.measureContainers, b.measureCluster, b.measureWrite} {
+	for _, part := range []func(context.Context) error{b.measureCompile, b.measureInfrastructure, b.measureCloud, b.measurePlan, b.measurePromotion, b.measureSteps, b.measureEnvironments, b.measureServing, b.measureGraphs, b.measureEvents, b.measureMoves, b.measureFigures, b.measureFeatures, b.measureDrift, b.measureController, b.measureContainers, b.measureCluster, b.measureWrite} {
 		if err := part(ctx); err != nil {
 			return cmp.Or(context.Cause(ctx), err)
 		}
