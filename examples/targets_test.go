@@ -26,6 +26,7 @@ func TestFlightsOnEveryTarget(t *testing.T) {
 	}
 	t.Run("containerd", func(t *testing.T) { testContainers(t, same) })
 	t.Run("kubernetes", func(t *testing.T) { testCluster(t, same) })
+	t.Run("aws", func(t *testing.T) { testAWS(t, same) })
 }
 
 // endpoint is the address that status shows for a unit.
