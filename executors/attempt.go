@@ -177,7 +177,23 @@ func (c *call) perform(ctx context.Context) error {
 	if err := c.start(ctx); err != nil {
 		return err
 	}
-	return c.wait(ctx)
+	if err := c.wait(ctx); err != nil {
+		return err
+	}
+	return c.locate(ctx)
+}
+
+// locate completes the handle of a service that is ready with its address.
+func (c *call) locate(ctx context.Context) error {
+	l, ok := c.o.Executor.(Locator)
+	if !ok || c.n.unit.Kind != ir.Service {
+		return nil
+	}
+	h, err := l.Located(ctx, *c.handle)
+	if err == nil {
+		c.handle = &h
+	}
+	return err
 }
 
 // limit returns how much longer the attempt may take, and the error for an attempt that

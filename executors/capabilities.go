@@ -73,6 +73,12 @@ type Keeper interface {
 	BringKept(ctx context.Context, h state.Handle, from ir.Shipment, since time.Time, to string) error
 }
 
+// A Locator knows the address of a service only once that is ready: before, nobody may reach it there.
+type Locator interface {
+	// Located returns the handle of a service that is ready, with its address.
+	Located(ctx context.Context, h state.Handle) (state.Handle, error)
+}
+
 // A VersionRunner runs several versions of a service in one task, see [step.Step.Beside].
 type VersionRunner interface {
 	// SetRoute makes the route of a service effective, within 1 s on this machine and 5 s

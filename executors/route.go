@@ -55,6 +55,18 @@ func (r *router) Taken(ctx context.Context, t Task, prior *state.Handle) (string
 	return "", nil
 }
 
+// Located asks the executor of the service.
+func (r *router) Located(ctx context.Context, h state.Handle) (state.Handle, error) {
+	x, err := r.of(h.Executor)
+	if err != nil {
+		return h, err
+	}
+	if l, ok := x.(Locator); ok {
+		return l.Located(ctx, h)
+	}
+	return h, nil
+}
+
 // SetRoute and Observe ask the executor of the service.
 func (r *router) SetRoute(ctx context.Context, h state.Handle, to step.Route) error {
 	v, err := r.versions(h)

@@ -202,7 +202,7 @@ func runLambda(args []string) error {
 		}
 		s.Instance = digest
 		return plane.Handler(ctx, s)
-	}, "/predict")
+	}, "/predict", plane.AsksModel)
 }
 
 // writeBundle is asked by tenon.

@@ -36,7 +36,7 @@ type backend interface {
 type promoter interface {
 	// promote lets requests go to a service that is ready, and to no other one of its unit.
 	// It is idempotent.
-	promote(ctx context.Context, c *cloud, st taskState) error
+	promote(ctx context.Context, c *cloud, st *taskState) error
 }
 
 // A streamed backend is one whose tasks have several streams of CloudWatch as their log.

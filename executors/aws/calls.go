@@ -194,10 +194,13 @@ func (c logsClient) page(ctx context.Context, group, stream, token string) ([]lo
 	return out.Events, out.Next, err
 }
 
-// filter returns events of all streams of a group since a time in milliseconds, and the token of the
-// next page, or "" after the last one.
-func (c logsClient) filter(ctx context.Context, group string, since int64, token string) ([]logEvent, string, error) {
+// filter returns events of all streams of a group since a time in milliseconds, those that have a pattern unless
+// that is "", and the token of the next page, or "" after the last one.
+func (c logsClient) filter(ctx context.Context, group, pattern string, since int64, token string) ([]logEvent, string, error) {
 	in := map[string]any{"logGroupName": group, "startTime": since}
+	if pattern != "" {
+		in["filterPattern"] = pattern
+	}
 	if token != "" {
 		in["nextToken"] = token
 	}

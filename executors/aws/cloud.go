@@ -33,7 +33,7 @@ type (
 	logsAPI interface {
 		streams(ctx context.Context, group, prefix string) ([]logStream, error)
 		page(ctx context.Context, group, stream, token string) (events []logEvent, next string, err error)
-		filter(ctx context.Context, group string, since int64, token string) (events []logEvent, next string, err error)
+		filter(ctx context.Context, group, pattern string, since int64, token string) (events []logEvent, next string, err error)
 	}
 	secretsAPI interface {
 		GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error)

@@ -44,6 +44,9 @@ type Executor struct {
 	mu     sync.Mutex
 	clouds map[string]*cloud // by region
 	config func(*aws.Config) // by tests; nil changes nothing
+
+	observing sync.Mutex
+	tallies   map[string]*tally // by record
 }
 
 var (
@@ -58,6 +61,7 @@ var (
 	_ executors.ImageRunner   = (*Executor)(nil)
 	_ executors.RequestPricer = (*Executor)(nil)
 	_ executors.Admitter      = (*Executor)(nil)
+	_ executors.Locator       = (*Executor)(nil)
 )
 
 // New returns an executor. It connects on first use.
@@ -76,7 +80,7 @@ func New(o Options) *Executor {
 	}
 	return &Executor{
 		opts: o, images: inside.Images{Programs: o.Programs, Pod: o.Pod, Bare: true, Build: o.Build, Publish: o.Publish},
-		clouds: map[string]*cloud{},
+		clouds: map[string]*cloud{}, tallies: map[string]*tally{},
 	}
 }
 
@@ -189,6 +193,18 @@ func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, e
 		}
 	}
 	return nil, nil
+}
+
+// Located returns the handle of a service that is ready, with its URL.
+func (e *Executor) Located(ctx context.Context, h state.Handle) (state.Handle, error) {
+	st, c, err := e.open(ctx, h)
+	if err != nil || st.Place != onLambda {
+		return h, err
+	}
+	if err := (functions{e}).address(ctx, c, &st); err != nil {
+		return h, fmt.Errorf("%s: %w", st.Unit, err)
+	}
+	return st.handle()
 }
 
 // Inspect returns the status of the task.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
@@ -32,26 +33,28 @@ func (e functions) prepare(st *taskState, t executors.Task) {
 	st.Run, st.Function, st.Group, st.Ready = e.runName(t.Name), w.function(&t.Unit), w.logGroup(&t.Unit), t.Unit.Endpoint.Ready
 }
 
-// apply implements [backend]. Requests go to the version once [functions.promote] has seen it ready,
-// except for the first version of a function, to which they go at once.
+// apply implements [backend]. Requests go to the version once [functions.promote] is called.
 func (e functions) apply(ctx context.Context, c *cloud, st *taskState, t executors.Task, _ *taskState) error {
 	published, _, err := c.versions(ctx, st.Function)
 	if err != nil {
 		return err
 	}
 	own := st.own(published)
-	if len(own) == 0 {
-		v, err := e.publish(ctx, c, st, t)
+	for _, x := range versionTasks(t) {
+		if versionFor(own, x) != nil {
+			continue
+		}
+		v, err := e.publish(ctx, c, st, x)
 		if err != nil {
 			return err
 		}
-		own = []version{*v}
+		own = append(own, *v)
 	}
-	st.Record = aws.ToString(own[0].FunctionArn)
+	st.Record = aws.ToString(versionFor(own, t).FunctionArn)
 	if err := e.reserve(ctx, c, st.Function, t.Unit.Endpoint.Scale); err != nil {
 		return err
 	}
-	return e.reachable(ctx, c, st, own[0])
+	return e.address(ctx, c, st)
 }
 
 // own returns the versions of a task.
@@ -140,7 +143,7 @@ func (e functions) publish(ctx context.Context, c *cloud, st *taskState, t execu
 		return nil, explainLambda("publish a version of the function "+st.Function, err)
 	}
 	v := versionOf(types.FunctionConfiguration{FunctionArn: out.FunctionArn, Version: out.Version, Environment: out.Environment, LastModified: out.LastModified})
-	if v.run != st.Run {
+	if versionFor(st.own([]version{v}), t) == nil {
 		return nil, fmt.Errorf("another program changes the function %s: apply again when it is done", st.Function)
 	}
 	return &v, nil
@@ -161,7 +164,10 @@ func (e functions) owned(st *taskState, f *lambda.GetFunctionOutput) error {
 
 // create creates the function of a unit. It returns the function if another call has created it.
 func (e functions) create(ctx context.Context, c *cloud, st *taskState, t executors.Task, zip []byte) (*lambda.GetFunctionOutput, error) {
-	x := e.configuration(c, st, t)
+	x, err := e.configuration(c, st, t)
+	if err != nil {
+		return nil, err
+	}
 	in := &lambda.CreateFunctionInput{
 		FunctionName: &st.Function, Description: x.Description, Role: x.Role, Runtime: x.Runtime, Handler: x.Handler, MemorySize: x.MemorySize, Timeout: x.Timeout,
 		Environment: x.Environment, EphemeralStorage: x.EphemeralStorage, LoggingConfig: x.LoggingConfig,
@@ -170,7 +176,7 @@ func (e functions) create(ctx context.Context, c *cloud, st *taskState, t execut
 	}
 	delete(in.Tags, tagQueue)
 	delete(in.Tags, tagTask) // the function stays for the next one
-	err := e.again(ctx, func() error {
+	err = e.again(ctx, func() error {
 		_, err := c.lambda.CreateFunction(ctx, in)
 		if !busy(err) {
 			return err
@@ -187,7 +193,7 @@ func (e functions) create(ctx context.Context, c *cloud, st *taskState, t execut
 	if err := e.owned(st, had); err != nil {
 		return nil, err
 	}
-	if versionOf(*had.Configuration).run == st.Run {
+	if versionFor(st.own([]version{versionOf(*had.Configuration)}), t) != nil {
 		return nil, nil
 	}
 	return had, nil
@@ -195,8 +201,11 @@ func (e functions) create(ctx context.Context, c *cloud, st *taskState, t execut
 
 // update gives a function the configuration and the archive of a task.
 func (e functions) update(ctx context.Context, c *cloud, st *taskState, t executors.Task, zip []byte) error {
-	in := e.configuration(c, st, t)
-	err := e.again(ctx, func() error {
+	in, err := e.configuration(c, st, t)
+	if err != nil {
+		return err
+	}
+	err = e.again(ctx, func() error {
 		_, err := c.lambda.UpdateFunctionConfiguration(ctx, in)
 		return err
 	})
@@ -216,7 +225,11 @@ func (e functions) update(ctx context.Context, c *cloud, st *taskState, t execut
 }
 
 // configuration returns what a function has besides its archive.
-func (e functions) configuration(c *cloud, st *taskState, t executors.Task) *lambda.UpdateFunctionConfigurationInput {
+func (e functions) configuration(c *cloud, st *taskState, t executors.Task) (*lambda.UpdateFunctionConfigurationInput, error) {
+	variables, err := marks(st, t)
+	if err != nil {
+		return nil, err
+	}
 	disk := int32(leastScratch)
 	if d := t.Unit.Needs.Disk; d > 0 {
 		disk = int32(max((d-1)>>20+1, leastScratch))
@@ -224,10 +237,10 @@ func (e functions) configuration(c *cloud, st *taskState, t executors.Task) *lam
 	return &lambda.UpdateFunctionConfigurationInput{
 		FunctionName: &st.Function, Description: aws.String(st.Unit + " of " + e.opts.System), Role: aws.String(e.names().role(c, st.Unit)),
 		Runtime: types.RuntimeProvidedal2023, Handler: aws.String("bootstrap"), MemorySize: aws.Int32(memoryOf(t.Unit.Needs)), Timeout: aws.Int32(lambdaTimeout),
-		Environment:      &types.Environment{Variables: map[string]string{envRun: st.Run, envUnit: st.Unit, envReady: st.Ready}},
+		Environment:      &types.Environment{Variables: variables},
 		EphemeralStorage: &types.EphemeralStorage{Size: &disk},
 		LoggingConfig:    &types.LoggingConfig{LogGroup: &st.Group},
-	}
+	}, nil
 }
 
 // memoryOf returns the memory of a function that has what a unit needs, in MiB.
@@ -255,17 +268,8 @@ func (e functions) reserve(ctx context.Context, c *cloud, name string, s *ir.Sca
 	return explainLambda("look at the limit of the function "+name, err)
 }
 
-// reachable makes sure that the function has an alias and a URL, which only callers with rights in
-// the account may call. The first version is what the alias names if there is none.
-func (e functions) reachable(ctx context.Context, c *cloud, st *taskState, first version) error {
-	if a, err := c.alias(ctx, st.Function); err != nil {
-		return err
-	} else if a == nil {
-		_, err := c.lambda.CreateAlias(ctx, &lambda.CreateAliasInput{FunctionName: &st.Function, Name: aws.String(live), FunctionVersion: &first.number, Description: aws.String(st.Name)})
-		if err != nil && !busy(err) {
-			return explainLambda("create the alias of the function "+st.Function, err)
-		}
-	}
+// reachable makes sure that the function has a URL, which only callers with rights in the account may call.
+func (e functions) reachable(ctx context.Context, c *cloud, st *taskState) error {
 	if err := e.address(ctx, c, st); err != nil || st.URL != "" {
 		return err
 	}
@@ -296,8 +300,8 @@ func (e functions) address(ctx context.Context, c *cloud, st *taskState) error {
 	return nil
 }
 
-// promote implements [promoter].
-func (e functions) promote(ctx context.Context, c *cloud, st taskState) error {
+// promote implements [promoter]. What already answers has the route that was set last.
+func (e functions) promote(ctx context.Context, c *cloud, st *taskState) error {
 	published, _, err := c.versions(ctx, st.Function)
 	if err != nil {
 		return err
@@ -310,22 +314,27 @@ func (e functions) promote(ctx context.Context, c *cloud, st taskState) error {
 	if err != nil {
 		return err
 	}
-	if a == nil {
-		return fmt.Errorf("the alias %s of the function %s was removed outside tenon: apply again", live, st.Function)
+	if a != nil && slices.ContainsFunc(own, func(v version) bool { return invokes(a, v) }) {
+		return e.reachable(ctx, c, st)
 	}
-	if aws.ToString(a.FunctionVersion) == own[0].number && a.RoutingConfig == nil {
-		return nil
+	to := pointing{number: own[0].number, description: st.Name}
+	if r := own[0].route; r != nil && len(own) == len(r.Versions) {
+		if to, err = (described{*r, time.Now()}).pointing(own); err != nil {
+			return err
+		}
 	}
-	return e.route(ctx, c, st, own[0].number)
-}
-
-// route makes the URL of a function ask a version.
-func (e functions) route(ctx context.Context, c *cloud, st taskState, number string) error {
-	_, err := c.lambda.UpdateAlias(ctx, &lambda.UpdateAliasInput{
-		FunctionName: &st.Function, Name: aws.String(live), FunctionVersion: &number, Description: aws.String(st.Name),
-		RoutingConfig: &types.AliasRoutingConfiguration{AdditionalVersionWeights: map[string]float64{}},
-	})
-	return explainLambda("change the alias of the function "+st.Function, err)
+	if a != nil {
+		err = e.point(ctx, c, st, to)
+	} else {
+		_, err = c.lambda.CreateAlias(ctx, &lambda.CreateAliasInput{
+			FunctionName: &st.Function, Name: aws.String(live), FunctionVersion: &to.number, Description: &to.description, RoutingConfig: to.weights(),
+		})
+		err = explainLambda("create the alias of the function "+st.Function, err)
+	}
+	if err != nil {
+		return err
+	}
+	return e.reachable(ctx, c, st)
 }
 
 // end implements [backend]. A version costs nothing, and [functions.forget] removes it.
@@ -351,24 +360,12 @@ func (e functions) forget(ctx context.Context, c *cloud, st taskState) error {
 	if err != nil {
 		return err
 	}
-	if a != nil && slices.ContainsFunc(own, func(v version) bool { return v.number == aws.ToString(a.FunctionVersion) }) {
-		if err := e.route(ctx, c, st, others[len(others)-1].number); err != nil {
+	if a != nil && slices.ContainsFunc(own, func(v version) bool { return invokes(a, v) }) {
+		if err := e.point(ctx, c, &st, pointing{number: others[len(others)-1].number, description: st.Name}); err != nil {
 			return err
 		}
 	}
-	if err := sleep(ctx, e.opts.Settle); err != nil { // until no part of AWS sends requests there
-		return err
-	}
-	for _, v := range own {
-		err := e.again(ctx, func() error {
-			_, err := c.lambda.DeleteFunction(ctx, &lambda.DeleteFunctionInput{FunctionName: &st.Function, Qualifier: &v.number})
-			return err
-		})
-		if err != nil && !missing(err) {
-			return explainLambda("remove a version of the function "+st.Function, err)
-		}
-	}
-	return nil
+	return e.unpublish(ctx, c, &st, own)
 }
 
 // remove removes a function with its URL, its alias and its versions.

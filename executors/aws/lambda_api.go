@@ -13,6 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 	"github.com/aws/smithy-go"
+
+	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
 // Variables of each version of a function, which say whose it is. AWS publishes no version that is
@@ -21,6 +23,8 @@ const (
 	envRun   = "TENON_TASK"
 	envUnit  = "TENON_UNIT"
 	envReady = "TENON_READY"
+	// envVersion is the name of a version of a release.
+	envVersion = "TENON_VERSION"
 )
 
 // live is the alias that the URL of a function invokes.
@@ -36,12 +40,15 @@ type version struct {
 	run    string // of the task
 	unit   string
 	ready  string // path
+	name   string // in a release
+	route  *step.Route
 }
 
 func versionOf(f types.FunctionConfiguration) version {
 	v := version{FunctionConfiguration: f, number: aws.ToString(f.Version)}
 	if f.Environment != nil {
-		v.run, v.unit, v.ready = f.Environment.Variables[envRun], f.Environment.Variables[envUnit], f.Environment.Variables[envReady]
+		has := f.Environment.Variables
+		v.run, v.unit, v.ready, v.name, v.route = has[envRun], has[envUnit], has[envReady], has[envVersion], routeOf(has)
 	}
 	return v
 }

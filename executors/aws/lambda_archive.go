@@ -62,8 +62,10 @@ func (e functions) archive(ctx context.Context, t executors.Task) ([]byte, error
 	return os.ReadFile(zip)
 }
 
-// served returns the document of a service without what only this machine has.
+// served returns the document of a service without what only this machine has. Each version of a release
+// has an archive of its own.
 func served(t executors.Task) step.Step {
+	t.Beside, t.Route = nil, nil
 	s := local.Document(t)
 	s.Code, s.Scratch, s.Metrics, s.Progress, s.Lives, s.Kept, s.Instance, s.Files = "", "", "", "", "", "", "", nil
 	inputs, outputs := map[string]step.Port{}, map[string]step.Port{}

@@ -20,6 +20,7 @@ func (c *checks) function(u ir.Unit) {
 	case s != nil && u.Endpoint.Replicas > 0:
 		c.Fault("replicas", "write min: 0", "AWS Lambda stops instances that get no requests")
 	}
+	c.release(u.Release)
 	switch u.Code.Runtime {
 	case ir.Plane:
 	case ir.PlaneDuckDB:

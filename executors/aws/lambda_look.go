@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
+	runtime "github.com/tenon-ml/tenon/internal/lambda"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -30,6 +32,9 @@ func (e functions) look(ctx context.Context, c *cloud, st *taskState) (state.Sta
 	}
 	for _, v := range own {
 		if now, err = e.answers(ctx, c, st, v); err != nil || now.Phase != state.Ready {
+			if v.name != "" && now.Message != "" {
+				now.Message = v.name + ": " + now.Message
+			}
 			return now, nil, err
 		}
 	}
@@ -53,7 +58,7 @@ func (e functions) answers(ctx context.Context, c *cloud, st *taskState, v versi
 		return now, nil
 	}
 	ask, err := json.Marshal(map[string]any{
-		"version": "2.0", "rawPath": st.Ready, "headers": map[string]string{}, "requestContext": map[string]any{"stage": "$default", "http": map[string]string{"method": "GET", "path": st.Ready}},
+		"version": "2.0", "rawPath": v.ready, "headers": map[string]string{}, "requestContext": map[string]any{"stage": "$default", "http": map[string]string{"method": "GET", "path": v.ready}},
 	})
 	if err != nil {
 		return now, err
@@ -90,7 +95,7 @@ func (e functions) answers(ctx context.Context, c *cloud, st *taskState, v versi
 		return now, fmt.Errorf("read what the function %s answers: %w", st.Function, err)
 	}
 	if answer.StatusCode != 200 {
-		now.Message = strings.TrimSpace(fmt.Sprintf("it answers %s with %d: %s", st.Ready, answer.StatusCode, oneLine(answer.Body)))
+		now.Message = strings.TrimSpace(fmt.Sprintf("it answers %s with %d: %s", v.ready, answer.StatusCode, oneLine(answer.Body)))
 		return now, nil
 	}
 	now.Phase = state.Ready
@@ -112,22 +117,34 @@ func (e functions) stream(context.Context, *cloud, taskState) (group, stream str
 	return "", "", nil
 }
 
-// readStreams implements [streamed]. AWS names a stream "2026/11/29/[VERSION]INSTANCE".
+// versionOfStream returns the number of the version that has a stream. AWS names it
+// "2026/11/29/[VERSION]INSTANCE".
+func versionOfStream(name string) string {
+	_, at, _ := strings.Cut(name, "[")
+	number, _, _ := strings.Cut(at, "]")
+	return number
+}
+
+// readStreams implements [streamed]. It leaves out what instances print for [functions.observe].
 func (e functions) readStreams(ctx context.Context, c *cloud, st taskState, at *logPosition, to *bytes.Buffer) error {
-	_, number, _ := strings.Cut(st.Record, ":function:"+st.Function+":")
 	if at.since == 0 { // the log of versions before may be long
-		f, err := c.lambda.GetFunctionConfiguration(ctx, &lambda.GetFunctionConfigurationInput{FunctionName: &st.Function, Qualifier: &number})
-		if missing(err) {
+		published, _, err := c.versions(ctx, st.Function)
+		if err != nil {
+			return err
+		}
+		at.numbers, at.since = map[string]bool{}, math.MaxInt64
+		for _, v := range st.own(published) {
+			at.numbers[v.number] = true
+			at.since = min(at.since, max(parsed(v.LastModified).UnixMilli(), 0))
+		}
+		if len(at.numbers) == 0 {
+			at.since = 0
 			return nil
 		}
-		if err != nil {
-			return explainLambda("look at the function "+st.Function, err)
-		}
-		at.since = max(parsed(f.LastModified).UnixMilli(), 0)
 	}
 	seen, since, token := map[string]bool{}, at.since, ""
 	for {
-		events, next, err := c.logs.filter(ctx, st.Group, since, token)
+		events, next, err := c.logs.filter(ctx, st.Group, "", since, token)
 		if logsMissing(err) {
 			return nil
 		}
@@ -135,12 +152,12 @@ func (e functions) readStreams(ctx context.Context, c *cloud, st taskState, at *
 			return explainCall("read the log of the function "+st.Function, err)
 		}
 		for _, x := range events {
-			if !strings.Contains(x.LogStreamName, "["+number+"]") {
+			if !at.numbers[versionOfStream(x.LogStreamName)] {
 				continue
 			}
 			at.since = max(at.since, x.Timestamp)
 			seen[x.EventID] = true
-			if at.seen[x.EventID] {
+			if _, is := runtime.ReadCount(strings.TrimSuffix(x.Message, "\n")); is || at.seen[x.EventID] {
 				continue
 			}
 			to.WriteString(strings.TrimSuffix(x.Message, "\n"))

@@ -13,6 +13,8 @@ type logPosition struct {
 	// of those of the last look.
 	since int64
 	seen  map[string]bool
+	// numbers are those of the versions of a function whose log it is.
+	numbers map[string]bool
 }
 
 // Printed returns what CloudWatch has got since the last call.

@@ -22,7 +22,7 @@ func (p pages) page(_ context.Context, _, _, token string) (events []logEvent, n
 	return events, page[1], nil
 }
 
-func (p pages) filter(context.Context, string, int64, string) ([]logEvent, string, error) {
+func (p pages) filter(context.Context, string, string, int64, string) ([]logEvent, string, error) {
 	return nil, "", errors.New("it is not asked")
 }
 

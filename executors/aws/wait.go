@@ -41,7 +41,7 @@ func (e *Executor) Wait(ctx context.Context, h state.Handle) (now state.Status, 
 		}
 		now, err = r.Wait(ctx, f)
 		if a, ok := e.backend(f.st.Place).(promoter); ok && err == nil && now.Phase == state.Ready {
-			err = a.promote(ctx, f.c, f.st)
+			err = a.promote(ctx, f.c, &f.st)
 		}
 		return err
 	})

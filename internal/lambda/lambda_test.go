@@ -106,7 +106,7 @@ func (a *api) run(t *testing.T, start func(context.Context) (http.Handler, error
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	a.end = cancel
-	return Run(ctx, start, "/predict")
+	return Run(ctx, start, "/predict", nil)
 }
 
 func TestRunAnswersInvocations(t *testing.T) {

@@ -26,7 +26,8 @@ type runtime struct {
 
 // Run answers invocations until ctx ends or the runtime API fails. start makes what answers
 // them; if it fails, the reason is sent to the API. direct is the path for events that are not of HTTP.
-func Run(ctx context.Context, start func(context.Context) (http.Handler, error), direct string) error {
+// In a version of a release, requests count for which asks returns true.
+func Run(ctx context.Context, start func(context.Context) (http.Handler, error), direct string, asks func(*http.Request) bool) error {
 	api := os.Getenv(API)
 	if api == "" {
 		return errors.New("$" + API + " is not set: only AWS Lambda can start this")
@@ -37,6 +38,9 @@ func Run(ctx context.Context, start func(context.Context) (http.Handler, error),
 	if err != nil {
 		said := r.post(ctx, "init/error", &fault{err.Error(), "Tenon.Init"}, "Tenon.Init")
 		return errors.Join(err, said)
+	}
+	if os.Getenv(Route) != "" {
+		h = &counted{Handler: h, asks: asks, out: os.Stdout, now: time.Now}
 	}
 	for {
 		if err := r.one(ctx, h, direct); err != nil {

@@ -90,9 +90,11 @@ class Instance:
             if self.process.poll() is not None and self.reply.empty():
                 code = self.process.returncode
                 why = "signal: killed" if code in (-9, 137) else f"exit status {code}"
+                self.say(f"REPORT RequestId: {id}\tDuration: 1.00 ms\tBilled Duration: 1 ms\tMemory Size: 128 MB\tMax Memory Used: 20 MB\tStatus: error\tError Type: Runtime.ExitError")
                 return False, json.dumps({"errorType": "Runtime.ExitError", "errorMessage": f"RequestId: {uuid.uuid4()} Error: Runtime exited with error: {why}"}).encode()
             if time.time() > end:
                 self.end()
+                self.say(f"REPORT RequestId: {id}\tDuration: {timeout * 1000:.2f} ms\tBilled Duration: {timeout * 1000:.0f} ms\tMemory Size: 128 MB\tMax Memory Used: 20 MB\tStatus: timeout")
                 return False, json.dumps({"errorType": "Sandbox.Timedout", "errorMessage": f"RequestId: {uuid.uuid4()} Error: Task timed out after {timeout:.2f} seconds"}).encode()
 
     def say(self, line):

@@ -222,7 +222,7 @@ func (v *versions) answer(w http.ResponseWriter, r *http.Request, c *call) {
 	}
 	t := v.turns.Get().(*turn)
 	t.instead = false
-	t.of, t.asks = v, c.refusal == nil && !c.managed && r.Method == http.MethodPost && asksModel(r.URL.Path)
+	t.of, t.asks = v, c.refusal == nil && !c.managed && AsksModel(r)
 	for range release.MostVersions {
 		if x := t.begin(r); !x.plane.serveTurn(w, r, t, c) {
 			return
@@ -290,9 +290,10 @@ func (t *turn) end(x *work, r *http.Request, status int, took time.Duration) {
 
 const modelInfer = grpcService + "ModelInfer"
 
-// asksModel reports whether a version is chosen for a path.
-func asksModel(path string) bool {
-	return path == "/predict" || path == "/explain" || path == modelInfer || strings.HasPrefix(path, "/v2/models/") && strings.HasSuffix(path, "/infer")
+// AsksModel reports whether a version is chosen for a request, for which it then counts.
+func AsksModel(r *http.Request) bool {
+	path := r.URL.Path
+	return r.Method == http.MethodPost && (path == "/predict" || path == "/explain" || path == modelInfer || strings.HasPrefix(path, "/v2/models/") && strings.HasSuffix(path, "/infer"))
 }
 
 // choose returns the version that is to answer a request, and which ones may.

@@ -1,6 +1,7 @@
 // Function stands for tenon-serve in tests of functions of AWS Lambda: it is small, so that its archive
 // is made quickly. It writes bundles, and answers in a function with the name of its model, which
-// also says how it fails: "broken" does not start, "never" is not ready, and "killed" is killed.
+// also says how it fails: "broken" does not start, "never" is not ready, "killed" is killed, "failing" answers
+// requests with 500, and "crashing" ends when it gets one.
 package main
 
 import (
@@ -59,7 +60,17 @@ func run() error {
 				http.Error(w, "not yet", http.StatusServiceUnavailable)
 				return
 			}
+			if asks(r) && given.Model == "crashing" {
+				os.Exit(3)
+			}
+			if asks(r) && given.Model == "failing" {
+				http.Error(w, "it fails", http.StatusInternalServerError)
+				return
+			}
 			fmt.Fprint(w, given.Model)
 		}), nil
-	}, "/predict")
+	}, "/predict", asks)
 }
+
+// asks reports whether a request asks the model.
+func asks(r *http.Request) bool { return r.URL.Path == "/predict" }
