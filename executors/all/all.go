@@ -76,6 +76,8 @@ type Setup struct {
 	Runs   string // folder of runs, if there is one
 	// Packed is what a detached apply was sent with.
 	Packed executors.Packed
+	// Warn reports an error despite which an executor continues. Nil reports none.
+	Warn func(error)
 }
 
 // A Trial says what the tests of an executor run it against, and which of its paths they never ran.
@@ -236,7 +238,7 @@ func newGCP(t ir.Target, s Setup) (executors.Executor, error) {
 
 // inCloud returns what executors of all clouds take from a setup.
 func inCloud(s Setup, hosts string) cloud.Options {
-	o := cloud.Options{System: s.System, Env: s.Env, State: s.State, Programs: s.Programs, Pod: s.Pod, Runs: s.Runs}
+	o := cloud.Options{System: s.System, Env: s.Env, State: s.State, Programs: s.Programs, Pod: s.Pod, Runs: s.Runs, Warn: s.Warn}
 	if s.Images != nil {
 		store := s.Images(hosts)
 		o.Build, o.Publish = store.Build, store.Publish

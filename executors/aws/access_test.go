@@ -75,13 +75,23 @@ func names(x hclsyntax.Expression) *hcl.EvalContext {
 	return &hcl.EvalContext{Variables: all, Functions: map[string]function.Function{"jsonencode": stdlib.JSONEncodeFunc}}
 }
 
-// allows reports whether a policy allows an action on a resource, as IAM decides: a star is any text.
+// allows reports whether a policy allows an action on a resource, as IAM decides: a star is any text, if the operator is
+// not that of equal texts.
 func (d document) allows(action, resource string, keys map[string]string) bool {
 	return slices.ContainsFunc(d.Statement, func(s permission) bool {
 		for operator, c := range s.Condition {
 			for key, patterns := range c {
 				value := keys[key]
-				if operator != "StringLike" || !slices.ContainsFunc(patterns, func(p string) bool { return like(p, value) }) {
+				switch operator {
+				case "StringLike":
+					if !slices.ContainsFunc(patterns, func(p string) bool { return like(p, value) }) {
+						return false
+					}
+				case "StringEquals", "Bool":
+					if !slices.Contains(patterns, value) {
+						return false
+					}
+				default:
 					return false
 				}
 			}
@@ -161,10 +171,14 @@ func TestRolesAllowExactlyWhatUnitsDo(t *testing.T) {
 				}
 				asks := u.Kind == ir.Job && slices.ContainsFunc(u.Inputs, func(in ir.Input) bool { return in.Unit == of.ID && in.Kind == ir.EndpointOf })
 				w := newWriter(sys, must(SettingsOf(sys.Target)))
-				lambda := p.allows("lambda:InvokeFunctionUrl", "arn:aws:lambda:r:1:function:"+w.function(&of)+":live", nil)
+				function, byURL := "arn:aws:lambda:r:1:function:"+w.function(&of)+":live", map[string]string{"lambda:FunctionUrlAuthType": "AWS_IAM", "lambda:InvokedViaFunctionUrl": "true"}
+				lambda := p.allows("lambda:InvokeFunctionUrl", function, byURL) && p.allows("lambda:InvokeFunction", function, byURL)
+				if p.allows("lambda:InvokeFunction", function, map[string]string{"lambda:InvokedViaFunctionUrl": "false"}) || p.allows("lambda:InvokeFunctionUrl", function, map[string]string{"lambda:FunctionUrlAuthType": "NONE"}) {
+					t.Fatalf("%s may call %s past its URL", u.ID, of.ID)
+				}
 				sagemaker := p.allows("sagemaker:InvokeEndpoint", "arn:aws:sagemaker:r:1:endpoint/"+w.endpoint(&of), nil)
 				if (lambda || sagemaker) != asks || lambda && sagemaker {
-					t.Fatalf("%s may ask %s: %v, %v", u.ID, of.ID, lambda, sagemaker)
+					t.Fatalf("%s may call %s: %v, %v", u.ID, of.ID, lambda, sagemaker)
 				}
 			}
 			for _, variable := range []string{"TOKEN", "KEY"} {

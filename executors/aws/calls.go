@@ -29,17 +29,25 @@ type jsonClient struct {
 	jsonService
 	cfg      aws.Config
 	endpoint string
+	unknown  error // why the endpoint is not known
 	retryer  *retry.Standard
 }
 
-// A jsonService is a service with the JSON protocol: its name in signatures, the first part of the
-// names of its calls, and the host in front of the region.
-type jsonService struct{ signed, target, host string }
+// A jsonService is a service with the JSON protocol.
+type jsonService struct {
+	id     string // as the SDK names it
+	signed string // its name in signatures
+	target string // the first part of the names of its calls
+	host   string // in front of the region
+	// fips is the host of its FIPS endpoint, in GovCloud too if fipsInGov is "". "" is not documented. Source: the pages
+	// "endpoints and quotas" of the services in the AWS General Reference.
+	fips, fipsInGov string
+}
 
 var (
-	sagemakerService = jsonService{"sagemaker", "SageMaker", "api.sagemaker"}
-	logsService      = jsonService{"logs", "Logs_20140328", "logs"}
-	quotasService    = jsonService{"servicequotas", "ServiceQuotasV20190624", "servicequotas"}
+	sagemakerService = jsonService{"SageMaker", "sagemaker", "SageMaker", "api.sagemaker", "api-fips.sagemaker", ""}
+	logsService      = jsonService{"CloudWatch Logs", "logs", "Logs_20140328", "logs", "logs-fips", "logs"}
+	quotasService    = jsonService{"Service Quotas", "servicequotas", "ServiceQuotasV20190624", "servicequotas", "", ""}
 )
 
 // mostAnswer is the size in bytes of the longest answer that is read.
@@ -49,12 +57,9 @@ func newClient(s jsonService, cfg aws.Config, partition string) *jsonClient {
 	if cfg.HTTPClient == nil { // as the clients of the SDK do
 		cfg.HTTPClient = awshttp.NewBuildableClient()
 	}
-	domain := "amazonaws.com"
-	if partition == "aws-cn" {
-		domain += ".cn"
-	}
+	endpoint, unknown := s.address(cfg, partition)
 	return &jsonClient{
-		jsonService: s, cfg: cfg, endpoint: cmp.Or(aws.ToString(cfg.BaseEndpoint), "https://"+s.host+"."+cfg.Region+"."+domain),
+		jsonService: s, cfg: cfg, endpoint: endpoint, unknown: unknown,
 		retryer: retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts = cfg.RetryMaxAttempts }),
 	}
 }
@@ -62,6 +67,9 @@ func newClient(s jsonService, cfg aws.Config, partition string) *jsonClient {
 // call makes a call and decodes its answer, if out is not nil. Errors of the service
 // are [smithy.APIError] values. A call is repeated as those of the SDK are.
 func (c *jsonClient) call(ctx context.Context, operation string, in, out any) error {
+	if c.unknown != nil {
+		return c.unknown
+	}
 	body, err := json.Marshal(in)
 	if err != nil {
 		return err

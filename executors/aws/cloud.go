@@ -44,7 +44,8 @@ type (
 // A cloud is a region of an account.
 type cloud struct {
 	region, account, partition string
-	endpoint                   string // of all services, if it is not that of AWS
+	storage, vault             string // endpoints of S3 and Secrets Manager, if they are not those of AWS
+	fips                       bool
 	batch                      batchAPI
 	logs                       logsAPI
 	secrets                    secretsAPI
@@ -53,6 +54,7 @@ type cloud struct {
 	quotas                     *jsonClient
 
 	lists quotaLists
+	warn  func(error)
 }
 
 // patience is how often a call is attempted, over about a minute, unless the user has set
@@ -84,9 +86,9 @@ func (e *Executor) cloud(ctx context.Context, region string) (*cloud, error) {
 	}
 	cfg.RetryMaxAttempts = cmp.Or(cfg.RetryMaxAttempts, patience)
 	c := &cloud{
-		region: region, account: account, partition: "aws", endpoint: aws.ToString(cfg.BaseEndpoint),
+		region: region, account: account, partition: "aws", storage: configured(cfg, "S3"), vault: configured(cfg, "Secrets Manager"), fips: fips(cfg),
 		batch: batch.NewFromConfig(cfg), secrets: secretsmanager.NewFromConfig(cfg),
-		lambda: lambda.NewFromConfig(cfg),
+		lambda: lambda.NewFromConfig(cfg), warn: e.opts.Warn,
 	}
 	if parts := strings.Split(aws.ToString(who.Arn), ":"); len(parts) > 1 {
 		c.partition = parts[1] // "aws-cn" and others
@@ -144,10 +146,7 @@ func (e *Executor) repository(c *cloud) string {
 	if name == "" {
 		name = w.prefix
 	}
-	suffix := "amazonaws.com"
-	if c.partition == "aws-cn" {
-		suffix += ".cn"
-	}
+	suffix := cmp.Or(domains[c.partition], domains["aws"])
 	return c.account + ".dkr.ecr." + c.region + "." + suffix + "/" + name
 }
 

@@ -78,6 +78,9 @@ func New(o Options) *Executor {
 	if o.Settle == 0 {
 		o.Settle = 5 * time.Second
 	}
+	if o.Warn == nil {
+		o.Warn = func(error) {}
+	}
 	return &Executor{
 		opts: o, images: inside.Images{Programs: o.Programs, Pod: o.Pod, Bare: true, Build: o.Build, Publish: o.Publish},
 		clouds: map[string]*cloud{}, tallies: map[string]*tally{},

@@ -42,7 +42,7 @@ type quotaLists struct {
 
 // Admit returns an error that names each quota of the account that is too small for one of the
 // units. Several units may share a quota one after another. A quota that Service Quotas does not list
-// is not checked.
+// is not checked, and neither are those that the credentials may not read, with a warning.
 func (e *Executor) Admit(ctx context.Context, units []ir.Unit) error {
 	needs, order := map[quota]float64{}, []quota(nil)
 	who := map[quota]string{}
@@ -109,7 +109,17 @@ func (c *cloud) quotaOf(ctx context.Context, q quota) (*serviceQuota, error) {
 				Quotas    []serviceQuota
 				NextToken string
 			}
-			if err := c.quotas.call(ctx, "ListServiceQuotas", in, &out); err != nil {
+			err := c.quotas.call(ctx, "ListServiceQuotas", in, &out)
+			// AWS says itself what is too small, only later.
+			var unknown *addressError
+			if hasCode(err, "AccessDeniedException") {
+				c.warn(fmt.Errorf("the quotas of %s are not checked, since these credentials may not read them: grant them servicequotas:ListServiceQuotas", q.service))
+				break
+			} else if errors.As(err, &unknown) {
+				c.warn(fmt.Errorf("the quotas of %s are not checked: %w", q.service, err))
+				break
+			}
+			if err != nil {
 				return nil, explainCall("read the quotas of "+q.service, err)
 			}
 			for _, has := range out.Quotas {

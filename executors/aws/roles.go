@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/terraform"
 )
@@ -83,8 +85,14 @@ func (w *writer) statements(u *ir.Unit) (all []statement) {
 			endpoints = append(endpoints, arn("sagemaker", "endpoint/"+w.endpoint(asked)))
 		}
 	}
-	add("AskFunctions", functions, "lambda:InvokeFunctionUrl", "lambda:InvokeFunction")
-	add("AskEndpoints", endpoints, "sagemaker:InvokeEndpoint")
+	if len(functions) > 0 { // since October 2025, AWS wants both rights for a URL
+		all = append(all,
+			statement{id: "InvokeFunctionUrls", actions: []string{"lambda:InvokeFunctionUrl"}, resources: functions,
+				conditions: []condition{{"StringEquals", "lambda:FunctionUrlAuthType", []terraform.Expr{terraform.Text(string(types.FunctionUrlAuthTypeAwsIam))}}}},
+			statement{id: "InvokeFunctionsByUrl", actions: []string{"lambda:InvokeFunction"}, resources: functions,
+				conditions: []condition{{"Bool", "lambda:InvokedViaFunctionUrl", []terraform.Expr{terraform.Text("true")}}}})
+	}
+	add("InvokeEndpoints", endpoints, "sagemaker:InvokeEndpoint")
 	if w.place(u) == onTraining {
 		const group = "log-group:/aws/sagemaker/TrainingJobs"
 		// AWS compares the name of a group with ":*" behind it.

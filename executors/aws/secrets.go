@@ -25,7 +25,7 @@ func (e *Executor) secrets(ctx context.Context, c *cloud, t executors.Task) (all
 				return nil, fmt.Errorf("secret %s: %w", x.Name, err)
 			}
 		}
-		all = append(all, pod.Secret{Name: x.Name, ARN: at, Endpoint: c.endpoint})
+		all = append(all, pod.Secret{Name: x.Name, ARN: at, Endpoint: c.vault})
 	}
 	return all, nil
 }

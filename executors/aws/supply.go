@@ -46,9 +46,11 @@ func (e *Executor) instruct(ctx context.Context, c *cloud, st taskState, t execu
 // url returns the URL of a store, as this machine and jobs reach it.
 func (c *cloud) url(at string) string {
 	q := url.Values{"region": {c.region}}
-	if c.endpoint != "" {
-		q.Set("endpoint", c.endpoint)
+	if c.storage != "" {
+		q.Set("endpoint", c.storage)
 		q.Set("use_path_style", "true")
+	} else if c.fips {
+		q.Set("fips", "true")
 	}
 	return at + "?" + q.Encode()
 }

@@ -28,4 +28,6 @@ type Options struct {
 	// Pause is how long to wait between two looks at a job. It doubles up to Longest. Zero
 	// is 500 ms and 10 s.
 	Pause, Longest time.Duration
+	// Warn reports an error despite which the executor continues. Nil reports none.
+	Warn func(error)
 }

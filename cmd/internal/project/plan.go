@@ -306,7 +306,7 @@ func (w *Workspace) setup(ctx context.Context, system string) (all.Setup, error)
 func (w *Workspace) setupApart() all.Setup {
 	return all.Setup{
 		Config: w.set.Config, Images: w.images, Runs: filepath.Join(w.dir, "runs"), Python: &environments{make: w.environments},
-		Packed: w.set.Packed,
+		Packed: w.set.Packed, Warn: w.set.warn,
 	}
 }
 

@@ -648,16 +648,29 @@ resource "aws_iam_role_policy" "steps-Report_2-d4032937" {
         Resource = [aws_secretsmanager_secret.REPORT_TOKEN.arn]
       },
       {
-        Sid    = "AskFunctions"
-        Effect = "Allow"
-        Action = [
-          "lambda:InvokeFunctionUrl",
-          "lambda:InvokeFunction",
-        ]
+        Sid      = "InvokeFunctionUrls"
+        Effect   = "Allow"
+        Action   = ["lambda:InvokeFunctionUrl"]
         Resource = ["arn:${local.partition}:lambda:${var.region}:${local.account}:function:tenon-flights-prod-deployments-api:live"]
+        Condition = {
+          StringEquals = {
+            "lambda:FunctionUrlAuthType" = ["AWS_IAM"]
+          }
+        }
       },
       {
-        Sid      = "AskEndpoints"
+        Sid      = "InvokeFunctionsByUrl"
+        Effect   = "Allow"
+        Action   = ["lambda:InvokeFunction"]
+        Resource = ["arn:${local.partition}:lambda:${var.region}:${local.account}:function:tenon-flights-prod-deployments-api:live"]
+        Condition = {
+          Bool = {
+            "lambda:InvokedViaFunctionUrl" = ["true"]
+          }
+        }
+      },
+      {
+        Sid      = "InvokeEndpoints"
         Effect   = "Allow"
         Action   = ["sagemaker:InvokeEndpoint"]
         Resource = ["arn:${local.partition}:sagemaker:${var.region}:${local.account}:endpoint/tenon-flights-prod-deployments-vision"]

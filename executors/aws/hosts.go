@@ -1,0 +1,88 @@
+package aws
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+)
+
+// domains are those of the partitions of AWS. Source: the partitions of the SDK, which AWS publishes with it.
+var domains = map[string]string{
+	"aws": "amazonaws.com", "aws-cn": "amazonaws.com.cn", "aws-us-gov": "amazonaws.com", "aws-eusc": "amazonaws.eu",
+	"aws-iso": "c2s.ic.gov", "aws-iso-b": "sc2s.sgov.gov", "aws-iso-e": "cloud.adc-e.uk", "aws-iso-f": "csp.hci.ic.gov",
+}
+
+// address returns where a service is asked: at the endpoint that the user has configured, in the ways that the SDK
+// knows, or at that of AWS.
+func (s jsonService) address(cfg aws.Config, partition string) (string, error) {
+	if at := configured(cfg, s.id); at != "" {
+		return at, nil
+	}
+	variable := endpointVariable(s.id)
+	domain, ok := domains[partition]
+	if !ok {
+		return "", &addressError{fmt.Sprintf("the host of %s in the partition %s is not known: set %s", s.id, partition, variable)}
+	}
+	host := s.host
+	if fips(cfg) {
+		if partition != "aws" && partition != "aws-us-gov" || s.fips == "" {
+			return "", &addressError{fmt.Sprintf("AWS documents no FIPS endpoint of %s in %s: set %s, or unset AWS_USE_FIPS_ENDPOINT", s.id, cfg.Region, variable)}
+		}
+		if host = s.fips; partition == "aws-us-gov" && s.fipsInGov != "" {
+			host = s.fipsInGov
+		}
+	}
+	return "https://" + host + "." + cfg.Region + "." + domain, nil
+}
+
+// An addressError says that a service cannot be asked.
+type addressError struct{ says string }
+
+func (e *addressError) Error() string { return e.says }
+
+// endpointVariable returns the variable with the endpoint of one service.
+func endpointVariable(id string) string {
+	return "AWS_ENDPOINT_URL_" + strings.ToUpper(strings.ReplaceAll(id, " ", "_"))
+}
+
+// configured returns the endpoint that the user has configured for a service, or "". What is for the service
+// goes before what is for all services, and a variable before the file.
+func configured(cfg aws.Config, id string) string {
+	all := aws.ToString(cfg.BaseEndpoint)
+	_, forAll := os.LookupEnv("AWS_ENDPOINT_URL")
+	if _, forIt := os.LookupEnv(endpointVariable(id)); forAll && !forIt {
+		return all
+	}
+	ctx := context.Background() // nothing is asked
+	if ignored, found, _ := config.GetIgnoreConfiguredEndpoints(ctx, cfg.ConfigSources); found && ignored {
+		return all
+	}
+	for _, source := range cfg.ConfigSources {
+		if s, ok := source.(interface {
+			GetServiceBaseEndpoint(ctx context.Context, id string) (string, bool, error)
+		}); ok {
+			if at, found, err := s.GetServiceBaseEndpoint(ctx, id); err == nil && found {
+				return at
+			}
+		}
+	}
+	return all
+}
+
+// fips reports whether the user wants endpoints with validated cryptography.
+func fips(cfg aws.Config) bool {
+	for _, source := range cfg.ConfigSources {
+		if s, ok := source.(interface {
+			GetUseFIPSEndpoint(ctx context.Context) (aws.FIPSEndpointState, bool, error)
+		}); ok {
+			if state, found, err := s.GetUseFIPSEndpoint(context.Background()); err == nil && found {
+				return state == aws.FIPSEndpointStateEnabled
+			}
+		}
+	}
+	return false
+}
