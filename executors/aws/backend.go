@@ -41,7 +41,7 @@ type promoter interface {
 
 // A streamed backend is one whose tasks have several streams of CloudWatch as their log.
 type streamed interface {
-	// readStreams reads what the streams have got since the last call.
+	// readStreams reads what the streams have got since the last call, or the next page of that.
 	readStreams(ctx context.Context, c *cloud, st taskState, at *logPosition, to *bytes.Buffer) error
 }
 

@@ -125,7 +125,7 @@ func versionOfStream(name string) string {
 	return number
 }
 
-// readStreams implements [streamed]. It leaves out what instances print for [functions.observe].
+// readStreams implements [streamed], a page at a time. It leaves out what instances print for [functions.observe].
 func (e functions) readStreams(ctx context.Context, c *cloud, st taskState, at *logPosition, to *bytes.Buffer) error {
 	if at.since == 0 { // the log of versions before may be long
 		published, _, err := c.versions(ctx, st.Function)
@@ -142,31 +142,30 @@ func (e functions) readStreams(ctx context.Context, c *cloud, st taskState, at *
 			return nil
 		}
 	}
-	seen, since, token := map[string]bool{}, at.since, ""
-	for {
-		events, next, err := c.logs.filter(ctx, st.Group, "", since, token)
-		if logsMissing(err) {
-			return nil
-		}
-		if err != nil {
-			return explainCall("read the log of the function "+st.Function, err)
-		}
-		for _, x := range events {
-			if !at.numbers[versionOfStream(x.LogStreamName)] {
-				continue
-			}
-			at.since = max(at.since, x.Timestamp)
-			seen[x.EventID] = true
-			if _, is := runtime.ReadCount(strings.TrimSuffix(x.Message, "\n")); is || at.seen[x.EventID] {
-				continue
-			}
-			to.WriteString(strings.TrimSuffix(x.Message, "\n"))
-			to.WriteByte('\n')
-		}
-		if token = next; token == "" {
-			break
-		}
+	if at.token == "" { // the first page of a look
+		at.from, at.next = at.since, map[string]bool{}
 	}
-	at.seen = seen // events of the last moment are read again
+	events, next, err := c.logs.filter(ctx, st.Group, "", at.from, at.token)
+	if logsMissing(err) {
+		return nil
+	}
+	if err != nil { // the next call asks for the same page
+		return explainCall("read the log of the function "+st.Function, err)
+	}
+	for _, x := range events {
+		if !at.numbers[versionOfStream(x.LogStreamName)] {
+			continue
+		}
+		at.since = max(at.since, x.Timestamp)
+		at.next[x.EventID] = true
+		if _, is := runtime.ReadCount(strings.TrimSuffix(x.Message, "\n")); is || at.seen[x.EventID] {
+			continue
+		}
+		to.WriteString(strings.TrimSuffix(x.Message, "\n"))
+		to.WriteByte('\n')
+	}
+	if at.token, at.more = next, next != ""; !at.more {
+		at.seen = at.next // events of the last moment are read again
+	}
 	return nil
 }

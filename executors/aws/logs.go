@@ -9,28 +9,35 @@ import (
 type logPosition struct {
 	group, stream, token string
 	moved                bool // the last call found something
+	more                 bool // and there is more
 	// since is the time of the last event of several streams, in milliseconds, and seen are the ids
 	// of those of the last look.
 	since int64
 	seen  map[string]bool
+	next  map[string]bool // those of this look, while it has more pages
+	from  int64           // since when this look asks
 	// numbers are those of the versions of a function whose log it is.
 	numbers map[string]bool
 }
 
-// Printed returns what CloudWatch has got since the last call.
+// Printed returns what CloudWatch has got since the last call, or the first page of that.
 func (f *followed) Printed(ctx context.Context) ([]byte, error) {
 	var lines bytes.Buffer
 	var err error
+	f.at.more = false
 	if s, ok := f.e.backend(f.st.Place).(streamed); ok {
 		err = s.readStreams(ctx, f.c, f.st, &f.at, &lines)
 	} else {
 		err = f.readStream(ctx, &lines)
 	}
-	f.at.moved = lines.Len() > 0
+	f.at.moved = lines.Len() > 0 || f.at.more
 	return lines.Bytes(), err
 }
 
-// readStream reads the rest of a log that is one stream.
+// More reports whether the last call has left pages.
+func (f *followed) More() bool { return f.at.more }
+
+// readStream reads the next page of a log that is one stream.
 func (f *followed) readStream(ctx context.Context, to *bytes.Buffer) error {
 	at := &f.at
 	if at.stream == "" || !at.moved && f.st.Place == onTraining { // a job that SageMaker starts again has another one
@@ -42,21 +49,19 @@ func (f *followed) readStream(ctx context.Context, to *bytes.Buffer) error {
 			at.group, at.stream, at.token = group, stream, ""
 		}
 	}
-	for {
-		events, next, err := f.c.logs.page(ctx, at.group, at.stream, at.token)
-		if logsMissing(err) {
-			return nil
-		}
-		if err != nil {
-			return explainCall("read the log of the job", err)
-		}
-		for _, line := range events {
-			to.WriteString(line.Message)
-			to.WriteByte('\n')
-		}
-		if next == "" || next == at.token { // a page may be empty, and others follow it
-			return nil
-		}
-		at.token = next
+	events, next, err := f.c.logs.page(ctx, at.group, at.stream, at.token)
+	if logsMissing(err) {
+		return nil
 	}
+	if err != nil {
+		return explainCall("read the log of the job", err)
+	}
+	for _, line := range events {
+		to.WriteString(line.Message)
+		to.WriteByte('\n')
+	}
+	if next != "" && next != at.token { // a page may be empty, and others follow it
+		at.token, at.more = next, true
+	}
+	return nil
 }

@@ -33,11 +33,16 @@ func TestEmptyPagesOfALog(t *testing.T) {
 	var got bytes.Buffer
 	f := &followed{e: New(Options{}), c: &cloud{logs: log}, st: taskState{Job: "job"}, at: logPosition{stream: "stream"}}
 	for _, want := range []string{"first\nsecond\n", "first\nsecond\nthird\n"} {
-		lines, err := f.Printed(t.Context())
-		if err != nil {
-			t.Fatal(err)
+		for more := true; more; more = f.More() {
+			lines, err := f.Printed(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if bytes.Count(lines, []byte("\n")) > 1 {
+				t.Errorf("several pages are in memory: %q", lines)
+			}
+			got.Write(lines)
 		}
-		got.Write(lines)
 		if got.String() != want {
 			t.Errorf("the log is %q, want %q", got.String(), want)
 		}

@@ -60,12 +60,16 @@ func (l *logCopy) copy(ctx context.Context, j Job) error {
 	if l.reader == nil {
 		return nil
 	}
-	lines, err := j.Printed(ctx)
-	l.moved = len(lines) > 0
-	if _, failed := l.reader.Write(lines); failed != nil && err == nil {
-		err = failed
+	for {
+		lines, err := j.Printed(ctx)
+		l.moved = l.moved || len(lines) > 0
+		if _, failed := l.reader.Write(lines); failed != nil && err == nil {
+			err = failed
+		}
+		if p, ok := j.(paged); err != nil || !ok || !p.More() {
+			return err
+		}
 	}
-	return err
 }
 
 // drain copies the rest of the log of a job that has stored its result, until the line that says

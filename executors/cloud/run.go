@@ -68,6 +68,12 @@ type Job interface {
 	Abandon(context.Context) error
 }
 
+// A paged job is one whose log arrives in pages, so that a long one is never in memory as a whole.
+type paged interface {
+	// More reports whether [Job.Printed] has more to return at once.
+	More() bool
+}
+
 // A Run is a start of a task: where it keeps things here and in the bucket.
 type Run struct {
 	Start  string                   // names it in the bucket
