@@ -146,8 +146,7 @@ func (e *Executor) repository(c *cloud) string {
 	if name == "" {
 		name = w.prefix
 	}
-	suffix := cmp.Or(domains[c.partition], domains["aws"])
-	return c.account + ".dkr.ecr." + c.region + "." + suffix + "/" + name
+	return c.account + ".dkr.ecr." + c.region + "." + domainOf(c.partition) + "/" + name
 }
 
 // role returns the ARN of the role of a unit.

@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -15,6 +16,9 @@ var domains = map[string]string{
 	"aws": "amazonaws.com", "aws-cn": "amazonaws.com.cn", "aws-us-gov": "amazonaws.com", "aws-eusc": "amazonaws.eu",
 	"aws-iso": "c2s.ic.gov", "aws-iso-b": "sc2s.sgov.gov", "aws-iso-e": "cloud.adc-e.uk", "aws-iso-f": "csp.hci.ic.gov",
 }
+
+// domainOf returns the domain of a partition, or that of most if it is not known.
+func domainOf(partition string) string { return cmp.Or(domains[partition], domains["aws"]) }
 
 // address returns where a service is asked: at the endpoint that the user has configured, in the ways that the SDK
 // knows, or at that of AWS.
