@@ -72,7 +72,9 @@ func (e functions) observe(ctx context.Context, c *cloud, st *taskState) (*step.
 	o := &step.Observed{Serial: r.Serial, Since: r.since}
 	o.Add(step.Observed{Since: r.since, Versions: n.counted})
 	for _, name := range names {
-		o.Versions[name] = o.Versions[name] // one without requests has no line
+		if _, has := o.Versions[name]; !has { // it had no requests
+			o.Versions[name] = step.Observation{}
+		}
 	}
 	o.At = time.Now().UTC()
 	return o, nil
