@@ -15,7 +15,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
-	runtime "github.com/tenon-ml/tenon/internal/lambda"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -125,7 +124,7 @@ func versionOfStream(name string) string {
 	return number
 }
 
-// readStreams implements [streamed], a page at a time. It leaves out what instances print for [functions.observe].
+// readStreams implements [streamed].
 func (e functions) readStreams(ctx context.Context, c *cloud, st taskState, at *logPosition, to *bytes.Buffer) error {
 	if at.since == 0 { // the log of versions before may be long
 		published, _, err := c.versions(ctx, st.Function)
@@ -142,30 +141,5 @@ func (e functions) readStreams(ctx context.Context, c *cloud, st taskState, at *
 			return nil
 		}
 	}
-	if at.token == "" { // the first page of a look
-		at.from, at.next = at.since, map[string]bool{}
-	}
-	events, next, err := c.logs.filter(ctx, st.Group, "", at.from, at.token)
-	if logsMissing(err) {
-		return nil
-	}
-	if err != nil { // the next call asks for the same page
-		return explainCall("read the log of the function "+st.Function, err)
-	}
-	for _, x := range events {
-		if !at.numbers[versionOfStream(x.LogStreamName)] {
-			continue
-		}
-		at.since = max(at.since, x.Timestamp)
-		at.next[x.EventID] = true
-		if _, is := runtime.ReadCount(strings.TrimSuffix(x.Message, "\n")); is || at.seen[x.EventID] {
-			continue
-		}
-		to.WriteString(strings.TrimSuffix(x.Message, "\n"))
-		to.WriteByte('\n')
-	}
-	if at.token, at.more = next, next != ""; !at.more {
-		at.seen = at.next // events of the last moment are read again
-	}
-	return nil
+	return at.readSince(ctx, c, st.Group, func(stream string) bool { return at.numbers[versionOfStream(stream)] }, to)
 }

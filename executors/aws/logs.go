@@ -3,6 +3,9 @@ package aws
 import (
 	"bytes"
 	"context"
+	"strings"
+
+	"github.com/tenon-ml/tenon/internal/lambda"
 )
 
 // A logPosition is how far the log of a task in CloudWatch has been read.
@@ -62,6 +65,38 @@ func (f *followed) readStream(ctx context.Context, to *bytes.Buffer) error {
 	}
 	if next != "" && next != at.token { // a page may be empty, and others follow it
 		at.token, at.more = next, true
+	}
+	return nil
+}
+
+// readSince reads the next page of what some streams of a group have got since the last look. It leaves out the counts that
+// instances of functions print for [functions.observe].
+func (at *logPosition) readSince(ctx context.Context, c *cloud, group string, of func(stream string) bool, to *bytes.Buffer) error {
+	if at.token == "" { // the first page of a look
+		at.from, at.next = at.since, map[string]bool{}
+	}
+	events, next, err := c.logs.filter(ctx, group, "", at.from, at.token)
+	if logsMissing(err) {
+		return nil
+	}
+	if err != nil { // the next call asks for the same page
+		return explainCall("read the log "+group, err)
+	}
+	for _, x := range events {
+		if !of(x.LogStreamName) {
+			continue
+		}
+		line := strings.TrimSuffix(x.Message, "\n")
+		at.since = max(at.since, x.Timestamp)
+		at.next[x.EventID] = true
+		if _, is := lambda.ReadCount(line); is || at.seen[x.EventID] {
+			continue
+		}
+		to.WriteString(line)
+		to.WriteByte('\n')
+	}
+	if at.token, at.more = next, next != ""; !at.more {
+		at.seen = at.next // events of the last moment are read again
 	}
 	return nil
 }
