@@ -1,7 +1,6 @@
 package aws
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -16,13 +15,20 @@ import (
 const (
 	provider        = "hashicorp/aws"
 	providerVersion = "~> 6.62"
-	// terraformVersion is the first that has what the files use, and the oldest that is maintained.
-	terraformVersion = ">= 1.9.0"
 )
 
 // Infrastructure returns the files for what the units of a system need, sorted by name. Equal
 // systems give equal files.
 func Infrastructure(sys *ir.System) ([]terraform.Document, error) {
+	w, err := written(sys)
+	if err != nil {
+		return nil, err
+	}
+	return w.files.Documents(w.readme()), nil
+}
+
+// written returns a writer that has written all files of a system.
+func written(sys *ir.System) (*writer, error) {
 	s, err := SettingsOf(sys.Target)
 	if err != nil {
 		return nil, err
@@ -50,7 +56,7 @@ func Infrastructure(sys *ir.System) ([]terraform.Document, error) {
 		return nil, err
 	}
 	w.outputs()
-	return clouds.Documents(w.files, w.readme()), nil
+	return w, nil
 }
 
 // endpointsExist returns an error if the target places a deployment that the system does not have: its
@@ -78,39 +84,21 @@ type writer struct {
 	prefix string     // of names
 	root   string     // folder of the system in the bucket
 	units  []*ir.Unit // jobs and services, by id
-	files  map[string]*terraform.File
+	files  terraform.Files
 }
 
 func newWriter(sys *ir.System, s Settings) *writer {
-	w := &writer{
-		Settings: s, sys: sys, prefix: clouds.Prefix(sys, s.Prefix), root: clouds.Root(sys, s.Folder), files: map[string]*terraform.File{},
+	return &writer{
+		Settings: s, sys: sys, prefix: clouds.Prefix(sys, s.Prefix), root: clouds.Root(sys, s.Folder), files: terraform.Files{},
+		units: clouds.Placed(sys, func(u *ir.Unit) bool { return s.place(u) != onTenon }),
 	}
-	for i := range sys.Units {
-		if u := &sys.Units[i]; s.place(u) != onTenon {
-			w.units = append(w.units, u)
-		}
-	}
-	slices.SortFunc(w.units, func(a, b *ir.Unit) int { return cmp.Compare(a.ID, b.ID) })
-	return w
 }
 
 // file returns the file of a name.
-func (w *writer) file(name string) *terraform.File {
-	if w.files[name] == nil {
-		w.files[name] = terraform.New()
-	}
-	return w.files[name]
-}
+func (w *writer) file(name string) *terraform.File { return w.files.File(name) }
 
 // at returns the units of a place.
-func (w *writer) at(p place) (units []*ir.Unit) {
-	for _, u := range w.units {
-		if w.place(u) == p {
-			units = append(units, u)
-		}
-	}
-	return units
-}
+func (w *writer) at(p place) []*ir.Unit { return clouds.At(w.units, w.place, p) }
 
 func (w *writer) any(p place) bool { return len(w.at(p)) > 0 }
 
@@ -132,14 +120,7 @@ func arn(service, resource string) terraform.Expr {
 }
 
 func (w *writer) versions() {
-	f := w.file("versions.tf")
-	b := f.Block("terraform")
-	b.Set("required_version", terraform.Text(terraformVersion))
-	b.Block("required_providers").Set("aws", terraform.Object(
-		terraform.Field{Key: "source", Value: terraform.Text(provider)},
-		terraform.Field{Key: "version", Value: terraform.Text(providerVersion)},
-	))
-	p := f.Block("provider", "aws")
+	p := w.file("versions.tf").Requires(clouds.TerraformVersion, terraform.Provider{Name: "aws", Source: provider, Version: providerVersion})
 	p.Set("region", terraform.Code("var.region"))
 	if w.Account != "" {
 		p.Set("allowed_account_ids", terraform.Texts(w.Account))
@@ -149,34 +130,19 @@ func (w *writer) versions() {
 
 func (w *writer) variables() {
 	f := w.file("variables.tf")
-	variable := func(name, description, kind string, value terraform.Expr) *terraform.Body {
-		b := f.Block("variable", name)
-		b.Set("description", terraform.Text(description))
-		b.Set("type", terraform.Code(kind))
-		b.Set("default", value)
-		return b
-	}
-	variable("region", "Region of all resources.", "string", terraform.Text(w.Region))
-	variable("log_retention_days", "Days after which log events are removed.", "number", terraform.Int(w.Retention))
-	var images []string
-	for _, u := range w.units {
-		if p := w.place(u); p == onBatch || p == onSageMaker {
-			images = append(images, u.ID)
-		}
-	}
-	if len(images) > 0 {
-		b := variable("images", "Images by unit, each with its digest. What runs a unit is made once its image is named.", "map(string)", terraform.Object())
-		validation(b, `alltrue([for image in values(var.images) : can(regex("@sha256:[0-9a-f]{64}$", image))])`, "An image has the form REPOSITORY@sha256:DIGEST.")
-		known(b, "images", images)
-	}
+	f.Variable("region", "Region of all resources.", "string", terraform.Text(w.Region))
+	f.Variable("log_retention_days", "Days after which log events are removed.", "number", terraform.Int(w.Retention))
+	clouds.Images(f, "Images by unit, each with its digest. What runs a unit is made once its image is named.", w.imaged())
 	l := f.Block("locals")
 	tags := []terraform.Field{{Key: "tenon:system", Value: terraform.Text(w.sys.Name)}, {Key: "tenon:environment", Value: terraform.Text(w.environment())}}
-	for _, k := range sortedKeys(w.Tags) {
-		tags = append(tags, terraform.Field{Key: k, Value: terraform.Text(w.Tags[k])})
-	}
-	l.Set("tags", terraform.Object(tags...))
+	l.Set("tags", terraform.Object(append(tags, clouds.Texts(w.Tags).Fields...)...))
 	l.Set("account", terraform.Code("data.aws_caller_identity.current.account_id"))
 	l.Set("partition", terraform.Code("data.aws_partition.current.partition"))
 	f.Block("data", "aws_caller_identity", "current")
 	f.Block("data", "aws_partition", "current")
+}
+
+// imaged returns the units whose images are named before what runs them is made.
+func (w *writer) imaged() []*ir.Unit {
+	return clouds.Placed(w.sys, func(u *ir.Unit) bool { p := w.place(u); return p == onBatch || p == onSageMaker })
 }

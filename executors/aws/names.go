@@ -17,8 +17,6 @@ var (
 	reference  = clouds.Reference
 	key        = clouds.Key
 	once       = clouds.Once
-	known      = clouds.Known
-	validation = clouds.Validation
 	sleep      = clouds.Sleep
 )
 

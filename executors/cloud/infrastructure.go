@@ -3,32 +3,72 @@ package cloud
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/terraform"
 )
 
-// Documents returns a page for whoever applies files, and all files that have something, sorted by
-// name.
-func Documents(all map[string]*terraform.File, readme []byte) []terraform.Document {
-	docs := []terraform.Document{{Name: "README.md", Content: readme}}
-	for name, f := range all {
-		if !f.Empty() {
-			docs = append(docs, terraform.Document{Name: name})
+// TerraformVersion is the first that has what the files of all clouds use, and the oldest that is maintained.
+const TerraformVersion = ">= 1.9.0"
+
+// Placed returns the units of a system that something in the cloud runs, sorted by id.
+func Placed(sys *ir.System, runs func(*ir.Unit) bool) (units []*ir.Unit) {
+	for i := range sys.Units {
+		if u := &sys.Units[i]; runs(u) {
+			units = append(units, u)
 		}
 	}
-	var formatting sync.WaitGroup // which takes most of the time
-	for i := range docs {
-		if f := all[docs[i].Name]; f != nil {
-			formatting.Go(func() { docs[i].Content = f.Bytes() })
+	slices.SortFunc(units, func(a, b *ir.Unit) int { return cmp.Compare(a.ID, b.ID) })
+	return units
+}
+
+// At returns the units that a place runs.
+func At[P comparable](units []*ir.Unit, place func(*ir.Unit) P, p P) (at []*ir.Unit) {
+	for _, u := range units {
+		if place(u) == p {
+			at = append(at, u)
 		}
 	}
-	formatting.Wait()
-	slices.SortFunc(docs, func(a, b terraform.Document) int { return cmp.Compare(a.Name, b.Name) })
-	return docs
+	return at
+}
+
+// Each returns an object with a value for each unit.
+func Each(units []*ir.Unit, value func(*ir.Unit) terraform.Expr) terraform.Expr {
+	fields := make([]terraform.Field, len(units))
+	for i, u := range units {
+		fields[i] = terraform.Field{Key: u.ID, Value: value(u)}
+	}
+	return terraform.Object(fields...)
+}
+
+// Texts returns an object of texts, sorted by key.
+func Texts(m map[string]string) terraform.Expr {
+	var fields []terraform.Field
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		fields = append(fields, terraform.Field{Key: k, Value: terraform.Text(m[k])})
+	}
+	return terraform.Object(fields...)
+}
+
+// Images adds the variable with the images of units, if there are any.
+func Images(f *terraform.File, description string, units []*ir.Unit) {
+	if len(units) == 0 {
+		return
+	}
+	ids := make([]string, len(units))
+	for i, u := range units {
+		ids[i] = u.ID
+	}
+	b := f.Variable("images", description, "map(string)", terraform.Object())
+	v := b.Block("validation")
+	v.Set("condition", terraform.Code(`alltrue([for image in values(var.images) : can(regex("@sha256:[0-9a-f]{64}$", image))])`))
+	v.Set("error_message", terraform.Text("An image has the form REPOSITORY@sha256:DIGEST."))
+	v = b.Block("validation")
+	v.Set("condition", terraform.Call("length", terraform.Call("setsubtract", terraform.Code("keys(var.images)"), terraform.Texts(ids...))).Equals(terraform.Int(0)))
+	v.Set("error_message", terraform.Text("A key is the name of a unit that has one, such as \""+ids[0]+"\"."))
 }
 
 // Unambiguous makes sure that no two units, also records, have the same label, so that no
@@ -86,18 +126,4 @@ func Key(variable string, u *ir.Unit) terraform.Expr {
 // Once makes a resource exist only if the variable has an element for the unit.
 func Once(b *terraform.Body, variable string, u *ir.Unit) {
 	b.Set("count", terraform.Code(fmt.Sprintf("contains(keys(var.%s), %q) ? 1 : 0", variable, u.ID)))
-}
-
-// Known refuses keys of a variable that are not units.
-func Known(b *terraform.Body, variable string, units []string) {
-	v := b.Block("validation")
-	v.Set("condition", terraform.Call("length", terraform.Call("setsubtract", terraform.Code("keys(var."+variable+")"), terraform.Texts(units...))).Equals(terraform.Int(0)))
-	v.Set("error_message", terraform.Text("A key is the name of a unit that has one, such as \""+units[0]+"\"."))
-}
-
-// Validation adds a rule to a variable.
-func Validation(b *terraform.Body, condition, message string) {
-	v := b.Block("validation")
-	v.Set("condition", terraform.Code(condition))
-	v.Set("error_message", terraform.Text(message))
 }

@@ -15,8 +15,6 @@ import (
 const (
 	provider        = "hashicorp/google"
 	providerVersion = "~> 6.50"
-	// terraformVersion is the first that has what the files use, and the oldest that is maintained.
-	terraformVersion = ">= 1.9.0"
 )
 
 // Infrastructure returns the files for what the units of a system need, sorted by name. Equal
@@ -50,7 +48,7 @@ func Infrastructure(sys *ir.System) ([]terraform.Document, error) {
 	if err != nil {
 		return nil, err
 	}
-	return cloud.Documents(w.files, page), nil
+	return w.files.Documents(page), nil
 }
 
 // A writer writes the files of one system.
@@ -60,20 +58,14 @@ type writer struct {
 	prefix string     // of names
 	root   string     // folder of the system in the bucket
 	units  []*ir.Unit // jobs and services, by id
-	files  map[string]*terraform.File
+	files  terraform.Files
 }
 
 func newWriter(sys *ir.System, s Settings) *writer {
-	w := &writer{
-		Settings: s, sys: sys, prefix: cloud.Hyphened(cloud.Prefix(sys, s.Prefix), mostPrefix), root: cloud.Root(sys, s.Folder), files: map[string]*terraform.File{},
+	return &writer{
+		Settings: s, sys: sys, prefix: cloud.Hyphened(cloud.Prefix(sys, s.Prefix), mostPrefix), root: cloud.Root(sys, s.Folder), files: terraform.Files{},
+		units: cloud.Placed(sys, func(u *ir.Unit) bool { return placeOf(u) != onTenon }),
 	}
-	for i := range sys.Units {
-		if u := &sys.Units[i]; placeOf(u) != onTenon {
-			w.units = append(w.units, u)
-		}
-	}
-	slices.SortFunc(w.units, func(a, b *ir.Unit) int { return cmp.Compare(a.ID, b.ID) })
-	return w
 }
 
 // Longest names that Google Cloud allows.
@@ -85,22 +77,10 @@ const (
 )
 
 // file returns the file of a name.
-func (w *writer) file(name string) *terraform.File {
-	if w.files[name] == nil {
-		w.files[name] = terraform.New()
-	}
-	return w.files[name]
-}
+func (w *writer) file(name string) *terraform.File { return w.files.File(name) }
 
 // at returns the units of a place.
-func (w *writer) at(p place) (units []*ir.Unit) {
-	for _, u := range w.units {
-		if placeOf(u) == p {
-			units = append(units, u)
-		}
-	}
-	return units
-}
+func (w *writer) at(p place) []*ir.Unit { return cloud.At(w.units, placeOf, p) }
 
 func (w *writer) any(p place) bool { return len(w.at(p)) > 0 }
 
@@ -149,14 +129,7 @@ func enabled(b *terraform.Body) {
 }
 
 func (w *writer) versions() {
-	f := w.file("versions.tf")
-	b := f.Block("terraform")
-	b.Set("required_version", terraform.Text(terraformVersion))
-	b.Block("required_providers").Set("google", terraform.Object(
-		terraform.Field{Key: "source", Value: terraform.Text(provider)},
-		terraform.Field{Key: "version", Value: terraform.Text(providerVersion)},
-	))
-	p := f.Block("provider", "google")
+	p := w.file("versions.tf").Requires(cloud.TerraformVersion, terraform.Provider{Name: "google", Source: provider, Version: providerVersion})
 	p.Set("project", terraform.Code("var.project"))
 	p.Set("region", terraform.Code("var.region"))
 	p.Set("default_labels", terraform.Code("local.labels"))
@@ -169,34 +142,13 @@ func (w *writer) versions() {
 
 func (w *writer) variables() {
 	f := w.file("variables.tf")
-	variable := func(name, description, kind string, value terraform.Expr) *terraform.Body {
-		b := f.Block("variable", name)
-		b.Set("description", terraform.Text(description))
-		b.Set("type", terraform.Code(kind))
-		b.Set("default", value)
-		return b
-	}
-	variable("project", "Id of the project of all resources.", "string", terraform.Text(w.Project))
-	variable("region", "Region of all resources.", "string", terraform.Text(w.Region))
+	f.Variable("project", "Id of the project of all resources.", "string", terraform.Text(w.Project))
+	f.Variable("region", "Region of all resources.", "string", terraform.Text(w.Region))
 	if w.any(onJob) || w.any(onService) {
-		variable("log_retention_days", "Days after which log entries are removed.", "number", terraform.Int(w.Retention))
+		f.Variable("log_retention_days", "Days after which log entries are removed.", "number", terraform.Int(w.Retention))
 	}
-	if services := w.at(onService); len(services) > 0 {
-		var ids []string
-		for _, u := range services {
-			ids = append(ids, u.ID)
-		}
-		b := variable("images", "Images by deployment, each with its digest. A service is made once its image is named.", "map(string)", terraform.Object())
-		cloud.Validation(b, `alltrue([for image in values(var.images) : can(regex("@sha256:[0-9a-f]{64}$", image))])`, "An image has the form REPOSITORY@sha256:DIGEST.")
-		cloud.Known(b, "images", ids)
-	}
-	l := f.Block("locals")
-	var labels []terraform.Field
-	all := w.labels()
-	for _, k := range slices.Sorted(maps.Keys(all)) {
-		labels = append(labels, terraform.Field{Key: k, Value: terraform.Text(all[k])})
-	}
-	l.Set("labels", terraform.Object(labels...))
+	cloud.Images(f, "Images by deployment, each with its digest. A service is made once its image is named.", w.at(onService))
+	f.Block("locals").Set("labels", cloud.Texts(w.labels()))
 	f = w.file("apis.tf")
 	b := f.Resource("google_project_service", "apis")
 	b.Set("for_each", terraform.Call("toset", terraform.Texts(w.apis()...)))

@@ -14,27 +14,16 @@ import (
 // outputs writes what whoever runs units has to know.
 func (w *writer) outputs() {
 	f := w.file("outputs.tf")
-	output := func(name, description string, value terraform.Expr) {
-		b := f.Block("output", name)
-		b.Set("description", terraform.Text(description))
-		b.Set("value", value)
+	attribute := func(format string) func(*ir.Unit) terraform.Expr {
+		return func(u *ir.Unit) terraform.Expr { return terraform.Code(fmt.Sprintf(format, cloud.Label(u.ID))) }
 	}
-	each := func(units []*ir.Unit, value func(label string) terraform.Expr) terraform.Expr {
-		var fields []terraform.Field
-		for _, u := range units {
-			fields = append(fields, terraform.Field{Key: u.ID, Value: value(cloud.Label(u.ID))})
-		}
-		return terraform.Object(fields...)
-	}
-	output("artifacts", "Folder of the system in the bucket.", terraform.Join("gs://", terraform.Code("local.bucket"), "/", terraform.Code("local.root")))
-	output("accounts", "Service accounts by unit.", each(w.units, func(l string) terraform.Expr { return cloud.Reference("google_service_account", l, "email") }))
+	f.Output("artifacts", "Folder of the system in the bucket.", terraform.Join("gs://", terraform.Code("local.bucket"), "/", terraform.Code("local.root")))
+	f.Output("accounts", "Service accounts by unit.", cloud.Each(w.units, attribute("google_service_account.%s.email")))
 	if len(w.units) > 0 {
-		output("repository", "Where images are pushed.", terraform.Join(terraform.Code("var.region"), "-docker.pkg.dev/", terraform.Code("var.project"), "/"+w.repository()+"/units"))
+		f.Output("repository", "Where images are pushed.", terraform.Join(terraform.Code("var.region"), "-docker.pkg.dev/", terraform.Code("var.project"), "/"+w.repository()+"/units"))
 	}
 	if services := w.at(onService); len(services) > 0 {
-		output("urls", "URLs of deployments; null until the image is named.", each(services, func(l string) terraform.Expr {
-			return terraform.Code(fmt.Sprintf("one(google_cloud_run_v2_service.%s[*].uri)", l))
-		}))
+		f.Output("urls", "URLs of deployments; null until the image is named.", cloud.Each(services, attribute("one(google_cloud_run_v2_service.%s[*].uri)")))
 	}
 }
 
