@@ -1,15 +1,8 @@
 package aws
 
 import (
-	"flag"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/cloud/cloudtest"
@@ -20,7 +13,6 @@ var (
 	job     = cloudtest.Job
 	service = cloudtest.Service
 	slo     = cloudtest.SLO
-	texts   = cloudtest.Texts
 )
 
 // settings are those of a target with the defaults of tenon.#AWS.
@@ -43,36 +35,19 @@ func systems() map[string]*ir.System {
 			"account": "123456789012", "emails": []string{"ml@acme.example"}, "tags": map[string]any{"team": "growth"}, "jobs": map[string]any{"cpu": 128, "spot": true},
 			"endpoints": map[string]any{"vision": map[string]any{"on": "sagemaker", "instance": "ml.g5.xlarge"}},
 		})},
-		Units: []ir.Unit{
-			job("sources/flights", func(u *ir.Unit) {
-				u.Network, u.Secrets = ir.NetworkOpen, []ir.Secret{{Name: "DSN", Env: "FLIGHTS_DSN"}}
-			}),
-			job("sources/weather", func(u *ir.Unit) { u.Files = []string{"weather/*.csv"} }),
-			job("features/late", func(u *ir.Unit) {
-				u.Needs = ir.Resources{MilliCPU: 3000, Memory: 9 << 30, Disk: 50 << 30}
-				u.Timeout = 90 * time.Minute
-				u.Inputs = []ir.Input{
-					{Port: "f", Unit: "sources/flights", From: "out", Kind: ir.Table}, {Port: "w", Unit: "sources/weather", From: "out", Kind: ir.Table},
-					{Port: "airports", Unit: "sources/airports", From: "out", Kind: ir.Table, Checked: true},
-				}
-			}),
-			job("sources/airports", nil),
-			job("models/late/train", func(u *ir.Unit) {
-				u.Needs = ir.Resources{GPU: 1}
-				u.Inputs, u.Outputs = []ir.Input{{Port: "train", Unit: "features/late", From: "out", Kind: ir.Table}}, []ir.Output{{Port: "model", Kind: ir.Model}}
-			}),
-			{ID: "models/late/register", Entity: "models/late", Kind: ir.Record, Code: ir.Code{Runtime: ir.Builtin}, Outputs: []ir.Output{{Port: "model", Kind: ir.Model}},
+		Units: append(
+			cloudtest.Everything(),
+			ir.Unit{ID: "models/late/register", Entity: "models/late", Kind: ir.Record, Code: ir.Code{Runtime: ir.Builtin}, Outputs: []ir.Output{{Port: "model", Kind: ir.Model}},
 				Inputs: []ir.Input{{Port: "model", Unit: "models/late/train", From: "model", Kind: ir.Model}}},
-			service("api", func(u *ir.Unit) { u.Needs = ir.Resources{Memory: 3 << 30, Disk: 1 << 30} }),
 			service("vision", func(u *ir.Unit) { u.Needs, u.Endpoint.Replicas = ir.Resources{GPU: 1}, 2 }),
-			job("steps/Report.2", func(u *ir.Unit) {
-				u.Secrets = []ir.Secret{{Name: "TOKEN", Env: "REPORT_TOKEN"}}
-				u.Inputs = []ir.Input{{Port: "late", Unit: "features/late", From: "out", Kind: ir.Table}, {Port: "api", Unit: "deployments/api", From: "endpoint", Kind: ir.EndpointOf}, {Port: "v", Unit: "deployments/vision", From: "endpoint", Kind: ir.EndpointOf}}
-			}),
 			slo("api", "deployments/api", `{"window":"30d","availability":0.999,"latency":{"p99":"50ms"}}`),
 			slo("vision", "deployments/vision", `{"window":"7d","availability":0.9,"latency":{"p50":"7ms"},"parity":0}`),
-		},
+		),
 	}
+	cloudtest.Change(everything.Units, "features/late", func(u *ir.Unit) { u.Needs.Disk = 50 << 30 })
+	cloudtest.Change(everything.Units, "steps/Report.2", func(u *ir.Unit) {
+		u.Inputs = append(u.Inputs, ir.Input{Port: "v", Unit: "deployments/vision", From: "endpoint", Kind: ir.EndpointOf})
+	})
 	existing := &ir.System{
 		Name: "notify",
 		Target: ir.Target{Name: "prod", Executor: Name, Settings: settings(map[string]any{"prefix": "acme-ml", "architecture": "arm64", "existing": map[string]any{
@@ -80,58 +55,16 @@ func systems() map[string]*ir.System {
 			"network": map[string]any{"vpc": "vpc-0a", "subnets": []string{"subnet-0a", "subnet-0b"}, "open_subnets": []string{"subnet-0c"}},
 			"secrets": map[string]any{"TOKEN": "arn:aws:ssm:eu-central-1:123456789012:parameter/token"},
 		}})},
-		Units: []ir.Unit{
-			job("steps/post", func(u *ir.Unit) {
-				u.Network, u.Secrets = ir.NetworkOpen, []ir.Secret{{Name: "TOKEN", Env: "TOKEN"}, {Name: "KEY", Env: "KEY"}}
-			}),
-			job("steps/count", nil),
-			service("api", nil), slo("api", "deployments/api", `{"window":"30d","availability":0.99}`),
-		},
+		Units: append(cloudtest.Reuser(), slo("api", "deployments/api", `{"window":"30d","availability":0.99}`)),
 	}
 	return map[string]*ir.System{"everything": everything, "existing": existing, "empty": {Name: "empty", Target: ir.Target{Executor: Name, Settings: settings(nil)}}}
 }
 
-func write(t testing.TB, sys *ir.System) map[string][]byte {
-	t.Helper()
-	docs, err := Infrastructure(sys)
-	return cloudtest.Write(t, docs, err)
-}
+var writes = cloudtest.Writer{Systems: systems, Write: Infrastructure, Check: Check, Version: providerVersion}
 
-var update = flag.Bool("update", os.Getenv("TENON_UPDATE") != "", "write the files of testdata")
+func write(t testing.TB, sys *ir.System) map[string][]byte { return writes.Files(t, sys) }
 
-func TestFiles(t *testing.T) {
-	for name, sys := range systems() {
-		t.Run(name, func(t *testing.T) {
-			for _, u := range sys.Units {
-				for _, f := range Check(sys.Target, u) {
-					if !f.Note {
-						t.Errorf("%s is refused: %+v", u.ID, f)
-					}
-				}
-			}
-			cloudtest.Golden(t, filepath.Join("testdata", name), write(t, sys), *update)
-		})
-	}
-}
-
-// The files are the same, whatever the order of units is.
-func TestFilesAreDeterministic(t *testing.T) {
-	sys := systems()["everything"]
-	want := texts(write(t, sys))
-	slices.Reverse(sys.Units)
-	if diff := cmp.Diff(want, texts(write(t, sys))); diff != "" {
-		t.Error(diff)
-	}
-}
-
-// What is written exists in the current provider, which is the one that the files request.
-func TestFilesFitTheSchemaOfTheProvider(t *testing.T) {
-	all := map[string]map[string][]byte{}
-	for name, sys := range systems() {
-		all[name] = write(t, sys)
-	}
-	cloudtest.Fits(t, all, providerVersion)
-}
+func TestFiles(t *testing.T) { writes.Test(t) }
 
 // A misspelled attribute, a missing one and an unknown type are found in the files that are written.
 func TestFaultsInFilesAreFound(t *testing.T) {

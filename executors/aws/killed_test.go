@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,9 +15,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/batch"
 	"github.com/aws/smithy-go/middleware"
 
-	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/aws"
+	"github.com/tenon-ml/tenon/executors/cloud/cloudtest"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -90,24 +87,6 @@ func intercept(cfg *sdk.Config, service string, do func(context.Context, middlew
 	})
 }
 
-// job makes a task of a system of its own, whose program counts its starts.
-func job(t *testing.T, name string, args ...string) executors.Task {
-	t.Helper()
-	root := t.TempDir()
-	task := executors.Task{
-		Unit: ir.Unit{
-			ID: "steps/killed/" + name, Entity: "steps/killed", Kind: ir.Job, Component: "command",
-			Code:    ir.Code{Runtime: ir.Command, Command: append([]string{"/bin/program"}, args...)},
-			Outputs: []ir.Output{{Port: "out", Kind: ir.File}},
-		},
-		Key: "00", Name: "killed-" + name, Image: os.Getenv(imageVar), Dir: filepath.Join(root, "run"), Code: filepath.Join(root, "code"),
-	}
-	for _, dir := range []string{task.Dir, task.Code} {
-		ok(t, os.MkdirAll(dir, 0o755))
-	}
-	return task
-}
-
 // An apply and a destroy are killed at each call of AWS Batch. The job runs once, and a sweep by
 // tags finds nothing of it.
 func TestKilledAtEachCall(t *testing.T) {
@@ -124,7 +103,7 @@ func TestKilledAtEachCall(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				system := "killed-" + name
-				task := job(t, name, "exit", "0")
+				task := cloudtest.Task(t, name, "exit", "0")
 				ok(t, l.provision(t.Context(), system, task))
 				if _, err := doomed(t, system, at, before).Apply(t.Context(), task, nil); (err == nil) != (at > applies) {
 					t.Errorf("an apply that is killed at call %d gives %v, and it makes %d", at, err, applies)
@@ -169,7 +148,7 @@ func TestDestroyOfAJobThatIsNotListedYet(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			system := "listed-" + name
-			task := job(t, system, "sleep", "1h")
+			task := cloudtest.Task(t, system, "sleep", "1h")
 			ok(t, l.provision(t.Context(), system, task))
 			e := l.executor(t, func(o *aws.Options) { o.System = system })
 			h, err := e.Apply(t.Context(), task, nil)

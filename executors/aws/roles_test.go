@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/cloud/cloudtest"
 	"github.com/tenon-ml/tenon/internal/test/awstest"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -20,7 +21,7 @@ func TestARoleWithoutOneStatementIsNotSufficient(t *testing.T) {
 			t.Parallel()
 			system := "role-" + strings.ToLower(without) + "-x"
 			l := newTrainingLab(t, system)
-			task := job(t, system, "exit", "0")
+			task := cloudtest.Task(t, system, "exit", "0")
 			task.Unit.Secrets, task.Env = []ir.Secret{{Name: "TOKEN", Env: "TOKEN"}}, map[string]string{"TOKEN": "correct-horse-battery-staple"}
 			ok(t, l.provision(t.Context(), task))
 			files, err := infrastructure(l.trainingTarget(), system, task.Unit)

@@ -3,8 +3,6 @@ package aws_test
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +10,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/aws"
+	"github.com/tenon-ml/tenon/executors/cloud/cloudtest"
 	"github.com/tenon-ml/tenon/executors/executortest"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -24,7 +23,13 @@ type trainingLab struct {
 
 // newTrainingLab is a lab for a system of its own.
 func newTrainingLab(t testing.TB, system string) *trainingLab {
-	return &trainingLab{newLab(t), func(o *aws.Options) { o.System, o.Jobs.On = system, "sagemaker" }}
+	l := &trainingLab{newLab(t), func(o *aws.Options) { o.System, o.Jobs.On = system, "sagemaker" }}
+	l.Runs = func(task executors.Task) ([]string, error) {
+		folders, _, err := l.Trainings(l.name(task))
+		return folders, err
+	}
+	l.Folder = func(folder string) string { return folder }
+	return l
 }
 
 func (l *trainingLab) executor(t testing.TB, more ...func(*aws.Options)) *aws.Executor {
@@ -38,34 +43,8 @@ func (l *trainingLab) name(task executors.Task) string {
 	return aws.TrainingName(o, task)
 }
 
-func (l *trainingLab) folders(t testing.TB, task executors.Task) []string {
-	folders, _, err := l.Trainings(l.name(task))
-	ok(t, err)
-	return folders
-}
-
-// Starts counts the containers whose programs have started, ever.
-func (l *trainingLab) Starts(t testing.TB, task executors.Task) (n int) {
-	t.Helper()
-	for _, dir := range l.folders(t, task) {
-		b, _ := os.ReadFile(filepath.Join(dir, "out/out/starts")) // without it, it did not start
-		n += strings.Count(string(b), "\n")
-	}
-	return n
-}
-
-func (l *trainingLab) Output(task executors.Task, name string) (string, bool) {
-	folders, _, _ := l.Trainings(l.name(task))
-	for _, dir := range folders {
-		if b, err := os.ReadFile(filepath.Join(dir, "out/out", name)); err == nil {
-			return string(b), true
-		}
-	}
-	return "", false
-}
-
 func (l *trainingLab) Processes(t testing.TB, task executors.Task) int {
-	return processes(t, "TENON_TEST_JOB="+l.name(task)+".")
+	return cloudtest.Processes(t, "TENON_TEST_JOB="+l.name(task)+".")
 }
 
 func (l *trainingLab) trainingTarget() ir.Target {
@@ -97,7 +76,7 @@ func TestConformanceOfTrainingJobs(t *testing.T) {
 	l := newTrainingLab(t, "suite")
 	executortest.Run(t, executortest.Config{
 		New:     func(t testing.TB) executors.Executor { return providedTraining{l.executor(t), l} },
-		Program: "/bin/program", Image: os.Getenv(imageVar),
+		Program: "/bin/program", Image: cloudtest.Image(),
 		Lacks:     append([]executortest.Feature{executortest.PIDs, executortest.SecretFile, executortest.Services, executortest.NoNetwork}, executortest.Cluster...),
 		Elsewhere: l,
 	})
@@ -118,7 +97,7 @@ func TestTrainingKilledAtEachCall(t *testing.T) {
 					aws.Configure(e, (&mortal{service: "SageMaker", at: at, before: before}).overHTTP)
 					return e
 				}
-				task := job(t, name, "exit", "0")
+				task := cloudtest.Task(t, name, "exit", "0")
 				ok(t, l.provision(t.Context(), task))
 				if _, err := doomed().Apply(t.Context(), task, nil); (err == nil) != (at > applies) {
 					t.Errorf("an apply that is killed at call %d gives %v, and it makes %d", at, err, applies)
@@ -155,7 +134,7 @@ func TestTrainingKilledAtEachCall(t *testing.T) {
 func TestAnInterruptedTrainingJobStartsAgain(t *testing.T) {
 	l := newTrainingLab(t, "interrupted")
 	e := l.executor(t, func(o *aws.Options) { o.Jobs.Spot = true })
-	task := job(t, "interrupted", "sleep", "1h")
+	task := cloudtest.Task(t, "interrupted", "sleep", "1h")
 	ok(t, l.provision(t.Context(), task))
 	h, err := e.Apply(t.Context(), task, nil)
 	ok(t, err)
@@ -189,7 +168,7 @@ func TestTrainingJobsThatCannotRun(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), `models/a/train needs 1 of the quota "`+name+`" (L-`) || !strings.Contains(err.Error(), "aws service-quotas request-service-quota-increase --region eu-central-1 --service-code sagemaker --quota-code L-") {
 			t.Errorf("a quota of 0 gives %v", err)
 		}
-		task := job(t, "quota", "exit", "0")
+		task := cloudtest.Task(t, "quota", "exit", "0")
 		task.Unit.Needs = u.Needs
 		ok(t, l.provision(t.Context(), task))
 		if _, err := e.Apply(t.Context(), task, nil); err == nil || !strings.Contains(err.Error(), name) {
@@ -202,7 +181,7 @@ func TestTrainingJobsThatCannotRun(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newTrainingLab(t, "fails-"+name)
-			task := job(t, "fails-"+name, "exit", "0")
+			task := cloudtest.Task(t, "fails-"+name, "exit", "0")
 			ok(t, l.provision(t.Context(), task))
 			ok(t, l.Refuse(c.reason))
 			e := l.executor(t)

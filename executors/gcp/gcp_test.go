@@ -2,59 +2,26 @@ package gcp_test
 
 import (
 	"context"
-	"errors"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
-	"github.com/tenon-ml/tenon/executors/cloud"
+	"github.com/tenon-ml/tenon/executors/cloud/cloudtest"
 	"github.com/tenon-ml/tenon/executors/executortest"
 	"github.com/tenon-ml/tenon/executors/gcp"
-	"github.com/tenon-ml/tenon/executors/image"
 	"github.com/tenon-ml/tenon/internal/test/gcptest"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// Environment that the tests share with the tenon processes that they start and kill.
-const (
-	podVar     = "TENON_TEST_POD"
-	imagesVar  = "TENON_TEST_IMAGES"
-	imageVar   = "TENON_TEST_IMAGE"
-	cloudVar   = "TENON_TEST_CLOUD"
-	programRef = "localhost/program:1" // an image with only the suite's program
-)
-
-func TestMain(m *testing.M) { executortest.Main(m, shared) }
-
-// shared starts the fake, and builds tenon-pod and an image of the suite's program.
-func shared(dir string) (stop func() error, err error) {
-	if os.Geteuid() != 0 { // and the tests that need more say so
-		return func() error { return nil }, nil
-	}
-	pod := filepath.Join(dir, "tenon-pod")
-	if err := executortest.BuildStatic(pod, "github.com/tenon-ml/tenon/cmd/tenon-pod"); err != nil {
-		return nil, err
-	}
-	images, pinned, err := executortest.PinImage(dir, programRef)
-	if err != nil {
-		return nil, err
-	}
-	c, err := gcptest.Start(context.Background(), filepath.Join(dir, "gcp"))
-	if err != nil {
-		return nil, err
-	}
-	for k, v := range map[string]string{podVar: pod, imagesVar: images, imageVar: pinned, cloudVar: c.URL + " " + c.Storage + " " + c.Dir} {
-		err = errors.Join(err, os.Setenv(k, v))
-	}
-	for _, kv := range c.Environ() {
-		k, v, _ := strings.Cut(kv, "=")
-		err = errors.Join(err, os.Setenv(k, v))
-	}
-	return func() error { c.Stop(); return nil }, err
+func TestMain(m *testing.M) {
+	cloudtest.Main(m, func(ctx context.Context, dir string) (cloudtest.Emulator, error) {
+		c, err := gcptest.Start(ctx, dir)
+		if err != nil {
+			return cloudtest.Emulator{}, err
+		}
+		return cloudtest.Emulator{At: []string{c.URL, c.Storage, c.Dir}, Environ: c.Environ(), Stop: c.Stop}, nil
+	}, nil)
 }
 
 func ok(t testing.TB, err error) {
@@ -65,15 +32,18 @@ func ok(t testing.TB, err error) {
 }
 
 // A lab is a target in the fake.
-type lab struct{ *gcptest.Cloud }
+type lab struct {
+	*gcptest.Cloud
+	cloudtest.Lab
+}
 
 func newLab(t testing.TB) *lab {
 	t.Helper()
-	at := strings.Fields(os.Getenv(cloudVar))
-	if len(at) != 3 {
-		t.Skip("the fake of Google Cloud makes namespaces for jobs, for which it needs root")
-	}
-	return &lab{gcptest.At(at[0], at[1], at[2])}
+	at := cloudtest.At(t)
+	c := gcptest.At(at[0], at[1], at[2])
+	l := &lab{c, cloudtest.Lab{Folder: c.Work, Variable: "CLOUD_RUN_EXECUTION"}}
+	l.Runs = func(task executors.Task) ([]string, error) { return l.Executions(gcp.RunName(l.options(t), task.Name)) }
+	return l
 }
 
 // target is one with the defaults of tenon.#GCP.
@@ -87,13 +57,8 @@ func (l *lab) options(t testing.TB) gcp.Options {
 	t.Helper()
 	settings, err := gcp.SettingsOf(l.target())
 	ok(t, err)
-	images := image.New(image.Options{Dir: os.Getenv(imagesVar), Hosts: l.Hosts})
 	return gcp.Options{
-		Settings: settings, Options: cloud.Options{
-			System: "suite", Pod: os.Getenv(podVar), Build: images.Build, Publish: images.Publish,
-			Pause: 50 * time.Millisecond, Longest: 200 * time.Millisecond,
-		},
-		LogPause: time.Nanosecond, Grace: 500 * time.Millisecond,
+		Settings: settings, Options: cloudtest.Options("suite", l.Hosts, 50*time.Millisecond), LogPause: time.Nanosecond, Grace: 500 * time.Millisecond,
 	}
 }
 
@@ -110,15 +75,9 @@ func (l *lab) executor(t testing.TB, change ...func(*gcp.Options)) *gcp.Executor
 
 // provision makes the infrastructure of units, as tenon writes it.
 func (l *lab) provision(system string, units ...ir.Unit) error {
-	docs, err := gcp.Infrastructure(&ir.System{Name: system, Target: l.target(), Units: units})
+	files, err := cloudtest.Configuration(gcp.Infrastructure(&ir.System{Name: system, Target: l.target(), Units: units}))
 	if err != nil {
 		return err
-	}
-	files := map[string][]byte{}
-	for _, d := range docs {
-		if strings.HasSuffix(d.Name, ".tf") {
-			files[d.Name] = d.Content
-		}
 	}
 	return l.Provision(files)
 }
@@ -136,64 +95,11 @@ func (p provided) Apply(ctx context.Context, t executors.Task, prior *state.Hand
 	return p.Executor.Apply(ctx, t, prior)
 }
 
-// executions returns those that a task of the suite has ever had.
-func (l *lab) executions(t testing.TB, task executors.Task) []string {
-	t.Helper()
-	ids, err := l.Executions(gcp.RunName(l.options(t), task.Name))
-	ok(t, err)
-	return ids
-}
-
-// Starts counts the executions whose programs have started, ever.
-func (l *lab) Starts(t testing.TB, task executors.Task) (n int) {
-	t.Helper()
-	for _, id := range l.executions(t, task) {
-		b, _ := os.ReadFile(filepath.Join(l.Work(id), "out/out/starts")) // without it, it did not start
-		n += strings.Count(string(b), "\n")
-	}
-	return n
-}
-
-func (l *lab) Output(task executors.Task, name string) (string, bool) {
-	settings, _ := gcp.SettingsOf(l.target()) // as in options
-	ids, _ := l.Executions(gcp.RunName(gcp.Options{Settings: settings, Options: cloud.Options{System: "suite"}}, task.Name))
-	for _, id := range ids {
-		if b, err := os.ReadFile(filepath.Join(l.Work(id), "out/out", name)); err == nil {
-			return string(b), true
-		}
-	}
-	return "", false
-}
-
-// Processes counts the processes in the containers of a task.
-func (l *lab) Processes(t testing.TB, task executors.Task) (n int) {
-	t.Helper()
-	ids := l.executions(t, task)
-	all, err := filepath.Glob("/proc/[0-9]*/environ")
-	ok(t, err)
-	for _, path := range all {
-		b, _ := os.ReadFile(path) // it may have ended
-		for _, id := range ids {
-			if strings.Contains(string(b), "CLOUD_RUN_EXECUTION="+id) {
-				n++
-			}
-		}
-	}
-	return n
-}
-
-func (l *lab) Address(t testing.TB, _ executors.Task) string {
-	t.Fatal("no service runs on Google Cloud")
-	return ""
-}
-
-func (l *lab) Host() string { return "127.0.0.1" }
-
 func TestConformance(t *testing.T) {
 	l := newLab(t)
 	executortest.Run(t, executortest.Config{
 		New:     func(t testing.TB) executors.Executor { return provided{l.executor(t), l} },
-		Program: "/bin/program", Image: os.Getenv(imageVar),
+		Program: "/bin/program", Image: cloudtest.Image(),
 		Lacks:     append([]executortest.Feature{executortest.PIDs, executortest.SecretFile, executortest.Services}, executortest.Cluster...),
 		Unseen:    []executortest.Feature{executortest.NoNetwork}, // the fake has no networks
 		Elsewhere: l,

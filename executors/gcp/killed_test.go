@@ -4,14 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/cloud/cloudtest"
 	"github.com/tenon-ml/tenon/executors/gcp"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -42,24 +40,6 @@ func (m *mortal) RoundTrip(r *http.Request) (*http.Response, error) {
 	return answer, err
 }
 
-// job makes a task of a system of its own, whose program counts its starts.
-func job(t *testing.T, name string, args ...string) executors.Task {
-	t.Helper()
-	root := t.TempDir()
-	task := executors.Task{
-		Unit: ir.Unit{
-			ID: "steps/killed/" + name, Entity: "steps/killed", Kind: ir.Job, Component: "command",
-			Code:    ir.Code{Runtime: ir.Command, Command: append([]string{"/bin/program"}, args...)},
-			Outputs: []ir.Output{{Port: "out", Kind: ir.File}},
-		},
-		Key: "00", Name: "killed-" + name, Image: os.Getenv(imageVar), Dir: filepath.Join(root, "run"), Code: filepath.Join(root, "code"),
-	}
-	for _, dir := range []string{task.Dir, task.Code} {
-		ok(t, os.MkdirAll(dir, 0o755))
-	}
-	return task
-}
-
 // An apply and a destroy are killed at each call of Google Cloud. The job runs once, and nothing of it is left.
 func TestKilledAtEachCall(t *testing.T) {
 	l := newLab(t)
@@ -76,7 +56,7 @@ func TestKilledAtEachCall(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				system := "killed-" + name
-				task := job(t, name, "exit", "0")
+				task := cloudtest.Task(t, name, "exit", "0")
 				ok(t, l.provision(system, task.Unit))
 				if _, err := doomed(t, system, at, before).Apply(t.Context(), task, nil); (err == nil) != (at > applies) {
 					t.Errorf("an apply that is killed at call %d gives %v, and it makes %d", at, err, applies)
@@ -107,7 +87,7 @@ func TestKilledAtEachCall(t *testing.T) {
 // the same name is another one, which the handle of the first does not end.
 func TestAStartAfterADestroyIsAnother(t *testing.T) {
 	l := newLab(t)
-	e, task := l.executor(t, func(o *gcp.Options) { o.System = "again" }), job(t, "again", "sleep", "1h")
+	e, task := l.executor(t, func(o *gcp.Options) { o.System = "again" }), cloudtest.Task(t, "again", "sleep", "1h")
 	ok(t, l.provision("again", task.Unit))
 	first, err := e.Apply(t.Context(), task, nil)
 	ok(t, err)
@@ -127,7 +107,7 @@ func TestAStartAfterADestroyIsAnother(t *testing.T) {
 // What is missing on Google Cloud, or cannot be had there, becomes an error that says what to change.
 func TestFaultsSayWhatToChange(t *testing.T) {
 	l := newLab(t)
-	e, task := l.executor(t, func(o *gcp.Options) { o.System = "faults" }), job(t, "faults", "exit", "0")
+	e, task := l.executor(t, func(o *gcp.Options) { o.System = "faults" }), cloudtest.Task(t, "faults", "exit", "0")
 	_, err := e.Apply(t.Context(), task, nil)
 	if err == nil || !strings.Contains(err.Error(), "the infrastructure has the bucket and the rights: apply what") {
 		t.Errorf("without a bucket: %v", err)

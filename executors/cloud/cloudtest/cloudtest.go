@@ -107,6 +107,18 @@ func Golden(t *testing.T, dir string, files map[string][]byte, update bool) {
 	}
 }
 
+// Lacks checks that no file has one of some texts.
+func Lacks(t *testing.T, files map[string][]byte, never ...string) {
+	t.Helper()
+	for name, text := range files {
+		for _, x := range never {
+			if bytes.Contains(text, []byte(x)) {
+				t.Errorf("%s has %s", name, x)
+			}
+		}
+	}
+}
+
 // Schema returns the schema in testdata.
 func Schema(t testing.TB) tfschema.Schema {
 	t.Helper()
