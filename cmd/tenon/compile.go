@@ -28,15 +28,17 @@ With --format=manifests, it prints the objects for a target in a cluster, as YAM
 They are for reading: the annotation tenon.dev/settled-by-apply lists names,
 images and digests that only an apply determines.
 
-With --format=terraform, it writes the infrastructure for a target in AWS: files for
-OpenTofu or Terraform, into the folder of --out. It replaces and removes only files that
-it has written before. Without --out, it prints them.
+With --format=terraform, it writes the infrastructure for a target in a cloud: files for
+OpenTofu or Terraform, into the folder of --out. With --format=cloudformation, it writes
+that of a target in AWS as a template. It replaces and removes only files that it has
+written before. Without --out, it prints them.
 
 It runs nothing, contacts no cluster and no cloud, and does not read the state.`,
 		Example: `  tenon compile
   tenon compile -t env=prod --json > prod.ir.json
   tenon compile -t target=cluster --format=manifests
-  tenon compile -t target=aws --format=terraform --out infrastructure`,
+  tenon compile -t target=aws --format=terraform --out infrastructure
+  tenon compile -t target=aws --format=cloudformation --out stack`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if asJSON && format != formats[0] {
 				return &usageError{errors.New("--json and --format cannot be used together")}
@@ -47,11 +49,11 @@ It runs nothing, contacts no cluster and no cloud, and does not read the state.`
 			if !slices.Contains(formats, format) {
 				return &usageError{fmt.Errorf("--format must be one of %s, not %q", strings.Join(formats, ", "), format)}
 			}
-			if format == terraformFormat {
-				return a.infrastructure(c.Context(), folder(args), out)
+			if f, ok := project.Formats[format]; ok {
+				return a.infrastructure(c.Context(), folder(args), f, out)
 			}
 			if out != "" {
-				return &usageError{fmt.Errorf("--out needs --format=%s", terraformFormat)}
+				return &usageError{errors.New("--out needs --format=terraform or --format=cloudformation")}
 			}
 			r, err := a.compile(c.Context(), folder(args))
 			if err != nil {
@@ -86,16 +88,14 @@ It runs nothing, contacts no cluster and no cloud, and does not read the state.`
 	a.tagFlag(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print the intermediate representation as JSON")
 	c.Flags().StringVar(&format, "format", formats[0], "`FORMAT`: "+strings.Join(formats, ", "))
-	c.Flags().StringVar(&out, "out", "", "write the files of --format=terraform into `DIR`")
+	c.Flags().StringVar(&out, "out", "", "write the files of --format=terraform or cloudformation into `DIR`")
 	_ = c.MarkFlagDirname("out")
 	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
 	return c
 }
 
 // formats lists the output formats for a compiled system.
-var formats = []string{"table", "ir", "manifests", terraformFormat}
-
-const terraformFormat = "terraform"
+var formats = []string{"table", "ir", "manifests", "terraform", "cloudformation"}
 
 // warnOf prints the warnings of a compiled system.
 func (a *app) warnOf(sys *ir.System) {
@@ -107,7 +107,7 @@ func (a *app) warnOf(sys *ir.System) {
 }
 
 // infrastructure writes the infrastructure of the system in dir into a folder, or prints it.
-func (a *app) infrastructure(ctx context.Context, dir, out string) error {
+func (a *app) infrastructure(ctx context.Context, dir string, f project.Format, out string) error {
 	p, err := a.project(dir)
 	if err != nil {
 		return err
@@ -116,22 +116,22 @@ func (a *app) infrastructure(ctx context.Context, dir, out string) error {
 	if err != nil {
 		return err
 	}
-	docs, err := project.Infrastructure(r)
+	docs, err := f.Infrastructure(r)
 	if err != nil {
 		return err
 	}
 	a.warnOf(r.System)
 	if out == "" {
 		for _, d := range docs {
-			if strings.HasSuffix(d.Name, ".tf") {
-				if _, err := fmt.Fprintf(a.stdout, "# %s\n%s\n", d.Name, d.Content); err != nil {
+			if f.Shows(d) {
+				if _, err := a.stdout.Write(f.Shown(d)); err != nil {
 					return err
 				}
 			}
 		}
 		return nil
 	}
-	removed, err := project.WriteInfrastructure(out, docs)
+	removed, err := f.Write(out, docs)
 	if err != nil {
 		return err
 	}

@@ -152,6 +152,15 @@ func Infrastructure(sys *ir.System) (docs []terraform.Document, ok bool, err err
 	return nil, false, nil
 }
 
+// CloudFormation returns [Infrastructure] as a template, or false if the target is not in AWS.
+func CloudFormation(sys *ir.System) (docs []terraform.Document, ok bool, err error) {
+	if sys.Target.Executor != aws.Name {
+		return nil, false, nil
+	}
+	docs, err = aws.CloudFormation(sys)
+	return docs, true, err
+}
+
 // Provisioning says who applies the infrastructure of a target, or false if Tenon applies none for it.
 func Provisioning(t ir.Target) (p terraform.Provisioning, ok bool, err error) {
 	for _, x := range platforms {

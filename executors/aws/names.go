@@ -31,4 +31,5 @@ const (
 	mostBucket    = 63 - 1 - 12 - 1 - 14 // with account and region
 	mostQueue     = 128
 	mostAlarm     = 255
+	mostStack     = 128
 )

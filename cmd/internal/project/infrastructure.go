@@ -12,7 +12,9 @@ import (
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler"
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/all"
+	"github.com/tenon-ml/tenon/executors/aws/cloudformation"
 	"github.com/tenon-ml/tenon/executors/terraform"
 	"github.com/tenon-ml/tenon/internal/files"
 )
@@ -23,26 +25,51 @@ func (p *Project) CompileInfrastructure(ctx context.Context) (*compiler.Result, 
 	return p.compileFor(ctx, "infrastructure", all.CheckInfrastructure)
 }
 
+// A Format is one in which infrastructure is written.
+type Format struct {
+	write   func(*ir.System) (docs []terraform.Document, ok bool, err error)
+	written func(content []byte) bool
+	suffix  string // of its files besides README.md
+	targets string // that have it
+}
+
+// Formats are those in which infrastructure is written, by name.
+var Formats = map[string]Format{
+	"terraform":      {all.Infrastructure, terraform.Written, ".tf", "targets tenon.#AWS and tenon.#GCP have infrastructure"},
+	"cloudformation": {all.CloudFormation, cloudformation.Written, ".yaml", "a target tenon.#AWS has a template of CloudFormation"},
+}
+
 // Infrastructure returns the files with the infrastructure of a compiled system, sorted by name.
-func Infrastructure(r *compiler.Result) ([]terraform.Document, error) {
+func (f Format) Infrastructure(r *compiler.Result) ([]terraform.Document, error) {
 	// As for a compilation, collecting garbage takes longer than the memory is worth.
 	headroom := make([]byte, 256<<20)
 	defer runtime.KeepAlive(headroom)
 	sys := r.System
-	docs, ok, err := all.Infrastructure(sys)
+	docs, ok, err := f.write(sys)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("the infrastructure of %s: %w", sys.Name, err)
 	case !ok:
-		return nil, fmt.Errorf("%s runs on %s (%s): only targets tenon.#AWS and tenon.#GCP have infrastructure", sys.Name, sys.Target.Name, sys.Target.Executor)
+		return nil, fmt.Errorf("%s runs on %s (%s): only %s", sys.Name, sys.Target.Name, sys.Target.Executor, f.targets)
 	}
 	return docs, nil
 }
 
-// WriteInfrastructure writes the files into a folder, which it makes. It replaces and removes only
-// what it has written before, and nothing if a file of the same name is somebody else's. It
-// returns the names of files that it has removed, because the system does not need them any more.
-func WriteInfrastructure(dir string, docs []terraform.Document) (removed []string, err error) {
+// Shows reports whether a file is one of the format, and not a page about it.
+func (f Format) Shows(d terraform.Document) bool { return strings.HasSuffix(d.Name, f.suffix) }
+
+// Shown returns a file as it is printed, below its name if the format has several.
+func (f Format) Shown(d terraform.Document) []byte {
+	if d.Name == "template.yaml" {
+		return d.Content
+	}
+	return fmt.Appendf(nil, "# %s\n%s\n", d.Name, d.Content)
+}
+
+// Write writes the files into a folder, which it makes. It replaces and removes only what it has written
+// before in the same format, and nothing if a file of the same name is somebody else's. It returns the names
+// of files that it has removed, because the system does not need them any more.
+func (f Format) Write(dir string, docs []terraform.Document) (removed []string, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -54,8 +81,8 @@ func WriteInfrastructure(dir string, docs []terraform.Document) (removed []strin
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
 			return nil, err
-		case !terraform.Written(old):
-			return nil, fmt.Errorf("%s was not written by tenon: move it, or choose another folder", filepath.Join(dir, d.Name))
+		case !f.written(old):
+			return nil, fmt.Errorf("%s was not written by tenon in this format: move it, or choose another folder", filepath.Join(dir, d.Name))
 		}
 	}
 	entries, err := os.ReadDir(dir)
@@ -63,12 +90,12 @@ func WriteInfrastructure(dir string, docs []terraform.Document) (removed []strin
 		return nil, err
 	}
 	for _, e := range entries {
-		if written[e.Name()] || !e.Type().IsRegular() || !strings.HasSuffix(e.Name(), ".tf") {
+		if written[e.Name()] || !e.Type().IsRegular() || !strings.HasSuffix(e.Name(), f.suffix) {
 			continue
 		}
 		path := filepath.Join(dir, e.Name())
 		old, err := os.ReadFile(path)
-		if err == nil && terraform.Written(old) {
+		if err == nil && f.written(old) {
 			err = os.Remove(path)
 			removed = append(removed, e.Name())
 		}

@@ -14,6 +14,9 @@ import (
 	"github.com/tenon-ml/tenon/executors/terraform"
 )
 
+// Update reports whether the files of testdata are written.
+func Update() bool { return *update }
+
 var update = flag.Bool("update", os.Getenv("TENON_UPDATE") != "", "write the files of testdata")
 
 // A Writer writes the infrastructure of systems in one cloud.
