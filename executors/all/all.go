@@ -145,7 +145,9 @@ func CheckInfrastructure(t ir.Target, u ir.Unit) []ir.Fault {
 func Infrastructure(sys *ir.System) (docs []terraform.Document, ok bool, err error) {
 	for _, p := range platforms {
 		if p.name == sys.Target.Executor {
-			docs, err = p.write(sys)
+			if docs, err = p.write(sys); err == nil {
+				docs, err = terraform.WithOwn(docs, terraform.OwnOf(sys.Target.Settings))
+			}
 			return docs, true, err
 		}
 	}
@@ -156,6 +158,9 @@ func Infrastructure(sys *ir.System) (docs []terraform.Document, ok bool, err err
 func CloudFormation(sys *ir.System) (docs []terraform.Document, ok bool, err error) {
 	if sys.Target.Executor != aws.Name {
 		return nil, false, nil
+	}
+	if own := terraform.OwnOf(sys.Target.Settings); len(own) > 0 {
+		return nil, true, fmt.Errorf("target %s has files of its own for OpenTofu, which a template of CloudFormation cannot contain: remove `files` of the target, or use --format=terraform", sys.Target.Name)
 	}
 	docs, err = aws.CloudFormation(sys)
 	return docs, true, err
