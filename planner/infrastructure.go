@@ -1,5 +1,7 @@
 package planner
 
+import "github.com/tenon-ml/tenon/internal/money"
+
 // Infrastructure is what an apply does to the resources of a target, before units run.
 type Infrastructure struct {
 	// Unmanaged says why the plan does not look at resources. If it is set, everything else is empty.
@@ -12,8 +14,25 @@ type Infrastructure struct {
 	Version   int64      `json:"version,omitempty"`
 	Resources []Resource `json:"resources,omitempty"` // that change
 	Unchanged int        `json:"unchanged,omitempty"` // how many do not
+	// Standing is what the resources cost while nothing runs, or nil if that is not known of the target.
+	Standing *Standing `json:"standing,omitempty"`
 	// Sealed is the plan of the tool, encrypted. A recorded plan lacks it.
 	Sealed []byte `json:"sealed,omitempty"`
+}
+
+// Standing is what resources cost each month because they exist. It is no part of the costs of units, and
+// no budget counts it.
+type Standing struct {
+	Items    []StandingItem `json:"items,omitempty"`
+	Currency string         `json:"currency"`
+	Source   string         `json:"source"` // of the rates, with their date
+}
+
+// A StandingItem is a kind of resources.
+type StandingItem struct {
+	What  string        `json:"what"`            // "secrets"
+	Count int64         `json:"count,omitempty"` // 0 if their number does not matter
+	Month *money.Amount `json:"month,omitempty"` // of all, in billionths of the currency; nil is unknown
 }
 
 // A Resource is what happens to a resource of the infrastructure.

@@ -70,7 +70,7 @@ func (a *app) printPlan(p *planner.Plan, all bool) error {
 	for _, t := range p.Taken {
 		fmt.Fprintf(&b, "\n%s %s\n", a.paint("1;"+yellow, "warning:"), t)
 	}
-	b.WriteString("\n" + a.summary(p) + "\n" + infrastructureSummary(p.Infrastructure))
+	b.WriteString("\n" + a.summary(p) + "\n" + infrastructureSummary(p.Infrastructure) + standing(p.Infrastructure))
 	if line := preparing(p); line != "" {
 		b.WriteString(line + "\n")
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/tenon-ml/tenon/executors/process"
 	"github.com/tenon-ml/tenon/executors/ssh"
 	"github.com/tenon-ml/tenon/executors/terraform"
+	"github.com/tenon-ml/tenon/planner"
 )
 
 // list has every executor, in the order in which they are asked for what was started.
@@ -164,6 +165,15 @@ func CloudFormation(sys *ir.System) (docs []terraform.Document, ok bool, err err
 	}
 	docs, err = aws.CloudFormation(sys)
 	return docs, true, err
+}
+
+// Standing returns what the infrastructure of a system costs while nothing runs, or nil if that is not known of
+// its target.
+func Standing(sys *ir.System) (*planner.Standing, error) {
+	if sys.Target.Executor != aws.Name {
+		return nil, nil
+	}
+	return aws.Standing(sys)
 }
 
 // Provisioning says who applies the infrastructure of a target, or false if Tenon applies none for it.

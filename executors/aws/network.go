@@ -68,14 +68,17 @@ func named(b *terraform.Body, name string) {
 	b.Set("tags", terraform.Object(terraform.Field{Key: "Name", Value: terraform.Text(name)}))
 }
 
-// lane writes two subnets in two zones and their table of routes.
+// subnetsOfLane is how many subnets a lane has, each in another zone.
+const subnetsOfLane = 2
+
+// lane writes the subnets of a lane and their table of routes.
 func (w *writer) lane(f *terraform.File, l lane) {
 	first := 0
 	if l.open {
 		first = 2 // always, so that another lane moves none
 	}
 	b := f.Resource("aws_subnet", l.name)
-	b.Set("count", terraform.Int(2))
+	b.Set("count", terraform.Int(subnetsOfLane))
 	b.Set("vpc_id", reference("aws_vpc", "main", "id"))
 	b.Set("cidr_block", terraform.Code(fmt.Sprintf("cidrsubnet(aws_vpc.main.cidr_block, 4, %d + count.index)", first)))
 	b.Set("availability_zone", terraform.Code("data.aws_availability_zones.available.names[count.index]"))
@@ -84,7 +87,7 @@ func (w *writer) lane(f *terraform.File, l lane) {
 	b.Set("vpc_id", reference("aws_vpc", "main", "id"))
 	named(b, w.prefix+"-"+l.name)
 	b = f.Resource("aws_route_table_association", l.name)
-	b.Set("count", terraform.Int(2))
+	b.Set("count", terraform.Int(subnetsOfLane))
 	b.Set("subnet_id", terraform.Code("aws_subnet."+l.name+"[count.index].id"))
 	b.Set("route_table_id", reference("aws_route_table", l.name, "id"))
 	if !l.open {

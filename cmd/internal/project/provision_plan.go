@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/all"
 	"github.com/tenon-ml/tenon/executors/terraform/backend"
 	"github.com/tenon-ml/tenon/executors/terraform/tool"
 	"github.com/tenon-ml/tenon/planner"
@@ -16,7 +17,11 @@ import (
 // planInfrastructure compares the infrastructure that a system needs with what exists. It returns nil if the
 // target has none.
 func (w *Workspace) planInfrastructure(ctx context.Context, sys *ir.System) (*planner.Infrastructure, error) {
-	return w.planConfiguration(ctx, sys.Target, func(*provisioner) (map[string]string, error) { return configuration(sys) })
+	out, err := w.planConfiguration(ctx, sys.Target, func(*provisioner) (map[string]string, error) { return configuration(sys) })
+	if err == nil && out != nil && out.Unmanaged == "" {
+		out.Standing, err = all.Standing(sys)
+	}
+	return out, err
 }
 
 // planInfrastructureOf is planInfrastructure for the configuration of an earlier revision, which a rollback restores.
