@@ -44,6 +44,22 @@ type platform struct {
 var platforms = []platform{
 	{aws.Name, aws.Check, aws.Infrastructure, aws.Provisioning},
 	{gcp.Name, gcp.Check, gcp.Infrastructure, nil},
+	{aws.EKS, Check, aws.Infrastructure, aws.Provisioning},
+}
+
+// platformOf returns the platform of a target, or nil. That of a cluster which Tenon makes is the service
+// that runs it.
+func platformOf(t ir.Target) *platform {
+	name := t.Executor
+	if s, err := kubernetes.SettingsOf(t, ""); name == kubernetes.Name && err == nil {
+		name = s.Service
+	}
+	for i := range platforms {
+		if platforms[i].name == name {
+			return &platforms[i]
+		}
+	}
+	return nil
 }
 
 // Default is the executor of systems that name no target. It needs nothing but the machine.
@@ -133,10 +149,8 @@ func Check(t ir.Target, u ir.Unit) []ir.Fault {
 
 // CheckInfrastructure is [Check] for a system of which only the infrastructure is written.
 func CheckInfrastructure(t ir.Target, u ir.Unit) []ir.Fault {
-	for _, p := range platforms {
-		if p.name == t.Executor {
-			return p.check(t, u)
-		}
+	if p := platformOf(t); p != nil {
+		return p.check(t, u)
 	}
 	return Check(t, u)
 }
@@ -144,15 +158,12 @@ func CheckInfrastructure(t ir.Target, u ir.Unit) []ir.Fault {
 // Infrastructure returns the files with the infrastructure of a system's target, or false if its
 // target has none.
 func Infrastructure(sys *ir.System) (docs []terraform.Document, ok bool, err error) {
-	for _, p := range platforms {
-		if p.name == sys.Target.Executor {
-			if docs, err = p.write(sys); err == nil {
-				docs, err = terraform.WithOwn(docs, terraform.OwnOf(sys.Target.Settings))
-			}
-			return docs, true, err
-		}
+	p := platformOf(sys.Target)
+	if p == nil {
+		return nil, false, nil
 	}
-	return nil, false, nil
+	docs, err = p.write(sys)
+	return docs, true, err
 }
 
 // CloudFormation returns [Infrastructure] as a template, or false if the target is not in AWS.
@@ -178,13 +189,12 @@ func Standing(sys *ir.System) (*planner.Standing, error) {
 
 // Provisioning says who applies the infrastructure of a target, or false if Tenon applies none for it.
 func Provisioning(t ir.Target) (p terraform.Provisioning, ok bool, err error) {
-	for _, x := range platforms {
-		if x.name == t.Executor && x.provisioning != nil {
-			p, err = x.provisioning(t)
-			return p, true, err
-		}
+	x := platformOf(t)
+	if x == nil || x.provisioning == nil {
+		return p, false, nil
 	}
-	return p, false, nil
+	p, err = x.provisioning(t)
+	return p, true, err
 }
 
 // Find returns the first executor that has a capability, with the settings of no target.
@@ -225,7 +235,14 @@ func newKubernetes(t ir.Target, s Setup) (executors.Executor, error) {
 		return nil, err
 	}
 	settings.State, settings.Env = s.State, s.Env
+	if settings.Service != "" {
+		if settings.Cluster, err = clusterOf(settings.Service, t, s); err != nil {
+			return nil, err
+		}
+		settings.Store, settings.Registry = settings.Cluster.Store, settings.Cluster.Registry
+	}
 	o := kubernetes.Options{
+		Reach:    aws.ReachCluster,
 		Settings: settings, Programs: s.Programs, Tenon: s.Tenon, Pod: s.Pod, Runs: s.Runs, Home: s.Packed.Home, Images: s.Packed.Images,
 	}
 	if s.Images != nil {
@@ -233,6 +250,14 @@ func newKubernetes(t ir.Target, s Setup) (executors.Executor, error) {
 		o.Build, o.Publish = store.Build, store.Publish
 	}
 	return kubernetes.New(o), nil
+}
+
+// clusterOf returns what the executor for Kubernetes has to know of a cluster that Tenon makes.
+func clusterOf(service string, t ir.Target, s Setup) (*cloud.Cluster, error) {
+	if service == aws.EKS {
+		return aws.ClusterOf(t, s.System, s.Env)
+	}
+	return nil, fmt.Errorf("this tenon makes no clusters of %q", service)
 }
 
 func newSSH(t ir.Target, s Setup) (executors.Executor, error) {

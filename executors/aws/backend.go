@@ -57,7 +57,7 @@ func (e *Executor) backend(p place) backend {
 		return trainingJobs{e}
 	case onLambda:
 		return functions{e}
-	case onTenon, onSageMaker:
+	case onTenon, onSageMaker, onCluster:
 	}
 	return nil
 }

@@ -45,9 +45,10 @@ type jsonService struct {
 }
 
 var (
-	sagemakerService = jsonService{"SageMaker", "sagemaker", "SageMaker", "api.sagemaker", "api-fips.sagemaker", ""}
-	logsService      = jsonService{"CloudWatch Logs", "logs", "Logs_20140328", "logs", "logs-fips", "logs"}
-	quotasService    = jsonService{"Service Quotas", "servicequotas", "ServiceQuotasV20190624", "servicequotas", "", ""}
+	sagemakerService = jsonService{"sagemaker", "SageMaker", "api.sagemaker"}
+	logsService      = jsonService{"logs", "Logs_20140328", "logs"}
+	eksService       = jsonService{"eks", "", "eks"}
+	quotasService    = jsonService{"servicequotas", "ServiceQuotasV20190624", "servicequotas"}
 )
 
 // mostAnswer is the size in bytes of the longest answer that is read.
@@ -57,9 +58,8 @@ func newClient(s jsonService, cfg aws.Config, partition string) *jsonClient {
 	if cfg.HTTPClient == nil { // as the clients of the SDK do
 		cfg.HTTPClient = awshttp.NewBuildableClient()
 	}
-	endpoint, unknown := s.address(cfg, partition)
 	return &jsonClient{
-		jsonService: s, cfg: cfg, endpoint: endpoint, unknown: unknown,
+		jsonService: s, cfg: cfg, endpoint: cmp.Or(aws.ToString(cfg.BaseEndpoint), "https://"+s.host+"."+cfg.Region+"."+domainOf(partition)),
 		retryer: retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts = cfg.RetryMaxAttempts }),
 	}
 }
@@ -74,8 +74,29 @@ func (c *jsonClient) call(ctx context.Context, operation string, in, out any) er
 	if err != nil {
 		return err
 	}
+	return c.repeat(ctx, operation, body, out, func() (*http.Request, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(c.endpoint, "/")+"/", bytes.NewReader(body))
+		if err == nil {
+			req.Header.Set("Content-Type", "application/x-amz-json-1.1")
+			req.Header.Set("X-Amz-Target", c.target+"."+operation)
+		}
+		return req, err
+	})
+}
+
+// get is call for a service with the REST protocol.
+func (c *jsonClient) get(ctx context.Context, path string, out any) error {
+	return c.repeat(ctx, path, nil, out, func() (*http.Request, error) {
+		return http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(c.endpoint, "/")+path, nil)
+	})
+}
+
+func (c *jsonClient) repeat(ctx context.Context, operation string, body []byte, out any, request func() (*http.Request, error)) error {
 	for attempt := 1; ; attempt++ {
-		err := c.once(ctx, operation, body, out)
+		req, err := request()
+		if err == nil {
+			err = c.once(ctx, req, operation, body, out)
+		}
 		if err == nil || ctx.Err() != nil || attempt >= c.retryer.MaxAttempts() || !c.retryer.IsErrorRetryable(err) {
 			return err
 		}
@@ -89,13 +110,7 @@ func (c *jsonClient) call(ctx context.Context, operation string, in, out any) er
 	}
 }
 
-func (c *jsonClient) once(ctx context.Context, operation string, body []byte, out any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(c.endpoint, "/")+"/", bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
-	req.Header.Set("X-Amz-Target", c.target+"."+operation)
+func (c *jsonClient) once(ctx context.Context, req *http.Request, operation string, body []byte, out any) error {
 	creds, err := c.cfg.Credentials.Retrieve(ctx)
 	if err != nil {
 		return fmt.Errorf("get credentials: %w", err)

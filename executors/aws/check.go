@@ -70,8 +70,8 @@ type checks struct {
 
 // target reports settings that contradict each other.
 func (c *checks) target() {
-	if a := c.settings.CIDR; a != "" && c.settings.Existing.Network == nil && !isNetwork(a) {
-		c.Faults = append(c.Faults, ir.Fault{Field: "cidr", Target: true, Message: fmt.Sprintf("%q is not the address of a network with 16 bits", a), Hint: `write "10.40.0.0/16"`})
+	if c.settings.Existing.Network == nil {
+		c.Faults = append(c.Faults, checkCIDR(c.settings.CIDR)...)
 	}
 	for _, tag := range sortedKeys(c.settings.Tags) {
 		if strings.HasPrefix(tag, "tenon:") || strings.HasPrefix(tag, "aws:") {
@@ -145,4 +145,12 @@ func (c *checks) service(u ir.Unit) {
 	if u.Keeps != "" {
 		c.Fault(u.Keeps, "remove "+u.Keeps, "the service has no folder that outlives it in AWS")
 	}
+}
+
+// checkCIDR reports the address of a network that cannot be made.
+func checkCIDR(a string) []ir.Fault {
+	if a == "" || isNetwork(a) {
+		return nil
+	}
+	return []ir.Fault{{Field: "cidr", Target: true, Message: fmt.Sprintf("%q is not the address of a network with 16 bits", a), Hint: `write "10.40.0.0/16"`}}
 }

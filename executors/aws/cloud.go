@@ -133,11 +133,13 @@ func explainCall(what string, err error) error {
 func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 // bucket returns the name of the bucket, and repository where images are pushed.
-func (w *writer) bucket(c *cloud) string {
+func (w *writer) bucket(c *cloud) string { return w.bucketName(c.account, c.region) }
+
+func (w *writer) bucketName(account, region string) string {
 	if w.Existing.Bucket != "" {
 		return w.Existing.Bucket
 	}
-	return hyphened(w.prefix, mostBucket) + "-" + c.account + "-" + c.region
+	return hyphened(w.prefix, mostBucket) + "-" + account + "-" + region
 }
 
 func (e *Executor) repository(c *cloud) string {
@@ -146,7 +148,31 @@ func (e *Executor) repository(c *cloud) string {
 	if name == "" {
 		name = w.prefix
 	}
-	return c.account + ".dkr.ecr." + c.region + "." + domainOf(c.partition) + "/" + name
+	return registryOf(c.account, c.region, c.partition) + "/" + name
+}
+
+// registryOf returns the host of the repositories of an account.
+func registryOf(account, region, partition string) string {
+	return account + ".dkr.ecr." + region + "." + domainOf(partition)
+}
+
+// domainOf returns the domain of the services of a partition.
+func domainOf(partition string) string {
+	if partition == "aws-cn" {
+		return "amazonaws.com.cn"
+	}
+	return "amazonaws.com"
+}
+
+// partitionOf returns the partition of a region.
+func partitionOf(region string) string {
+	switch {
+	case strings.HasPrefix(region, "cn-"):
+		return "aws-cn"
+	case strings.HasPrefix(region, "us-gov-"):
+		return "aws-us-gov"
+	}
+	return "aws"
 }
 
 // role returns the ARN of the role of a unit.

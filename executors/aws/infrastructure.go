@@ -41,6 +41,9 @@ func written(sys *ir.System) (*writer, error) {
 	w.variables()
 	w.storage()
 	w.images()
+	if s.Cluster.Service == EKS {
+		return w.cluster()
+	}
 	w.logs()
 	w.secrets()
 	if err := w.roles(); err != nil {

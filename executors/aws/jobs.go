@@ -63,9 +63,11 @@ func isNetwork(cidr string) bool {
 type lane struct {
 	name string // "closed" or "open"
 	open bool
+	// balanced is the tag of subnets in which a cluster makes load balancers, or "".
+	balanced string
 }
 
-var closedLane, openLane = lane{"closed", false}, lane{"open", true}
+var closedLane, openLane = lane{name: "closed"}, lane{name: "open", open: true}
 
 func laneOf(u *ir.Unit) lane {
 	if open(u) {

@@ -27,17 +27,7 @@ func (w *writer) network() {
 	if !made {
 		vpc = terraform.Text(w.Existing.Network.VPC)
 	} else {
-		b := f.Resource("aws_vpc", "main")
-		b.Set("cidr_block", terraform.Text(w.CIDR))
-		b.Set("enable_dns_hostnames", terraform.Bool(true))
-		b.Set("enable_dns_support", terraform.Bool(true))
-		named(b, w.prefix)
-		b = f.Block("data", "aws_availability_zones", "available")
-		b.Set("state", terraform.Text("available"))
-		regular := b.Block("filter")
-		regular.Comment("Zones that an account has to opt in to have no Fargate.")
-		regular.Set("name", terraform.Text("opt-in-status"))
-		regular.Set("values", terraform.Texts("opt-in-not-required"))
+		w.vpc(f)
 	}
 	for _, l := range w.lanes() {
 		b := f.Resource("aws_security_group", l.name)
@@ -64,8 +54,23 @@ func (w *writer) network() {
 	}
 }
 
-func named(b *terraform.Body, name string) {
-	b.Set("tags", terraform.Object(terraform.Field{Key: "Name", Value: terraform.Text(name)}))
+// vpc writes the network itself, and finds its zones.
+func (w *writer) vpc(f *terraform.File) {
+	b := f.Resource("aws_vpc", "main")
+	b.Set("cidr_block", terraform.Text(w.CIDR))
+	b.Set("enable_dns_hostnames", terraform.Bool(true))
+	b.Set("enable_dns_support", terraform.Bool(true))
+	named(b, w.prefix)
+	b = f.Block("data", "aws_availability_zones", "available")
+	b.Set("state", terraform.Text("available"))
+	regular := b.Block("filter")
+	regular.Comment("Zones that an account has to opt in to have no Fargate.")
+	regular.Set("name", terraform.Text("opt-in-status"))
+	regular.Set("values", terraform.Texts("opt-in-not-required"))
+}
+
+func named(b *terraform.Body, name string, more ...terraform.Field) {
+	b.Set("tags", terraform.Object(append([]terraform.Field{{Key: "Name", Value: terraform.Text(name)}}, more...)...))
 }
 
 // subnetsOfLane is how many subnets a lane has, each in another zone.
@@ -82,7 +87,11 @@ func (w *writer) lane(f *terraform.File, l lane) {
 	b.Set("vpc_id", reference("aws_vpc", "main", "id"))
 	b.Set("cidr_block", terraform.Code(fmt.Sprintf("cidrsubnet(aws_vpc.main.cidr_block, 4, %d + count.index)", first)))
 	b.Set("availability_zone", terraform.Code("data.aws_availability_zones.available.names[count.index]"))
-	named(b, w.prefix+"-"+l.name)
+	var more []terraform.Field
+	if l.balanced != "" {
+		more = append(more, terraform.Field{Key: l.balanced, Value: terraform.Text("1")})
+	}
+	named(b, w.prefix+"-"+l.name, more...)
 	b = f.Resource("aws_route_table", l.name)
 	b.Set("vpc_id", reference("aws_vpc", "main", "id"))
 	named(b, w.prefix+"-"+l.name)
@@ -110,16 +119,11 @@ func (w *writer) gateways(f *terraform.File) {
 	for _, l := range lanes {
 		tables = append(tables, reference("aws_route_table", l.name, "id"))
 	}
-	b := f.Resource("aws_vpc_endpoint", "s3")
-	b.Set("vpc_id", reference("aws_vpc", "main", "id"))
-	b.Set("service_name", terraform.Join("com.amazonaws.", terraform.Code("var.region"), ".s3"))
-	b.Set("vpc_endpoint_type", terraform.Text("Gateway"))
-	b.Set("route_table_ids", terraform.List(tables...))
-	named(b, w.prefix+"-s3")
+	w.toS3(f, tables...)
 	if lanes[0].open {
 		return
 	}
-	b = f.Resource("aws_security_group", "services")
+	b := f.Resource("aws_security_group", "services")
 	b.Set("name", terraform.Text(w.prefix+"-services"))
 	b.Set("description", terraform.Text("Services of AWS that jobs reach without the Internet"))
 	b.Set("vpc_id", reference("aws_vpc", "main", "id"))
@@ -138,6 +142,16 @@ func (w *writer) gateways(f *terraform.File) {
 		b.Set("security_group_ids", terraform.List(reference("aws_security_group", "services", "id")))
 		named(b, w.prefix+"-"+service)
 	}
+}
+
+// toS3 writes the way to S3 from subnets with some tables of routes.
+func (w *writer) toS3(f *terraform.File, tables ...terraform.Expr) {
+	b := f.Resource("aws_vpc_endpoint", "s3")
+	b.Set("vpc_id", reference("aws_vpc", "main", "id"))
+	b.Set("service_name", terraform.Join("com.amazonaws.", terraform.Code("var.region"), ".s3"))
+	b.Set("vpc_endpoint_type", terraform.Text("Gateway"))
+	b.Set("route_table_ids", terraform.List(tables...))
+	named(b, w.prefix+"-s3")
 }
 
 // services returns the services that closed jobs reach through interfaces.

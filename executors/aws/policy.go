@@ -47,12 +47,8 @@ func policy(all ...statement) terraform.Expr {
 		if len(s.resources) > 0 {
 			fields = append(fields, terraform.Field{Key: "Resource", Value: terraform.List(s.resources...)})
 		}
-		var conditions []terraform.Field
-		for _, c := range s.conditions {
-			conditions = append(conditions, terraform.Field{Key: c.operator, Value: terraform.Object(terraform.Field{Key: c.key, Value: terraform.List(c.values...)})})
-		}
-		if len(conditions) > 0 {
-			fields = append(fields, terraform.Field{Key: "Condition", Value: terraform.Object(conditions...)})
+		if len(s.conditions) > 0 {
+			fields = append(fields, terraform.Field{Key: "Condition", Value: conditions(s.conditions)})
 		}
 		list[i] = terraform.Object(fields...)
 	}
@@ -60,4 +56,21 @@ func policy(all ...statement) terraform.Expr {
 		terraform.Field{Key: "Version", Value: terraform.Text("2012-10-17")},
 		terraform.Field{Key: "Statement", Value: terraform.List(list...)},
 	))
+}
+
+// conditions returns conditions by operator. An operator that is there twice would lose the first.
+func conditions(all []condition) terraform.Expr {
+	var operators []string
+	by := map[string][]terraform.Field{}
+	for _, c := range all {
+		if by[c.operator] == nil {
+			operators = append(operators, c.operator)
+		}
+		by[c.operator] = append(by[c.operator], terraform.Field{Key: c.key, Value: terraform.List(c.values...)})
+	}
+	var fields []terraform.Field
+	for _, o := range operators {
+		fields = append(fields, terraform.Field{Key: o, Value: terraform.Object(by[o]...)})
+	}
+	return terraform.Object(fields...)
 }

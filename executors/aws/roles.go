@@ -16,6 +16,7 @@ var principals = map[place]string{
 	onTraining:  "sagemaker.amazonaws.com",
 	onSageMaker: "sagemaker.amazonaws.com",
 	onLambda:    "lambda.amazonaws.com",
+	onCluster:   "pods.eks.amazonaws.com",
 }
 
 // mostPolicy is the number of characters that AWS allows in the policies within a role.
@@ -26,7 +27,11 @@ func (w *writer) roles() error {
 	f := w.file("roles.tf")
 	for _, u := range w.units {
 		trust := statement{id: "Assume", principal: &principal{service: principals[w.place(u)]}, actions: []string{"sts:AssumeRole"}}
-		if w.place(u) != onLambda { // whose requests to assume a role have no source
+		switch w.place(u) {
+		case onCluster:
+			trust.actions, trust.conditions = append(trust.actions, "sts:TagSession"), w.ofPod(u)
+		case onLambda: // its requests to assume a role have no source
+		default:
 			trust.conditions = []condition{{"StringEquals", "aws:SourceAccount", []terraform.Expr{terraform.Code("local.account")}}}
 		}
 		b := f.Resource("aws_iam_role", label(u.ID))
@@ -51,6 +56,9 @@ func (w *writer) roleName(unit string) string { return fit(w.prefix+"-"+label(un
 
 // statements returns what the role of a unit allows.
 func (w *writer) statements(u *ir.Unit) (all []statement) {
+	if w.place(u) == onCluster {
+		return w.inCluster(u)
+	}
 	a := accessOf(u)
 	add := func(id string, resources []terraform.Expr, actions ...string) {
 		if len(resources) > 0 {

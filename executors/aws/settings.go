@@ -12,7 +12,7 @@ import (
 // Name is the name of the executor in targets.
 const Name = "aws"
 
-// Settings are the settings of a target, as defined by tenon.#AWS.
+// Settings are the settings of a target, as defined by tenon.#AWS or tenon.#EKS.
 type Settings struct {
 	Region       string              `json:"region"`
 	Account      string              `json:"account"` // 12 digits, or "" for that of the credentials
@@ -31,6 +31,8 @@ type Settings struct {
 	// applies it: "tofu", "terraform", a path, or "" for the first of the two that there is.
 	Infrastructure string `json:"infrastructure"`
 	Tool           string `json:"tool"`
+
+	Cluster // of tenon.#EKS
 }
 
 // Existing are resources that are used instead of new ones.
@@ -89,6 +91,7 @@ const (
 	onTraining  place = "training"  // jobs with GPUs, and others by choice, as training jobs of SageMaker
 	onLambda    place = "lambda"    // services
 	onSageMaker place = "sagemaker" // services
+	onCluster   place = "cluster"   // jobs and services in a cluster of EKS, by the executor kubernetes
 )
 
 // serves reports whether services run there.
@@ -99,6 +102,8 @@ func (s Settings) place(u *ir.Unit) place {
 	switch {
 	case u.Kind == ir.Record:
 		return onTenon
+	case s.Cluster.Service == EKS:
+		return onCluster
 	case u.Kind == ir.Job && (u.Needs.GPU > 0 || s.Jobs.On == string(onSageMaker)):
 		return onTraining
 	case u.Kind == ir.Job:

@@ -66,7 +66,7 @@ func (w *writer) storage() {
 // their images share layers; images have code, and neither data nor secrets.
 func (w *writer) images() {
 	f := w.file("images.tf")
-	if !w.any(onBatch) && !w.any(onTraining) && !w.any(onSageMaker) {
+	if !w.any(onBatch) && !w.any(onTraining) && !w.any(onSageMaker) && !w.any(onCluster) {
 		return
 	}
 	if w.Existing.Repository != "" {
@@ -75,11 +75,19 @@ func (w *writer) images() {
 		return
 	}
 	b := f.Resource("aws_ecr_repository", "images")
-	b.Set("name", terraform.Text(w.prefix))
+	b.Set("name", terraform.Text(w.imagesName()))
 	b.Set("image_tag_mutability", terraform.Text("IMMUTABLE"))
 	b.Block("image_scanning_configuration").Set("scan_on_push", terraform.Bool(true))
 	b.Block("encryption_configuration").Set("encryption_type", terraform.Text("AES256"))
 	w.repository(f, "aws_ecr_repository.images")
+}
+
+// imagesName returns the name of the repository that is made.
+func (w *writer) imagesName() string {
+	if w.Cluster.Service == EKS {
+		return w.prefix + clouds.ClusterRepository
+	}
+	return w.prefix
 }
 
 func (w *writer) repository(f *terraform.File, from string) {
@@ -112,7 +120,7 @@ func (w *writer) logGroup(u *ir.Unit) string {
 		return "/aws/lambda/" + w.function(u)
 	case onSageMaker:
 		return "/aws/sagemaker/Endpoints/" + w.endpoint(u)
-	case onTenon, onTraining:
+	case onTenon, onTraining, onCluster:
 	}
 	return ""
 }

@@ -26,6 +26,9 @@ const leastMemory = 32 << 20
 func check(s Settings, u ir.Unit) []ir.Fault {
 	c := checks{faults: local.CheckProgram(u)}
 	c.target(s)
+	if s.Cluster != nil {
+		c.faults = append(c.faults, s.Cluster.Check(u)...)
+	}
 	if u.Kubernetes != nil {
 		c.placement("kubernetes.", *u.Kubernetes)
 		c.exposure(u)

@@ -45,7 +45,7 @@ func (e *Executor) orphans(ctx context.Context, n executors.Needed) (found []exe
 	if err != nil {
 		return nil, nil, err
 	}
-	l, err := e.at(p)
+	l, err := e.at(ctx, p)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -34,6 +34,7 @@ import (
 // A Place is where objects are.
 type Place struct {
 	Context   string `json:"context,omitempty"` // of the kubeconfig; "" within a cluster
+	Cluster   string `json:"cluster,omitempty"` // that tenon has made, see [cloud.Cluster]; it needs no kubeconfig
 	Namespace string `json:"namespace"`
 	Store     string `json:"store"` // URL of the store through which artifacts pass
 }
@@ -79,7 +80,7 @@ func kubeconfig(path, name string) clientcmd.ClientConfig {
 // settle fills in what a place leaves to the kubeconfig. A handle then keeps its
 // meaning when the user switches the current context.
 func settle(path string, p Place) (Place, error) {
-	if p.Context != "" && p.Namespace != "" {
+	if (p.Context != "" || p.Cluster != "") && p.Namespace != "" {
 		return p, nil
 	}
 	config := kubeconfig(path, p.Context)
@@ -100,13 +101,18 @@ func settle(path string, p Place) (Place, error) {
 	return p, nil
 }
 
-// dial creates a connection. It sends no request yet.
-func (o Options) dial(p Place) (*cluster, error) {
+// dial creates a connection. It sends no request to the cluster yet.
+func (o Options) dial(ctx context.Context, p Place) (*cluster, error) {
 	var config *rest.Config
 	var err error
-	if o.Home != "" && p.Context == o.Home {
+	switch {
+	case p.Cluster != "":
+		if config, err = o.reach(ctx, p.Cluster); err != nil {
+			return nil, err
+		}
+	case o.Home != "" && p.Context == o.Home:
 		config, err = rest.InClusterConfig()
-	} else {
+	default:
 		config, err = kubeconfig(o.Kubeconfig, p.Context).ClientConfig()
 	}
 	if err != nil {

@@ -40,7 +40,7 @@ func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 	// Finish what has begun, rather than leave a half-removed task.
 	ctx = context.WithoutCancel(ctx)
 	err = e.patiently(ctx, func() error {
-		l, err := e.at(ts.Place)
+		l, err := e.at(ctx, ts.Place)
 		if err != nil {
 			return err
 		}

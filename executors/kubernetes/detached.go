@@ -55,6 +55,9 @@ const detachedGrace = 5 * time.Minute
 // DetachedStore returns the store of the target. It fails if the target has no settings
 // for a detached apply.
 func (e *Executor) DetachedStore() (string, error) {
+	if e.opts.Cluster != nil {
+		return e.opts.Store, errors.New("tenon makes the cluster of this target, and a pod cannot change what it runs in: run tenon where OpenTofu is, without --detach")
+	}
 	if e.opts.Detached == nil {
 		return e.opts.Store, errors.New("add detached: {state_secret: NAME}, a Secret with TENON_STATE as pods reach it, and a service account from `tenon rbac`")
 	}
@@ -161,7 +164,7 @@ func (d detachedProgram) Start(ctx context.Context, launch executors.Launch) err
 }
 
 func (d detachedProgram) start(ctx context.Context, ref string, launch executors.Launch) error {
-	l, s, err := d.e.home()
+	l, s, err := d.e.home(ctx)
 	if err != nil {
 		return err
 	}
@@ -205,12 +208,12 @@ func (s Settings) detachedObjects(d detachedProgram, ref string, launch executor
 
 // home returns the connection to the namespace of the target, and the settings with
 // that namespace.
-func (e *Executor) home() (*link, Settings, error) {
+func (e *Executor) home(ctx context.Context) (*link, Settings, error) {
 	p, err := e.place()
 	if err != nil {
 		return nil, Settings{}, err
 	}
-	l, err := e.at(p)
+	l, err := e.at(ctx, p)
 	s := e.opts.Settings
 	s.Namespace = p.Namespace
 	return l, s, err
@@ -230,7 +233,7 @@ func (d detachedProgram) Status(ctx context.Context) (st state.Status, err error
 }
 
 func (d detachedProgram) look(ctx context.Context) (state.Status, error) {
-	l, _, err := d.e.home()
+	l, _, err := d.e.home(ctx)
 	if err != nil {
 		return state.Status{}, err
 	}
@@ -285,7 +288,7 @@ func lastOutput(p *corev1.Pod) string {
 // Ending reports whether the ConfigMap of the program is being deleted. A lost pod does not
 // count: the ConfigMap stays and the cluster creates another pod.
 func (d detachedProgram) Ending(ctx context.Context) (bool, error) {
-	l, _, err := d.e.home()
+	l, _, err := d.e.home(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -301,7 +304,7 @@ func (d detachedProgram) Ending(ctx context.Context) (bool, error) {
 // stopped what it runs.
 func (d detachedProgram) End(ctx context.Context) error {
 	err := d.e.patiently(ctx, func() error {
-		l, _, err := d.e.home()
+		l, _, err := d.e.home(ctx)
 		if err != nil {
 			return err
 		}
@@ -337,7 +340,7 @@ func (d detachedProgram) Log(ctx context.Context, to io.Writer, follow bool) err
 }
 
 func (d detachedProgram) log(ctx context.Context, to io.Writer, follow bool) error {
-	l, _, err := d.e.home()
+	l, _, err := d.e.home(ctx)
 	if err != nil {
 		return err
 	}

@@ -219,7 +219,7 @@ func (e *Executor) Logs(ctx context.Context, h state.Handle, w io.Writer, follow
 }
 
 func (e *Executor) logs(ctx context.Context, ts taskState, w io.Writer, follow bool) error {
-	l, err := e.at(ts.Place)
+	l, err := e.at(ctx, ts.Place)
 	if err != nil {
 		return err
 	}

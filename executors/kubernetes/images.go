@@ -7,12 +7,10 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/image"
 	"github.com/tenon-ml/tenon/planner"
 )
-
-// repository holds the images of all units, below the target's registry.
-const repository = "/tenon"
 
 // image returns the name of the task's image in the registry.
 func (e *Executor) image(ctx context.Context, t executors.Task) (string, error) {
@@ -24,7 +22,8 @@ func (e *Executor) image(ctx context.Context, t executors.Task) (string, error) 
 	return e.images.Of(ctx, t, e.repository())
 }
 
-func (e *Executor) repository() string { return e.opts.Registry + repository }
+// repository holds the images of all units.
+func (e *Executor) repository() string { return e.opts.Registry + cloud.ClusterRepository }
 
 // imageKey returns the key of a unit's image, on a pinned base, among those that are published
 // already. A unit that runs beside another version may need another program than alone, and a

@@ -18,6 +18,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/image"
 	"github.com/tenon-ml/tenon/executors/inside"
 	"github.com/tenon-ml/tenon/executors/local"
@@ -50,6 +51,8 @@ type Options struct {
 	// Tenon is the path of the tenon binary, and Pod that of tenon-pod. All three
 	// programs must be able to run on the nodes.
 	Tenon, Pod string
+	// Reach says how a cluster that Tenon has made in a cloud is reached, by its name.
+	Reach func(context.Context, string) (cloud.ClusterAccess, error)
 	// Patience is how long to wait for a cluster that does not answer. Zero means 1
 	// min.
 	Patience time.Duration
@@ -64,6 +67,9 @@ type Executor struct {
 	links  map[Place]*link
 	stores map[string]*remote.Store
 	silent time.Time // when the cluster stopped answering
+
+	furnishing sync.Mutex
+	furnished  bool // see [Executor.furnish]
 
 	sender inside.Sender
 	images inside.Images
@@ -120,14 +126,14 @@ func (e *Executor) Close() error {
 
 // at returns the connection to a place. A deployed task may be in another place than
 // the target now names.
-func (e *Executor) at(p Place) (*link, error) {
+func (e *Executor) at(ctx context.Context, p Place) (*link, error) {
 	p.Store = ""
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if l := e.links[p]; l != nil {
 		return l, nil
 	}
-	c, err := e.opts.dial(p)
+	c, err := e.opts.dial(ctx, p)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +144,11 @@ func (e *Executor) at(p Place) (*link, error) {
 
 // place returns the place of the target.
 func (e *Executor) place() (Place, error) {
-	return settle(e.opts.Kubeconfig, Place{cmp.Or(e.opts.Context, e.opts.Home), e.opts.Namespace, e.opts.Store})
+	p := Place{Context: cmp.Or(e.opts.Context, e.opts.Home), Namespace: e.opts.Namespace, Store: e.opts.Store}
+	if e.opts.Cluster != nil {
+		p.Context, p.Cluster = "", e.opts.Cluster.Name
+	}
+	return settle(e.opts.Kubeconfig, p)
 }
 
 // store returns the store at a URL.
@@ -212,8 +222,11 @@ func (e *Executor) apply(ctx context.Context, t executors.Task) (state.Handle, e
 	if err != nil {
 		return state.Handle{}, err
 	}
-	l, err := e.at(p)
+	l, err := e.at(ctx, p)
 	if err != nil {
+		return state.Handle{}, err
+	}
+	if err := e.furnish(ctx, l); err != nil {
 		return state.Handle{}, err
 	}
 	ts, err := e.taskState(t, p)
@@ -323,7 +336,7 @@ func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, e
 		if err != nil {
 			return err
 		}
-		l, err := e.at(p)
+		l, err := e.at(ctx, p)
 		if err != nil {
 			return err
 		}
@@ -345,7 +358,7 @@ func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, e
 // does not answer.
 func (e *Executor) visit(ctx context.Context, ts taskState, do func(l *link, now *taskState) error) error {
 	return e.patiently(ctx, func() error {
-		l, err := e.at(ts.Place)
+		l, err := e.at(ctx, ts.Place)
 		if err != nil {
 			return err
 		}

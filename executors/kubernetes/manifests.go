@@ -31,6 +31,9 @@ func (s Settings) manifests(units []ir.Unit) []object {
 			}
 		}
 		objects := s.objects(t, s.image(u), unsettled, 0)
+		if s.Cluster != nil {
+			objects = append(objects, s.account(u))
+		}
 		if u.Endpoint != nil {
 			objects = append(objects, s.service(t))
 			if o := s.exposed(t); o != nil {

@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -239,7 +240,11 @@ func (s Settings) networkPolicy(t executors.Task) *networkingv1.NetworkPolicy {
 				MatchLabels: map[string]string{corev1.LabelMetadataName: dnsNamespace},
 			}}},
 		}}
-		for _, cidr := range s.StoreNetwork {
+		from := s.StoreNetwork
+		if s.Cluster != nil {
+			from = slices.Concat(from, s.Cluster.Identity)
+		}
+		for _, cidr := range from {
 			p.Spec.Egress = append(p.Spec.Egress, networkingv1.NetworkPolicyEgressRule{
 				To: []networkingv1.NetworkPolicyPeer{{IPBlock: &networkingv1.IPBlock{CIDR: cidr}}},
 			})

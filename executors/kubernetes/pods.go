@@ -14,6 +14,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 )
 
@@ -53,6 +54,9 @@ func (s Settings) pod(t executors.Task, image, digest string, fetched int64) cor
 	}
 	spec := s.podSpec(u)
 	spec.AutomountServiceAccountToken, spec.ServiceAccountName = ptr(place.Token), place.ServiceAccount
+	if s.Cluster != nil {
+		spec.ServiceAccountName = cloud.ServiceAccount(u.ID)
+	}
 	if u.Kind != ir.Service {
 		spec.RestartPolicy = corev1.RestartPolicyNever
 	}
@@ -60,7 +64,7 @@ func (s Settings) pod(t executors.Task, image, digest string, fetched int64) cor
 		c.EnvFrom = []corev1.EnvFromSource{{Prefix: pod.StoreEnv, SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: s.StoreSecret}}}}
 	}
 	s.volumes(t, &spec, &c)
-	gpus(u.Needs, &spec)
+	s.gpus(u.Needs, &spec)
 	if u.Needs.Nodes > 1 {
 		spec.Subdomain = t.Name
 	}
@@ -68,8 +72,12 @@ func (s Settings) pod(t executors.Task, image, digest string, fetched int64) cor
 		stayUp(t, &spec, &c)
 	}
 	spec.Containers = []corev1.Container{c}
+	annotations := s.annotations(u)
+	if s.Cluster != nil && u.Kind != ir.Service {
+		annotations = merged(s.Cluster.Undisturbed, annotations)
+	}
 	return corev1.PodTemplateSpec{
-		ObjectMeta: metav1.ObjectMeta{Labels: merged(s.labels(u), ofTask(t), answering(t)), Annotations: s.annotations(u)},
+		ObjectMeta: metav1.ObjectMeta{Labels: merged(s.labels(u), ofTask(t), answering(t)), Annotations: annotations},
 		Spec:       spec,
 	}
 }
@@ -267,9 +275,16 @@ const (
 )
 
 // gpus selects nodes whose devices are of a model or have enough memory. A slice names
-// its memory itself.
-func gpus(needs ir.Resources, spec *corev1.PodSpec) {
+// its memory itself. In a cluster that Tenon makes, it selects the pools with such devices.
+func (s Settings) gpus(needs ir.Resources, spec *corev1.PodSpec) {
 	var wanted []corev1.NodeSelectorRequirement
+	if s.Cluster != nil {
+		if needs.GPU > 0 {
+			spec.Tolerations = append(spec.Tolerations, corev1.Toleration{Key: cloud.TaintGPU, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule})
+			wanted = append(wanted, corev1.NodeSelectorRequirement{Key: cloud.LabelPool, Operator: corev1.NodeSelectorOpIn, Values: s.Cluster.Fitting(needs)})
+		}
+		needs.GPUModel, needs.GPUMemory = "", 0
+	}
 	if needs.GPUModel != "" {
 		wanted = append(wanted, corev1.NodeSelectorRequirement{Key: labelGPUModel, Operator: corev1.NodeSelectorOpIn, Values: []string{gpuModel(needs)}})
 	}

@@ -8,9 +8,11 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/cloud"
 )
 
-// Settings are the settings of a target, as defined by tenon.#Kubernetes.
+// Settings are the settings of a target, as defined by tenon.#Kubernetes, and of a
+// cluster that tenon makes.
 type Settings struct {
 	Context      string   `json:"context"`
 	Namespace    string   `json:"namespace"`
@@ -22,10 +24,14 @@ type Settings struct {
 	Base         string   `json:"base"`
 	PullSecrets  []string `json:"pull_secrets"`
 	Hosts        string   `json:"hosts"`
+	// Service is what makes the cluster, such as "eks", or "" for a cluster that exists.
+	Service string `json:"cluster"`
 	// Detached holds the settings of a detached apply, or nil.
 	Detached     *Detached `json:"detached"`
 	ir.Placement           // the default of all units, see [Settings.placement]
 
+	// Cluster is what tenon knows of a cluster that it makes, or nil.
+	Cluster *cloud.Cluster `json:"-"`
 	// System is the name of the system. It is part of the names of Services.
 	System string `json:"-"`
 	// Env is the environment, "" for the one without a name. It is part of them too.

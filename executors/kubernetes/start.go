@@ -54,6 +54,12 @@ func (e *Executor) start(ctx context.Context, l *link, ts taskState, t executors
 	if err := group.Wait(); err != nil {
 		return err
 	}
+	if e.opts.Cluster != nil {
+		// All versions of a unit share it: without it, pods of another version would lose their credentials.
+		if err := l.apply(ctx, e.settings(ts).account(t.Unit)); err != nil {
+			return err
+		}
+	}
 	objects := e.settings(ts).objects(t, image, digest, fetched)[1:]
 	setOwner(ts.owner(), objects...)
 	for _, o := range objects {

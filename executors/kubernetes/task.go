@@ -88,7 +88,7 @@ func (e *Executor) taskState(t executors.Task, p Place) (taskState, error) {
 
 // data returns the contents of the ConfigMap.
 func (ts taskState) data() (map[string]string, error) {
-	ts.Dir, ts.UID, ts.Context = "", "", ""
+	ts.Dir, ts.UID, ts.Context, ts.Cluster = "", "", "", ""
 	b, err := json.Marshal(ts)
 	data := map[string]string{taskStateKey: string(b)}
 	if ts.toward != "" {
@@ -108,7 +108,7 @@ func fromConfigMap(m *corev1.ConfigMap, p Place, dir string) (taskState, error) 
 	if err := json.Unmarshal([]byte(text), &ts); err != nil || ts.Name != m.Name {
 		return ts, fmt.Errorf("the ConfigMap %s in namespace %s is not one of tenon's: remove it, or choose another namespace", m.Name, p.Namespace)
 	}
-	ts.Context, ts.Namespace, ts.UID, ts.Dir = p.Context, p.Namespace, m.UID, dir
+	ts.Context, ts.Cluster, ts.Namespace, ts.UID, ts.Dir = p.Context, p.Cluster, p.Namespace, m.UID, dir
 	ts.toward, ts.exposed = m.Data[serviceKey], m.Data[exposedKey]
 	return ts, nil
 }

@@ -1,0 +1,19 @@
+# Written by `tenon compile --format=terraform`, which replaces this file.
+
+terraform {
+  required_version = ">= 1.9.0"
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = "~> 6.62"
+    }
+  }
+}
+
+provider "aws" {
+  region              = var.region
+  allowed_account_ids = ["123456789012"]
+  default_tags {
+    tags = local.tags
+  }
+}

@@ -1,0 +1,105 @@
+package cloud
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+)
+
+// A Cluster is what the executor for Kubernetes has to know of a cluster that Tenon makes in a
+// cloud.
+type Cluster struct {
+	// Name identifies it among the clusters of all clouds: "eks/ACCOUNT/REGION/NAME".
+	Name string
+	// Store and Registry are as in tenon.#Kubernetes.
+	Store, Registry string
+	// Identity are the networks, in CIDR notation, from which pods get the credentials of their unit.
+	Identity []string
+	// Pools have all nodes with GPUs.
+	Pools []Pool
+	// Objects are what the cluster needs besides the objects of units, in this order.
+	Objects []Object
+	// Owned are the paths of collections from which objects of Tenon are removed that are not among
+	// Objects.
+	Owned []string
+	// Undisturbed are annotations of pods that must not be moved to another node.
+	Undisturbed map[string]string
+	// Faults are those of the target.
+	Faults []ir.Fault
+	// Secretless says why an Ingress cannot take its certificate from a Secret. It is "" if it can.
+	Secretless string
+}
+
+// An Object is an object of a cluster, with the path of its URL.
+type Object struct {
+	Path    string
+	Content map[string]any
+}
+
+// A ClusterAccess is how a cluster is reached.
+type ClusterAccess struct {
+	Host  string // URL of its API
+	CA    []byte // certificates in PEM
+	Token func(context.Context) (string, error)
+}
+
+// LabelPool is the label of nodes with the name of their pool.
+const LabelPool = "tenon.dev/pool"
+
+// TaintGPU is the taint of nodes with GPUs, by NVIDIA's convention.
+const TaintGPU = "nvidia.com/gpu"
+
+// ClusterRepository is where images of a cluster are, below its registry.
+const ClusterRepository = "/tenon"
+
+// ServiceAccount returns the name of the account of a unit in a cluster that Tenon makes.
+func ServiceAccount(unit string) string { return Hyphened("tenon-"+Label(unit), 63) }
+
+// A Pool is nodes with the same GPUs.
+type Pool struct {
+	Name   string
+	GPUs   int64 // of a node
+	Model  string
+	Memory int64 // bytes, of each GPU
+}
+
+// Fitting returns the names of the pools whose nodes have the GPUs that a unit needs.
+func (c *Cluster) Fitting(n ir.Resources) (names []string) {
+	for _, p := range c.Pools {
+		if n.GPU <= p.GPUs && n.GPUMemory <= p.Memory && n.GPUSlice == "" && ir.IsModel(p.Model, n.GPUModel) {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
+// Check reports needs of a unit that no node of the cluster has, and what only clusters have that
+// Tenon does not make.
+func (c *Cluster) Check(u ir.Unit) (faults []ir.Fault) {
+	faults = append(faults, c.Faults...)
+	fault := func(field, message, hint string) {
+		faults = append(faults, ir.Fault{Field: field, Message: message, Hint: hint})
+	}
+	if u.Needs.GPU > 0 && len(c.Fitting(u.Needs)) == 0 {
+		var all []string
+		for _, p := range c.Pools {
+			all = append(all, fmt.Sprintf("%s (%d x %s, %s each)", p.Name, p.GPUs, p.Model, ir.FormatSize(p.Memory)))
+		}
+		message := "no pool of the target has nodes with GPUs"
+		if len(all) > 0 {
+			message = "no pool of the target has nodes with such GPUs; it has " + strings.Join(all, ", ")
+		}
+		fault("needs.gpu", message, "add one to pools of the target")
+	}
+	if k := u.Kubernetes; k != nil {
+		if k.ServiceAccount != "" {
+			fault("kubernetes.service_account", "each unit has an account of its own, "+ServiceAccount(u.ID)+", to which its rights in the cloud are given", "remove service_account, and bind roles of the cluster to that account")
+		}
+		if x := k.Expose; x != nil && x.TLS != "" && c.Secretless != "" {
+			fault("kubernetes.expose.tls", c.Secretless, "remove tls, and name the certificate in ingress of the target")
+		}
+	}
+	return faults
+}

@@ -1,0 +1,141 @@
+package kubernetes_test
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/yaml"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/aws"
+	"github.com/tenon-ml/tenon/executors/cloud"
+	"github.com/tenon-ml/tenon/executors/kubernetes"
+	"github.com/tenon-ml/tenon/internal/test/ekstest"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// karpenter is the module with the definition of pools of nodes.
+const karpenter = "sigs.k8s.io/karpenter@v1.9.0"
+
+var (
+	nodePools  = schema.GroupVersionResource{Group: "karpenter.sh", Version: "v1", Resource: "nodepools"}
+	extensions = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
+	namespaces = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
+	accounts   = schema.GroupVersionResource{Version: "v1", Resource: "serviceaccounts"}
+)
+
+// definePools makes the cluster know pools of nodes, as Karpenter defines and validates them.
+func (p *place) definePools(t *testing.T) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "mod", "download", "-json", karpenter).Output()
+	ok(t, err)
+	var module struct{ Dir string }
+	ok(t, json.Unmarshal(out, &module))
+	text, err := os.ReadFile(filepath.Join(module.Dir, "pkg", "apis", "crds", "karpenter.sh_nodepools.yaml"))
+	ok(t, err)
+	var definition unstructured.Unstructured
+	ok(t, yaml.Unmarshal(text, &definition.Object))
+	all := p.Client(t).Resource(extensions)
+	_, err = all.Create(t.Context(), &definition, metav1.CreateOptions{})
+	ok(t, err)
+	t.Cleanup(func() { ok(t, all.Delete(t.Context(), definition.GetName(), metav1.DeleteOptions{})) })
+	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		if _, err = p.Client(t).Resource(nodePools).List(t.Context(), metav1.ListOptions{}); err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// managed makes an executor use a cluster of EKS: it asks AWS where the cluster is, and has no kubeconfig.
+func managed(c *cloud.Cluster, namespace string) func(*kubernetes.Options) {
+	return func(o *kubernetes.Options) {
+		o.Kubeconfig, o.Namespace, o.Cluster, o.Reach = filepath.Join(os.DevNull, "none"), namespace, c, aws.ReachCluster
+	}
+}
+
+// A cluster that Tenon makes is reached with a token of AWS. It gets its namespace, pools and accounts before a unit
+// starts, and pods run with the account of their unit.
+func TestAClusterThatTenonMakes(t *testing.T) {
+	p := newPlace(t)
+	p.definePools(t)
+	const name = "tenon-flights"
+	ekstest.Serve(t, map[string]ekstest.Cluster{name: ekstest.Front(t, name, p.Config(t)), "other": ekstest.Front(t, "elsewhere", p.Config(t))})
+	clusterOf := func(pools map[string]any) *cloud.Cluster {
+		c, err := aws.ClusterOf(ir.Target{Settings: map[string]any{
+			"cluster": aws.EKS, "account": ekstest.Account, "region": ekstest.Region, "pools": pools, "ingress": map[string]any{"certificates": []string{"arn:aws:acm:eu-central-1:123456789012:certificate/0a"}},
+		}}, "flights", "")
+		ok(t, err)
+		// The parameters of load balancers are defined by EKS alone.
+		c.Objects = slices.DeleteFunc(c.Objects, func(o cloud.Object) bool { return strings.Contains(o.Path, "ingressclassparams") })
+		return c
+	}
+	pool := func(instance string) map[string]any {
+		return map[string]any{"instance": instance, "max": 2, "spot": true, "idle": "5m", "taints": []any{map[string]any{"key": "big", "effect": "NoSchedule"}}}
+	}
+	e := p.executor(t, managed(clusterOf(map[string]any{"gpu": pool("g5.xlarge"), "big": pool("m7i.4xlarge")}), p.namespace))
+	task := job(t, "count", "exit", "0")
+	h := apply(t, e, task)
+	if st := wait(t, e, h)(); st.Phase != state.Succeeded {
+		t.Fatalf("status %+v", st)
+	}
+	if _, err := p.Client(t).Resource(accounts).Namespace(p.namespace).Get(t.Context(), "tenon-steps-count-run", metav1.GetOptions{}); err != nil {
+		t.Error(err)
+	}
+	if got := p.pools(t); !slices.Equal(got, []string{"tenon-big", "tenon-gpu"}) {
+		t.Errorf("pools are %v", got)
+	}
+	class, err := p.Client(t).Resource(ingresses).Get(t.Context(), "tenon", metav1.GetOptions{})
+	ok(t, err)
+	t.Cleanup(func() {
+		ok(t, p.Client(t).Resource(ingresses).Delete(t.Context(), class.GetName(), metav1.DeleteOptions{}))
+	})
+	// An executor with other settings finds the job, because the handle names the cluster.
+	other := p.executor(t, func(o *kubernetes.Options) {
+		o.Kubeconfig, o.Reach = filepath.Join(os.DevNull, "none"), aws.ReachCluster
+	})
+	ok(t, other.Destroy(t.Context(), h))
+
+	// The next apply removes a pool that the target no longer has, and makes the namespace that it has now.
+	elsewhere := p.namespace + "-made"
+	e = p.executor(t, managed(clusterOf(map[string]any{"gpu": pool("g5.2xlarge")}), elsewhere))
+	t.Cleanup(func() {
+		ok(t, p.Client(t).Resource(namespaces).Delete(t.Context(), elsewhere, metav1.DeleteOptions{}))
+	})
+	h = apply(t, e, job(t, "count", "exit", "0"))
+	ok(t, e.Destroy(t.Context(), h))
+	if got := p.pools(t); !slices.Equal(got, []string{"tenon-gpu"}) {
+		t.Errorf("pools are %v", got)
+	}
+
+	// A token for another cluster is not accepted.
+	stranger := clusterOf(nil)
+	stranger.Name = strings.Replace(stranger.Name, name, "other", 1)
+	e = p.executor(t, managed(stranger, p.namespace))
+	if _, err := e.Apply(t.Context(), job(t, "count", "exit", "0"), nil); err == nil || !strings.Contains(err.Error(), "does not accept this user") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// pools returns the names of the pools of nodes, sorted.
+func (p *place) pools(t *testing.T) (names []string) {
+	t.Helper()
+	all, err := p.Client(t).Resource(nodePools).List(t.Context(), metav1.ListOptions{})
+	ok(t, err)
+	for _, x := range all.Items {
+		names = append(names, x.GetName())
+	}
+	slices.Sort(names)
+	return names
+}
