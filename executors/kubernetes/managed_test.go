@@ -1,6 +1,7 @@
 package kubernetes_test
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -30,6 +31,7 @@ var (
 	nodePools  = schema.GroupVersionResource{Group: "karpenter.sh", Version: "v1", Resource: "nodepools"}
 	extensions = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 	namespaces = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
+	ingresses  = schema.GroupVersionResource{Group: "networking.k8s.io", Version: "v1", Resource: "ingressclasses"}
 	accounts   = schema.GroupVersionResource{Version: "v1", Resource: "serviceaccounts"}
 )
 
@@ -47,7 +49,7 @@ func (p *place) definePools(t *testing.T) {
 	all := p.Client(t).Resource(extensions)
 	_, err = all.Create(t.Context(), &definition, metav1.CreateOptions{})
 	ok(t, err)
-	t.Cleanup(func() { ok(t, all.Delete(t.Context(), definition.GetName(), metav1.DeleteOptions{})) })
+	t.Cleanup(func() { ok(t, all.Delete(context.Background(), definition.GetName(), metav1.DeleteOptions{})) })
 	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		if _, err = p.Client(t).Resource(nodePools).List(t.Context(), metav1.ListOptions{}); err == nil {
 			return
@@ -99,7 +101,7 @@ func TestAClusterThatTenonMakes(t *testing.T) {
 	class, err := p.Client(t).Resource(ingresses).Get(t.Context(), "tenon", metav1.GetOptions{})
 	ok(t, err)
 	t.Cleanup(func() {
-		ok(t, p.Client(t).Resource(ingresses).Delete(t.Context(), class.GetName(), metav1.DeleteOptions{}))
+		ok(t, p.Client(t).Resource(ingresses).Delete(context.Background(), class.GetName(), metav1.DeleteOptions{}))
 	})
 	// An executor with other settings finds the job, because the handle names the cluster.
 	other := p.executor(t, func(o *kubernetes.Options) {
@@ -111,7 +113,7 @@ func TestAClusterThatTenonMakes(t *testing.T) {
 	elsewhere := p.namespace + "-made"
 	e = p.executor(t, managed(clusterOf(map[string]any{"gpu": pool("g5.2xlarge")}), elsewhere))
 	t.Cleanup(func() {
-		ok(t, p.Client(t).Resource(namespaces).Delete(t.Context(), elsewhere, metav1.DeleteOptions{}))
+		ok(t, p.Client(t).Resource(namespaces).Delete(context.Background(), elsewhere, metav1.DeleteOptions{}))
 	})
 	h = apply(t, e, job(t, "count", "exit", "0"))
 	ok(t, e.Destroy(t.Context(), h))
