@@ -2,7 +2,9 @@ package all
 
 import (
 	"cmp"
+	"context"
 	"fmt"
+	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
@@ -45,6 +47,7 @@ var platforms = []platform{
 	{aws.Name, aws.Check, aws.Infrastructure, aws.Provisioning},
 	{gcp.Name, gcp.Check, gcp.Infrastructure, nil},
 	{aws.EKS, Check, aws.Infrastructure, aws.Provisioning},
+	{gcp.GKE, Check, gcp.Infrastructure, nil},
 }
 
 // platformOf returns the platform of a target, or nil. That of a cluster which Tenon makes is the service
@@ -109,7 +112,7 @@ type Trial struct {
 var Trials = []Trial{
 	{process.Name, "tenon.#Process", "processes of the machine", ""},
 	{containerd.Name, "tenon.#Containerd", "containerd and runc", ""},
-	{kubernetes.Name, "tenon.#Kubernetes", "a cluster of one node: API server, kubelet, containerd", "EKS, GKE and AKS; several nodes; GPUs of a cluster"},
+	{kubernetes.Name, "tenon.#Kubernetes, tenon.#EKS, tenon.#GKE", "a cluster of one node: API server, kubelet, containerd, also behind a check of tokens of EKS; schemas of the providers and of pools of nodes", "EKS and GKE themselves, with what makes and scales them; AKS; several nodes; GPUs of a cluster"},
 	{ssh.Name, "tenon.#SSH", "sshd in network namespaces", "other machines; GPUs of hosts, for which a fake nvidia-smi answers"},
 	{aws.Name, "tenon.#AWS", "an emulator (moto) in which jobs and functions run; OpenTofu with version 4.9 of the provider", "AWS itself; version 6 of the provider, whose schema is checked"},
 	{gcp.Name, "tenon.#GCP", "a fake of the APIs in which jobs run", "Google Cloud itself; the provider, whose schema is checked"},
@@ -254,10 +257,21 @@ func newKubernetes(t ir.Target, s Setup) (executors.Executor, error) {
 
 // clusterOf returns what the executor for Kubernetes has to know of a cluster that Tenon makes.
 func clusterOf(service string, t ir.Target, s Setup) (*cloud.Cluster, error) {
-	if service == aws.EKS {
+	switch service {
+	case aws.EKS:
 		return aws.ClusterOf(t, s.System, s.Env)
+	case gcp.GKE:
+		return gcp.ClusterOf(t, s.System, s.Env)
 	}
 	return nil, fmt.Errorf("this tenon makes no clusters of %q", service)
+}
+
+// reachCluster says how a cluster that Tenon has made is reached.
+func reachCluster(ctx context.Context, name string) (cloud.ClusterAccess, error) {
+	if strings.HasPrefix(name, gcp.GKE+"/") {
+		return gcp.ReachCluster(ctx, name)
+	}
+	return aws.ReachCluster(ctx, name)
 }
 
 func newSSH(t ir.Target, s Setup) (executors.Executor, error) {

@@ -32,6 +32,13 @@ func Infrastructure(sys *ir.System) ([]terraform.Document, error) {
 	w.variables()
 	w.storage()
 	w.images()
+	if w.Service == GKE {
+		if err := w.cluster(); err != nil {
+			return nil, err
+		}
+		page, err := w.readme()
+		return w.files.Documents(page), err
+	}
 	w.secrets()
 	if err := w.rights(); err != nil {
 		return nil, err
@@ -80,7 +87,7 @@ const (
 func (w *writer) file(name string) *terraform.File { return w.files.File(name) }
 
 // at returns the units of a place.
-func (w *writer) at(p place) []*ir.Unit { return cloud.At(w.units, placeOf, p) }
+func (w *writer) at(p place) []*ir.Unit { return cloud.At(w.units, w.place, p) }
 
 func (w *writer) any(p place) bool { return len(w.at(p)) > 0 }
 
@@ -172,14 +179,17 @@ func (w *writer) apis() []string {
 	if len(w.closed()) > 0 && w.Existing.Network == nil {
 		apis = append(apis, "compute.googleapis.com")
 	}
-	if slices.ContainsFunc(w.units, func(u *ir.Unit) bool { return len(cloud.AccessOf(u).Secrets) > 0 }) {
+	if w.Service == "" && slices.ContainsFunc(w.units, func(u *ir.Unit) bool { return len(cloud.AccessOf(u).Secrets) > 0 }) {
 		apis = append(apis, "secretmanager.googleapis.com")
 	}
-	if w.watched() {
+	if w.Service == "" && w.watched() {
 		apis = append(apis, "monitoring.googleapis.com")
 	}
 	if w.sys.Budget.Month != nil {
 		apis = append(apis, "billingbudgets.googleapis.com")
+	}
+	if w.Service == GKE {
+		apis = append(apis, "compute.googleapis.com", "container.googleapis.com")
 	}
 	slices.Sort(apis)
 	return apis

@@ -50,7 +50,7 @@ func systems() map[string]*ir.System {
 }
 
 var writes = cloudtest.Writer{
-	Systems: systems, Write: Infrastructure, Check: Check, Version: providerVersion,
+	Systems: withClusters, Write: Infrastructure, Check: checked, Version: providerVersion,
 	Never: []string{"roles/editor", "roles/owner", "roles/viewer", "allUsers", "allAuthenticatedUsers"},
 }
 

@@ -2,7 +2,7 @@ package gcp
 
 import (
 	"bytes"
-	_ "embed"
+	"embed"
 	"fmt"
 	"text/template"
 
@@ -27,10 +27,10 @@ func (w *writer) outputs() {
 	}
 }
 
-//go:embed readme.md.tmpl
-var readmeText string
+//go:embed readme.md.tmpl gke.md.tmpl
+var readmes embed.FS
 
-var readmeTemplate = template.Must(template.New("README.md").Parse(readmeText))
+var readmeTemplates = template.Must(template.ParseFS(readmes, "*.tmpl"))
 
 // readme returns the page for whoever applies the files.
 func (w *writer) readme() ([]byte, error) {
@@ -40,15 +40,20 @@ func (w *writer) readme() ([]byte, error) {
 	}
 	data := struct {
 		Header, System, Environment, Project, Region, Provider, Version string
+		Prefix                                                          string
 		Secrets, Emails                                                 []string
 		Services, Trainings                                             []*ir.Unit
 		Jobs, Closed, Alerts, Budget                                    bool
 	}{
-		Header: terraform.Header, System: w.sys.Name, Environment: cloud.Environment(w.sys), Project: w.Project, Region: w.Region, Provider: provider, Version: providerVersion,
+		Header: terraform.Header, Prefix: w.prefix, System: w.sys.Name, Environment: cloud.Environment(w.sys), Project: w.Project, Region: w.Region, Provider: provider, Version: providerVersion,
 		Secrets: secrets, Emails: w.emails(), Services: w.at(onService), Trainings: w.at(onVertex),
 		Jobs: w.any(onJob), Closed: len(w.closed()) > 0, Alerts: w.watched(), Budget: w.sys.Budget.Month != nil,
 	}
 	var b bytes.Buffer
-	err := readmeTemplate.Execute(&b, data)
+	name := "readme.md.tmpl"
+	if w.Service == GKE {
+		name = "gke.md.tmpl"
+	}
+	err := readmeTemplates.ExecuteTemplate(&b, name, data)
 	return b.Bytes(), err
 }

@@ -2,7 +2,6 @@ package gcp
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -32,15 +31,8 @@ var roles = []struct {
 // rights writes an account for each unit, with the rights of [cloud.AccessOf] and no others.
 func (w *writer) rights() error {
 	f := w.file("rights.tf")
-	for _, r := range roles {
-		if !w.any(onJob) && !w.any(onVertex) {
-			break
-		}
-		b := f.Resource("google_project_iam_custom_role", r.id)
-		b.Set("role_id", terraform.Text(strings.ReplaceAll(w.prefix, "-", "_")+"_"+r.id))
-		b.Set("title", terraform.Text(r.title+" of "+cloud.Environment(w.sys)))
-		b.Set("permissions", terraform.Texts(r.permissions...))
-		enabled(b)
+	if w.any(onJob) || w.any(onVertex) {
+		w.storageRoles(f)
 	}
 	for _, u := range w.units {
 		if err := w.unitRights(f, u); err != nil {
@@ -50,6 +42,17 @@ func (w *writer) rights() error {
 	return nil
 }
 
+// storageRoles writes the roles of the bucket.
+func (w *writer) storageRoles(f *terraform.File) {
+	for _, r := range roles {
+		b := f.Resource("google_project_iam_custom_role", r.id)
+		b.Set("role_id", terraform.Text(strings.ReplaceAll(w.prefix, "-", "_")+"_"+r.id))
+		b.Set("title", terraform.Text(r.title+" of "+cloud.Environment(w.sys)))
+		b.Set("permissions", terraform.Texts(r.permissions...))
+		enabled(b)
+	}
+}
+
 func (w *writer) unitRights(f *terraform.File, u *ir.Unit) error {
 	l, a := cloud.Label(u.ID), cloud.AccessOf(u)
 	member := cloud.Reference("google_service_account", l, "member")
@@ -57,20 +60,8 @@ func (w *writer) unitRights(f *terraform.File, u *ir.Unit) error {
 	b.Set("account_id", terraform.Text(w.account(u.ID)))
 	b.Set("display_name", terraform.Text(shortened(u.ID+" of "+cloud.Environment(w.sys))))
 	enabled(b)
-	for _, r := range roles {
-		conditions := conditions(r.prefixes(a), r.operands)
-		if len(conditions) > mostBindings {
-			return fmt.Errorf("%s %s %d ports, and IAM allows %d: put a step in between that joins some of them", u.ID, r.id+"s", len(r.prefixes(a)), mostBindings*((mostOperators+1)/r.operands))
-		}
-		for i, c := range conditions {
-			b := f.Resource("google_storage_bucket_iam_member", l+"-"+r.id+"-"+strconv.Itoa(i))
-			b.Set("bucket", terraform.Code("local.bucket"))
-			b.Set("role", cloud.Reference("google_project_iam_custom_role", r.id, "id"))
-			b.Set("member", member)
-			x := b.Block("condition")
-			x.Set("title", terraform.Text(r.id+"-"+strconv.Itoa(i)))
-			x.Set("expression", c)
-		}
+	if err := w.bucketRights(f, u, a, member); err != nil {
+		return err
 	}
 	for _, variable := range a.Secrets {
 		b := f.Resource("google_secret_manager_secret_iam_member", l+"-"+variable)
@@ -92,6 +83,11 @@ func (w *writer) unitRights(f *terraform.File, u *ir.Unit) error {
 		b.Set("member", member)
 	}
 	return nil
+}
+
+// tooMany says that a unit has more bindings to a role than IAM allows.
+func tooMany(u *ir.Unit, role string, ports, operands int) error {
+	return fmt.Errorf("%s %s %d ports, and IAM allows %d: put a step in between that joins some of them", u.ID, role+"s", ports, mostBindings*((mostOperators+1)/operands))
 }
 
 // shortened returns a text of at most 100 characters, which a display name has.

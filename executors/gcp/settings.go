@@ -9,7 +9,7 @@ import (
 // Name is the name of the executor in targets.
 const Name = "gcp"
 
-// Settings are the settings of a target, as defined by tenon.#GCP.
+// Settings are the settings of a target, as defined by tenon.#GCP or tenon.#GKE.
 type Settings struct {
 	Project   string            `json:"project"` // id
 	Region    string            `json:"region"`
@@ -22,6 +22,8 @@ type Settings struct {
 	Emails    []string          `json:"emails"`
 	Labels    map[string]string `json:"labels"`
 	Hosts     string            `json:"hosts"` // folder with HOST/hosts.toml for registries
+
+	Cluster // of tenon.#GKE
 }
 
 // Existing are resources that are used instead of new ones.
@@ -52,9 +54,18 @@ const (
 	onJob     place = "job"     // jobs without GPU, on Cloud Run jobs
 	onVertex  place = "vertex"  // jobs with GPUs, as custom jobs of Vertex AI
 	onService place = "service" // deployments, on Cloud Run services
+	onCluster place = "cluster" // jobs and deployments in a cluster of GKE, by the executor kubernetes
 )
 
-// placeOf returns what runs a unit.
+// place returns what runs a unit.
+func (s Settings) place(u *ir.Unit) place {
+	if s.Service == GKE && u.Kind != ir.Record {
+		return onCluster
+	}
+	return placeOf(u)
+}
+
+// placeOf returns what runs a unit, unless the target is a cluster.
 func placeOf(u *ir.Unit) place {
 	switch {
 	case u.Kind == ir.Record:

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/executortest"
 )
 
@@ -26,11 +27,18 @@ func TestObjects(t *testing.T) {
 			Labels: map[string]string{"team": "growth", "cost": "1"}, Annotations: map[string]string{"acme.example/owner": "growth"},
 		},
 	}
+	made := closed
+	made.StoreSecret = ""
+	made.Cluster = &cloud.Cluster{
+		Identity: []string{"169.254.170.23/32"}, Undisturbed: map[string]string{"karpenter.sh/do-not-disrupt": "true"},
+		Pools: []cloud.Pool{{Name: "l4", GPUs: 1, Model: "NVIDIA L4", Memory: 24 << 30}, {Name: "h100", GPUs: 8, Model: "NVIDIA H100", Memory: 80 << 30}, {Name: "h100-spot", GPUs: 8, Model: "NVIDIA H100", Memory: 80 << 30}},
+	}
 	for name, c := range map[string]struct {
 		settings Settings
 		unit     ir.Unit
 		env      map[string]string
 	}{
+		"job_in_a_cluster_that_tenon_makes": {made, ir.Unit{ID: "models/late/train", Kind: ir.Job, Needs: ir.Resources{GPU: 2, GPUModel: "H100", GPUMemory: 40e9}}, nil},
 		"job": {plain, ir.Unit{ID: "steps/report", Kind: ir.Job}, nil},
 		"job_with_needs": {closed, ir.Unit{
 			ID: "models/late/train", Kind: ir.Job, Timeout: 90*time.Minute + time.Millisecond,

@@ -75,11 +75,11 @@ def struct(types: dict, kind: dict) -> dict | None:
 
 
 def properties(types: dict, interface: dict, seen: tuple = ()) -> dict:
-    """Return the attributes and blocks of an interface: by name."""
+    """Return the attributes and blocks of an interface, by name. Those in seen are around it."""
     out = {}
     for prop in interface.get("properties", []):
         name = attribute(prop)
-        if name in META or snake(prop["name"]) in META:
+        if not seen and (name in META or snake(prop["name"]) in META):
             continue
         entry = {}
         if not prop.get("optional"):
