@@ -245,7 +245,7 @@ func newKubernetes(t ir.Target, s Setup) (executors.Executor, error) {
 		settings.Store, settings.Registry = settings.Cluster.Store, settings.Cluster.Registry
 	}
 	o := kubernetes.Options{
-		Reach:    aws.ReachCluster,
+		Reach:    reachCluster,
 		Settings: settings, Programs: s.Programs, Tenon: s.Tenon, Pod: s.Pod, Runs: s.Runs, Home: s.Packed.Home, Images: s.Packed.Images,
 	}
 	if s.Images != nil {

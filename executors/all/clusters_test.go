@@ -1,0 +1,51 @@
+package all_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/all"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// A handle names the cluster of its task, and so its cloud, whatever the target is now.
+func TestTheCloudOfAClusterIsAsked(t *testing.T) {
+	e, err := all.New(ir.Target{Executor: "kubernetes"}, all.Setup{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for cluster, cloud := range map[string]string{"eks/c": "EKS", "gke/c": "GKE"} {
+		h := state.Handle{Executor: "kubernetes", ID: "a", Data: []byte(`{"name": "a", "namespace": "ml", "cluster": "` + cluster + `"}`)}
+		if _, err := e.Inspect(t.Context(), h); err == nil || !strings.Contains(err.Error(), `"`+cluster+`" is not a cluster of `+cloud) {
+			t.Errorf("%s: got %v", cluster, err)
+		}
+	}
+}
+
+// Targets that make a cluster have infrastructure, and only that in AWS is applied by Tenon. Another target in a cluster has none.
+func TestClustersHaveInfrastructure(t *testing.T) {
+	for name, x := range map[string]struct {
+		settings      map[string]any
+		writes, apply bool
+	}{
+		"eks":   {map[string]any{"cluster": "eks", "account": "123456789012", "region": "eu-central-1", "cidr": "10.40.0.0/16"}, true, true},
+		"gke":   {map[string]any{"cluster": "gke", "project": "acme-ml-1", "region": "europe-west3"}, true, false},
+		"other": {map[string]any{"store": "s3://acme-ml"}, false, false},
+	} {
+		target := ir.Target{Name: name, Executor: "kubernetes", Settings: x.settings}
+		_, writes, err := all.Infrastructure(&ir.System{Name: "flights", Target: target})
+		if err != nil || writes != x.writes {
+			t.Errorf("%s: it has infrastructure: %v, %v", name, writes, err)
+		}
+		if _, apply, err := all.Provisioning(target); err != nil || apply != x.apply {
+			t.Errorf("%s: tenon applies it: %v, %v", name, apply, err)
+		}
+		for _, f := range all.Check(target, ir.Unit{ID: "steps/a", Kind: ir.Job, Code: ir.Code{Runtime: ir.Command, Command: []string{"run"}}}) {
+			t.Errorf("%s: %+v", name, f)
+		}
+	}
+	if faults := all.Check(ir.Target{Executor: "kubernetes", Settings: map[string]any{"cluster": "aks"}}, ir.Unit{}); len(faults) == 0 || !strings.Contains(faults[0].Message, `makes no clusters of "aks"`) {
+		t.Errorf("got %+v", faults)
+	}
+}
