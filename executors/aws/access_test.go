@@ -29,16 +29,21 @@ type permission struct {
 
 // policiesOf evaluates the policies of roles in a file, by the label of the resource.
 func policiesOf(t interface{ Fatal(...any) }, text []byte) map[string]document {
+	return documentsOf(t, text, "aws_iam_role_policy", "policy")
+}
+
+// documentsOf evaluates an attribute of the resources of a type, which is a policy.
+func documentsOf(t interface{ Fatal(...any) }, text []byte, kind, attribute string) map[string]document {
 	f, diags := hclsyntax.ParseConfig(text, "roles.tf", hcl.InitialPos)
 	if diags.HasErrors() {
 		t.Fatal(diags)
 	}
 	out := map[string]document{}
 	for _, b := range f.Body.(*hclsyntax.Body).Blocks { //nolint:forcetypeassert // of ParseConfig
-		if b.Labels[0] != "aws_iam_role_policy" {
+		if b.Labels[0] != kind {
 			continue
 		}
-		x := b.Body.Attributes["policy"].Expr
+		x := b.Body.Attributes[attribute].Expr
 		v, diags := x.Value(names(x))
 		if diags.HasErrors() {
 			t.Fatal(diags)
@@ -81,17 +86,11 @@ func (d document) allows(action, resource string, keys map[string]string) bool {
 	return slices.ContainsFunc(d.Statement, func(s permission) bool {
 		for operator, c := range s.Condition {
 			for key, patterns := range c {
-				value := keys[key]
-				switch operator {
-				case "StringLike":
-					if !slices.ContainsFunc(patterns, func(p string) bool { return like(p, value) }) {
-						return false
-					}
-				case "StringEquals", "Bool":
-					if !slices.Contains(patterns, value) {
-						return false
-					}
-				default:
+				value, there := keys[key]
+				if operator == "StringLikeIfExists" && !there {
+					continue
+				}
+				if !strings.HasPrefix(operator, "StringLike") || !slices.ContainsFunc(patterns, func(p string) bool { return like(p, value) }) {
 					return false
 				}
 			}

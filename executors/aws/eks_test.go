@@ -1,7 +1,7 @@
 package aws
 
 import (
-	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -134,4 +134,45 @@ func TestPoolsThatAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	cloudtest.Refused(t, c.Faults, []string{"cidr", "pools.chips.instance", "pools.metal.instance", "pools.old.instance", "pools.video.instance"})
+}
+
+// Units of a cluster share artifacts, and nothing else. Only pods of a unit get its role.
+func TestRolesInAClusterAllowWhatUnitsDo(t *testing.T) {
+	sys := clusterSystem()
+	text := write(t, sys)["roles.tf"]
+	policies := policiesOf(t, text)
+	for id, may := range map[string]struct{ read, write, remove []string }{
+		"features/late": {
+			[]string{"cas/sha256/aa/bb", "notes/runs/prod-features-late-0123456789ab-1/u/result.json"}, []string{"cas/sha256/aa/bb", "notes/runs/prod-features-late-0123456789ab-1/u/result.json"}, nil,
+		},
+		"deployments/api": {
+			[]string{"cas/sha256/aa/bb", "notes/runs/prod-deployments-api-0123456789ab-1/u/route.json", "kept/lineage/prod/deployments/api/requests/a"},
+			[]string{"notes/runs/prod-deployments-api-0123456789ab-1/u/route.json", "kept/lineage/prod/deployments/api/requests/a"}, []string{"kept/lineage/prod/deployments/api/requests/a"},
+		},
+	} {
+		p := policies[label(id)]
+		for _, key := range []string{
+			"cas/sha256/aa/bb", "notes/runs/prod-features-late-0123456789ab-1/u/result.json", "notes/runs/prod-deployments-api-0123456789ab-1/u/route.json",
+			"kept/lineage/prod/deployments/api/requests/a", "kept/lineage/prod/deployments/api/audit/a", "kept/lineage/-/deployments/api/requests/a", "other", "../other/cas/a",
+		} {
+			for action, keys := range map[string][]string{"s3:GetObject": may.read, "s3:PutObject": may.write, "s3:DeleteObject": may.remove} {
+				if got, want := p.allows(action, "arn:aws:s3:::b/root/"+key, nil), slices.Contains(keys, key); got != want {
+					t.Errorf("%s: %s of %s is allowed: %v, want %v", id, action, key, got, want)
+				}
+			}
+		}
+		if p.allows("s3:ListBucket", "arn:aws:s3:::b", map[string]string{"s3:prefix": "root/notes/"}) {
+			t.Errorf("%s may list the notes of other units", id)
+		}
+		if !p.allows("s3:ListBucket", "arn:aws:s3:::b", nil) {
+			t.Errorf("S3 does not say to %s that an object does not exist", id)
+		}
+		trust := documentsOf(t, text, "aws_iam_role", "assume_role_policy")[label(id)].Statement[0].Condition
+		want := map[string]map[string][]string{"StringEquals": {
+			"aws:RequestTag/eks-cluster-name": {"tenon-flights-prod"}, "aws:RequestTag/kubernetes-namespace": {"ml"}, "aws:RequestTag/kubernetes-service-account": {clouds.ServiceAccount(id)},
+		}}
+		if diff := cmp.Diff(want, trust); diff != "" {
+			t.Errorf("who gets the role of %s: %s", id, diff)
+		}
+	}
 }
