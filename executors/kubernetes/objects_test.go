@@ -39,7 +39,7 @@ func TestObjects(t *testing.T) {
 		env      map[string]string
 	}{
 		"job_in_a_cluster_that_tenon_makes": {made, ir.Unit{ID: "models/late/train", Kind: ir.Job, Needs: ir.Resources{GPU: 2, GPUModel: "H100", GPUMemory: 40e9}}, nil},
-		"job": {plain, ir.Unit{ID: "steps/report", Kind: ir.Job}, nil},
+		"job":                               {plain, ir.Unit{ID: "steps/report", Kind: ir.Job}, nil},
 		"job_with_needs": {closed, ir.Unit{
 			ID: "models/late/train", Kind: ir.Job, Timeout: 90*time.Minute + time.Millisecond,
 			Needs: ir.Resources{MilliCPU: 1500, Memory: 4 << 30, Disk: 10e9, GPU: 2, GPUMemory: 40e9, GPUModel: "NVIDIA H200"},
