@@ -1,6 +1,8 @@
 package aws
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -174,5 +176,16 @@ func TestRolesInAClusterAllowWhatUnitsDo(t *testing.T) {
 		if diff := cmp.Diff(want, trust); diff != "" {
 			t.Errorf("who gets the role of %s: %s", id, diff)
 		}
+	}
+}
+
+// The page for users says which version of the provider was compared.
+func TestThePageOfClustersNamesTheProvider(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "clusters.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "aws " + cloudtest.Schema(t).Version; !strings.Contains(string(text), want) {
+		t.Errorf("docs/clusters.md does not say that %s was compared", want)
 	}
 }

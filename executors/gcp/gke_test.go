@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -133,5 +135,16 @@ func TestAClusterIsFound(t *testing.T) {
 		if _, err := c.reach(t.Context(), cluster); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", cluster, err, want)
 		}
+	}
+}
+
+// The page for users says which version of the provider was compared.
+func TestThePageOfClustersNamesTheProvider(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "clusters.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "google " + cloudtest.Schema(t).Version; !strings.Contains(string(text), want) {
+		t.Errorf("docs/clusters.md does not say that %s was compared", want)
 	}
 }
