@@ -2,13 +2,14 @@
 // unit's program and stores its outputs.
 //
 //	tenon-pod run --store URL --task DIGEST
+//	tenon-pod serve
 //	tenon-pod started
 //	tenon-pod scale CONFIG
 //
-// The second form is the startup probe of a service without an endpoint: it succeeds once
-// the first one, in the same pod, has started the program. The third form runs in a pod of its
-// own, and makes the replicas of a service follow its load, see package scaler. The rest is
-// about the first form.
+// The second form is the first one with what [pod.HostedStore] and [pod.HostedTask] name. The third
+// form is the startup probe of a service without an endpoint: it succeeds once the first one, in the
+// same pod, has started the program. The last form runs in a pod of its own, and makes the
+// replicas of a service follow its load, see package scaler. The rest is about the first form.
 //
 // The store holds the task, a [pod.Task]. Its files are below [pod.Work]:
 //
@@ -77,11 +78,12 @@ func main() {
 	if len(os.Args) == 3 && os.Args[1] == pod.ScaleCommand {
 		os.Exit(scale(os.Args[2]))
 	}
-	if len(os.Args) < 2 || os.Args[1] != "run" {
-		fmt.Fprintln(os.Stderr, "usage: tenon-pod run --store URL --task DIGEST | tenon-pod started | tenon-pod scale CONFIG")
+	var o options
+	hosted := len(os.Args) == 2 && os.Args[1] == pod.HostedCommand
+	if !hosted && (len(os.Args) < 2 || os.Args[1] != "run") {
+		fmt.Fprintln(os.Stderr, "usage: tenon-pod run --store URL --task DIGEST | tenon-pod serve | tenon-pod started | tenon-pod scale CONFIG")
 		os.Exit(pid1.ExitFault)
 	}
-	var o options
 	flags := flag.NewFlagSet("run", flag.ExitOnError)
 	flags.StringVar(&o.url, "store", "", "`URL` of the artifact store")
 	flags.StringVar(&o.digest, "task", "", "`digest` of the task in the store")
@@ -89,6 +91,9 @@ func main() {
 	flags.StringVar(&o.message, "message", pod.MessagePath, "`file` for the termination message")
 	flags.DurationVar(&o.patience, "patience", 10*time.Minute, "how long to retry if the store does not accept the outputs")
 	_ = flags.Parse(os.Args[2:]) // it exits
+	if hosted {
+		o.url, o.digest, o.message = os.Getenv(pod.HostedStore), os.Getenv(pod.HostedTask), os.DevNull
+	}
 
 	end := o.run(os.Stdout)
 	if err := os.WriteFile(o.message, end.Message(), 0o644); err != nil {

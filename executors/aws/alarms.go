@@ -28,7 +28,7 @@ func (w *writer) metrics(u *ir.Unit) metrics {
 			[]terraform.Field{{Key: "FunctionName", Value: terraform.Text(w.function(u))}}}
 	}
 	return metrics{"AWS/SageMaker", "Invocations", "Invocation5XXErrors", "ModelLatency", time.Microsecond,
-		[]terraform.Field{{Key: "EndpointName", Value: terraform.Text(w.endpoint(u))}, {Key: "VariantName", Value: terraform.Text(variant)}}}
+		[]terraform.Field{{Key: "EndpointName", Value: terraform.Text(w.endpoint(u))}, {Key: "VariantName", Value: terraform.Text(mainVariant)}}}
 }
 
 // alarms writes alarms for the objectives of deployments.

@@ -46,7 +46,7 @@ type streamed interface {
 }
 
 // backends are the places that have a backend, in the order in which they are asked for a task.
-var backends = []place{onBatch, onTraining, onLambda}
+var backends = []place{onBatch, onTraining, onLambda, onSageMaker}
 
 // backend returns what runs the tasks of a place, or nil.
 func (e *Executor) backend(p place) backend {
@@ -57,7 +57,9 @@ func (e *Executor) backend(p place) backend {
 		return trainingJobs{e}
 	case onLambda:
 		return functions{e}
-	case onTenon, onSageMaker, onCluster:
+	case onSageMaker:
+		return endpoints{e}
+	case onTenon:
 	}
 	return nil
 }

@@ -64,6 +64,14 @@ func newClient(s jsonService, cfg aws.Config, partition string) *jsonClient {
 	}
 }
 
+// domainOf returns the end of the names of hosts in a partition.
+func domainOf(partition string) string {
+	if partition == "aws-cn" {
+		return "amazonaws.com.cn"
+	}
+	return "amazonaws.com"
+}
+
 // call makes a call and decodes its answer, if out is not nil. Errors of the service
 // are [smithy.APIError] values. A call is repeated as those of the SDK are.
 func (c *jsonClient) call(ctx context.Context, operation string, in, out any) error {

@@ -26,11 +26,8 @@ func (e *Executor) Check(u ir.Unit) []ir.Fault {
 	switch {
 	case u.Kind == ir.Service && e.opts.place(&u) == onLambda:
 		c.function(u)
-	case u.Kind == ir.Service && u.Endpoint != nil && u.Endpoint.Scale != nil:
-		c.Fault("replicas", another, "endpoints of SageMaker do not run there yet, whatever their load")
-	case e.backend(e.opts.place(&u)) != nil, u.Kind == ir.Record:
-	case u.Kind == ir.Service && len(c.Faults) == 0:
-		c.Fault("component", another, "endpoints of SageMaker do not run there yet; tenon compile --format=terraform writes infrastructure for them")
+	case u.Kind == ir.Service:
+		c.hosted(u)
 	}
 	for _, in := range u.Inputs {
 		if in.Kind == ir.EndpointOf && u.Kind == ir.Job {
@@ -125,7 +122,7 @@ func (c *checks) service(u ir.Unit) {
 	case where == onSageMaker && at.Instance == "":
 		c.Fault("needs", fmt.Sprintf("add an instance type to the target: endpoints: %s: {on: \"sagemaker\", instance: \"ml.m5.large\"}", entityName(&u)), "an endpoint of SageMaker needs an instance type")
 	case where == onSageMaker && e.Scale != nil:
-		c.Fault("replicas", "use a fixed number of replicas, or on: \"lambda\"", "scaling of endpoints is not supported")
+		c.Fault("replicas", "use a fixed number of replicas, or on: \"lambda\"", "endpoints have a fixed number of instances: Tenon does not scale them")
 	case where == onLambda && u.Needs.GPU > 0:
 		c.Fault("needs.gpu", fmt.Sprintf("add to the target: endpoints: %s: {on: \"sagemaker\", instance: \"ml.g5.xlarge\"}", entityName(&u)), "Lambda has no GPUs")
 	case where == onLambda && u.Needs.Memory > mostLambda:

@@ -148,31 +148,7 @@ func (e *Executor) repository(c *cloud) string {
 	if name == "" {
 		name = w.prefix
 	}
-	return registryOf(c.account, c.region, c.partition) + "/" + name
-}
-
-// registryOf returns the host of the repositories of an account.
-func registryOf(account, region, partition string) string {
-	return account + ".dkr.ecr." + region + "." + domainOf(partition)
-}
-
-// domainOf returns the domain of the services of a partition.
-func domainOf(partition string) string {
-	if partition == "aws-cn" {
-		return "amazonaws.com.cn"
-	}
-	return "amazonaws.com"
-}
-
-// partitionOf returns the partition of a region.
-func partitionOf(region string) string {
-	switch {
-	case strings.HasPrefix(region, "cn-"):
-		return "aws-cn"
-	case strings.HasPrefix(region, "us-gov-"):
-		return "aws-us-gov"
-	}
-	return "aws"
+	return c.account + ".dkr.ecr." + c.region + "." + domainOf(c.partition) + "/" + name
 }
 
 // role returns the ARN of the role of a unit.

@@ -16,6 +16,7 @@ import (
 	clouds "github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/image"
 	"github.com/tenon-ml/tenon/executors/inside"
+	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/planner/state"
@@ -37,7 +38,8 @@ type Options struct {
 // [executors.Executor].
 type Executor struct {
 	opts   Options
-	images inside.Images
+	images inside.Images // of jobs
+	hosted inside.Images // of endpoints, which start tenon-pod by themselves
 	sender inside.Sender
 	stores clouds.Stores
 
@@ -83,7 +85,8 @@ func New(o Options) *Executor {
 	}
 	return &Executor{
 		opts: o, images: inside.Images{Programs: o.Programs, Pod: o.Pod, Bare: true, Build: o.Build, Publish: o.Publish},
-		clouds: map[string]*cloud{}, tallies: map[string]*tally{},
+		hosted: inside.Images{Programs: o.Programs, Pod: o.Pod, Entry: []string{pod.Program}, Build: o.Build, Publish: o.Publish},
+		clouds: map[string]*cloud{},
 	}
 }
 
@@ -101,8 +104,9 @@ func (e *Executor) Remote() bool { return true }
 // ReadyWithin returns how long a service without a timeout may take to become ready.
 func (e *Executor) ReadyWithin() time.Duration { return readyWithin }
 
-// readyWithin is enough for a function that AWS prepares and starts.
-const readyWithin = 5 * time.Minute
+// readyWithin is enough for an endpoint, whose instance AWS prepares before its container starts. A
+// function takes seconds.
+const readyWithin = 30 * time.Minute
 
 // RegistryHosts returns the folder with the configuration of registries.
 func (e *Executor) RegistryHosts() string { return e.opts.Hosts }
@@ -115,6 +119,14 @@ func (e *Executor) Prepares(u ir.Unit, on string) string {
 	return image.Name(u, on, false)
 }
 
+// imagesOf returns what makes the images of a place.
+func (e *Executor) imagesOf(p place) *inside.Images {
+	if p == onSageMaker {
+		return &e.hosted
+	}
+	return &e.images
+}
+
 // Missing returns nil: which layers are missing is known only when the image is made.
 func (e *Executor) Missing(ir.Unit, string, []byte) *planner.Preparation { return nil }
 
@@ -124,7 +136,7 @@ func (e *Executor) Prepare(ctx context.Context, t executors.Task, report func(st
 	if err != nil {
 		return err
 	}
-	_, err = e.images.Of(image.WithProgress(ctx, func(text string) { report(step.Progress{Message: text}) }), t, e.repository(c))
+	_, err = e.imagesOf(e.opts.place(&t.Unit)).Of(image.WithProgress(ctx, func(text string) { report(step.Progress{Message: text}) }), t, e.repository(c))
 	return err
 }
 

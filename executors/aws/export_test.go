@@ -1,10 +1,13 @@
 package aws
 
 import (
+	"encoding/json"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/tenon-ml/tenon/executors"
 	clouds "github.com/tenon-ml/tenon/executors/cloud"
+	"github.com/tenon-ml/tenon/planner/state"
 )
 
 // RunName returns the name of a task in the region.
@@ -19,4 +22,11 @@ func Configure(e *Executor, change func(*aws.Config)) { e.config = change }
 func TrainingName(o Options, t executors.Task) string {
 	e := New(o)
 	return e.trainingName(e.names().training(&t.Unit), t.Name)
+}
+
+// EndpointNames returns the names of what the task of a handle has in SageMaker.
+func EndpointNames(h state.Handle) []string {
+	var st taskState
+	_ = json.Unmarshal(h.Data, &st) // without names, nothing was created
+	return []string{st.Endpoint, st.Run + oneVariant, st.Run + "-" + mainVariant}
 }

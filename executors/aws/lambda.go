@@ -154,12 +154,7 @@ func (e functions) owned(st *taskState, f *lambda.GetFunctionOutput) error {
 	if f == nil {
 		return nil
 	}
-	for name, want := range e.tags(*st) {
-		if is := f.Tags[name]; is != want && slices.Contains([]string{tagEnvironment, tagUnit, tagState}, name) {
-			return fmt.Errorf("the region %s already has a function %s, which is not of this state (its tag %s is %q, not %q): remove it, or choose another prefix in the target", st.Region, st.Function, name, is, want)
-		}
-	}
-	return nil
+	return e.Executor.owned(st, "function "+st.Function, f.Tags)
 }
 
 // create creates the function of a unit. It returns the function if another call has created it.

@@ -155,9 +155,12 @@ func (e *Executor) again(ctx context.Context, call func() error) error {
 	}
 }
 
-// notAssumed reports whether AWS Lambda may not assume the role of a function, as in the first
-// seconds of a role.
+// notAssumed reports whether AWS Lambda or SageMaker may not assume a role, as in its first seconds.
 func notAssumed(err error) bool {
 	var api smithy.APIError
-	return errors.As(err, &api) && api.ErrorCode() == "InvalidParameterValueException" && strings.Contains(api.ErrorMessage(), "cannot be assumed")
+	if !errors.As(err, &api) {
+		return false
+	}
+	return api.ErrorCode() == "InvalidParameterValueException" && strings.Contains(api.ErrorMessage(), "cannot be assumed") ||
+		refusedAsInvalid(err) && strings.Contains(api.ErrorMessage(), "Could not assume role")
 }

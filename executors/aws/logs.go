@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"strings"
-
-	"github.com/tenon-ml/tenon/internal/lambda"
 )
 
 // A logPosition is how far the log of a task in CloudWatch has been read.
@@ -17,10 +15,7 @@ type logPosition struct {
 	// of those of the last look.
 	since int64
 	seen  map[string]bool
-	next  map[string]bool // those of this look, while it has more pages
-	from  int64           // since when this look asks
-	// numbers are those of the versions of a function whose log it is.
-	numbers map[string]bool
+	began int64 // when the task did, in milliseconds
 }
 
 // Printed returns what CloudWatch has got since the last call, or the first page of that.
@@ -98,5 +93,36 @@ func (at *logPosition) readSince(ctx context.Context, c *cloud, group string, of
 	if at.token, at.more = next, next != ""; !at.more {
 		at.seen = at.next // events of the last moment are read again
 	}
+	return nil
+}
+
+// readSince reads what some streams of a group have got since the last call.
+func (at *logPosition) readSince(ctx context.Context, c *cloud, group string, of func(stream string) bool, to *bytes.Buffer) error {
+	seen, since, token := map[string]bool{}, at.since, ""
+	for {
+		events, next, err := c.logs.filter(ctx, group, since, token)
+		if logsMissing(err) {
+			return nil
+		}
+		if err != nil {
+			return explainCall("read the log "+group, err)
+		}
+		for _, x := range events {
+			if !of(x.LogStreamName) {
+				continue
+			}
+			at.since = max(at.since, x.Timestamp)
+			seen[x.EventID] = true
+			if at.seen[x.EventID] {
+				continue
+			}
+			to.WriteString(strings.TrimSuffix(x.Message, "\n"))
+			to.WriteByte('\n')
+		}
+		if token = next; token == "" {
+			break
+		}
+	}
+	at.seen = seen // events of the last moment are read again
 	return nil
 }

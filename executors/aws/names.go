@@ -1,6 +1,9 @@
 package aws
 
-import clouds "github.com/tenon-ml/tenon/executors/cloud"
+import (
+	"github.com/tenon-ml/tenon/compiler/ir"
+	clouds "github.com/tenon-ml/tenon/executors/cloud"
+)
 
 // What all clouds share.
 var (
@@ -26,10 +29,17 @@ type objectives = clouds.Objectives
 const (
 	mostRole      = 64
 	mostJob       = 128
-	mostSageMaker = 63 - 9 // with a digest of what it has
+	mostSageMaker = 63 - 1 - sumLength - 5 // with the sum of a task, and a variant
 	mostFunction  = 64
 	mostBucket    = 63 - 1 - 12 - 1 - 14 // with account and region
 	mostQueue     = 128
 	mostAlarm     = 255
 	mostStack     = 128
 )
+
+// function returns the name of a service on Lambda, endpoint that of one on SageMaker.
+func (w *writer) function(u *ir.Unit) string { return fit(w.name(u), mostFunction) }
+func (w *writer) endpoint(u *ir.Unit) string { return hyphened(w.name(u), mostSageMaker) }
+
+// endpointGroup begins the names of the log groups of endpoints.
+const endpointGroup = "/aws/sagemaker/Endpoints/"

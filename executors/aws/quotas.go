@@ -88,7 +88,9 @@ func (e *Executor) quotaOf(u *ir.Unit) (quota, float64) {
 		return fargateQuota(e.opts.Jobs.Spot), float64(milli) / 1000
 	case onTraining:
 		return trainingQuota(e.opts.trainingInstance(u.Needs), e.opts.Jobs.Spot), 1
-	case onTenon, onLambda, onSageMaker:
+	case onSageMaker:
+		return quota{"sagemaker", e.opts.endpoint(u).Instance + " for endpoint usage"}, float64(instancesOf(*u))
+	case onTenon, onLambda:
 	}
 	return quota{}, 0
 }

@@ -2,8 +2,7 @@ package aws
 
 import (
 	"bytes"
-	"embed"
-	"slices"
+	_ "embed"
 	"text/template"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -28,13 +27,13 @@ func (w *writer) page(name, header string) []byte {
 		Header, System, Environment, Region, Provider, Version string
 		Account, Stack                                         string
 		Secrets                                                []string
-		Images, Functions, Trainings                           []*ir.Unit
-		Jobs, SageMaker, Network, Alarms, Budget               bool
+		Images, Functions, Endpoints, Trainings                []*ir.Unit
+		Jobs, Network, Alarms, Budget                          bool
 		Emails                                                 []string
 	}{
-		Header: header, Account: w.Account, Stack: hyphened(w.prefix, mostStack), System: w.sys.Name, Environment: w.environment(), Region: w.Region, Provider: provider, Version: providerVersion,
-		Secrets: made, Images: slices.Concat(w.at(onBatch), w.at(onSageMaker)), Functions: w.at(onLambda), Trainings: w.at(onTraining),
-		Jobs: w.any(onBatch), SageMaker: w.any(onSageMaker), Network: w.any(onBatch) && w.Existing.Network == nil && !w.lanes()[0].open,
+		Header: terraform.Header, System: w.sys.Name, Environment: w.environment(), Region: w.Region, Provider: provider, Version: providerVersion,
+		Secrets: made, Images: w.at(onBatch), Functions: w.at(onLambda), Endpoints: w.at(onSageMaker), Trainings: w.at(onTraining),
+		Jobs: w.any(onBatch), Network: w.any(onBatch) && w.Existing.Network == nil && !w.lanes()[0].open,
 		Alarms: w.files["alarms.tf"] != nil && !w.files["alarms.tf"].Empty(), Budget: w.sys.Budget.Month != nil, Emails: w.Emails,
 	}
 	var b bytes.Buffer

@@ -7,6 +7,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	clouds "github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/terraform"
 )
 
@@ -56,10 +57,7 @@ func (w *writer) roleName(unit string) string { return fit(w.prefix+"-"+label(un
 
 // statements returns what the role of a unit allows.
 func (w *writer) statements(u *ir.Unit) (all []statement) {
-	if w.place(u) == onCluster {
-		return w.inCluster(u)
-	}
-	a := accessOf(u)
+	a := w.access(u)
 	add := func(id string, resources []terraform.Expr, actions ...string) {
 		if len(resources) > 0 {
 			all = append(all, statement{id: id, actions: actions, resources: resources})
@@ -115,6 +113,18 @@ func (w *writer) statements(u *ir.Unit) (all []statement) {
 			comment: "AWS has no resource for this action. The token alone opens no repository."})
 	}
 	return all
+}
+
+// access returns what a unit may do. The container of an endpoint fetches what it answers with, as
+// a job does, and leaves nothing.
+func (w *writer) access(u *ir.Unit) clouds.Access {
+	if w.place(u) != onSageMaker {
+		return accessOf(u)
+	}
+	fetches := *u
+	fetches.Kind = ir.Job
+	a := accessOf(&fetches)
+	return clouds.Access{Reads: a.Reads}
 }
 
 // under returns all that begins with prefixes below a local value.

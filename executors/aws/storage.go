@@ -119,8 +119,8 @@ func (w *writer) logGroup(u *ir.Unit) string {
 	case onLambda:
 		return "/aws/lambda/" + w.function(u)
 	case onSageMaker:
-		return "/aws/sagemaker/Endpoints/" + w.endpoint(u)
-	case onTenon, onTraining, onCluster:
+		return endpointGroup + w.endpoint(u)
+	case onTenon, onTraining:
 	}
 	return ""
 }

@@ -2,7 +2,10 @@ package aws
 
 import (
 	"context"
+	"fmt"
 	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/tenon-ml/tenon/executors"
 	clouds "github.com/tenon-ml/tenon/executors/cloud"
@@ -29,7 +32,7 @@ func (e *Executor) bucket(c *cloud, st taskState) clouds.Bucket {
 // does more at the same time. The task lacks what follows from the name of its start.
 func (e *Executor) supply(ctx context.Context, c *cloud, st taskState, t executors.Task, more ...func(context.Context) error) (image string, task pod.Task, err error) {
 	task, err = e.bucket(c, st).Send(ctx, t, append(more, func(ctx context.Context) (err error) {
-		image, err = e.images.Of(ctx, t, e.repository(c))
+		image, err = e.imagesOf(st.Place).Of(ctx, t, e.repository(c))
 		return err
 	})...)
 	return image, task, err
@@ -67,4 +70,23 @@ func (e *Executor) tags(st taskState) map[string]string {
 		tags[k] = v
 	}
 	return tags
+}
+
+// owned returns an error if something that a unit has once, and that has tags, was not made for the unit and the
+// state of a task.
+func (e *Executor) owned(st *taskState, what string, tags map[string]string) error {
+	for name, want := range e.tags(*st) {
+		if is := tags[name]; is != want && slices.Contains([]string{tagEnvironment, tagUnit, tagState}, name) {
+			return fmt.Errorf("the region %s already has %s %s, which is not of this state (its tag %s is %q, not %q): remove it, or choose another prefix in the target", st.Region, article(what), what, name, is, want)
+		}
+	}
+	return nil
+}
+
+// article returns the indefinite article of a noun.
+func article(noun string) string {
+	if strings.ContainsRune("aeiou", rune(noun[0])) {
+		return "an"
+	}
+	return "a"
 }

@@ -36,6 +36,9 @@ type taskState struct {
 	Function string `json:"function,omitempty"` // name in Lambda, of all versions
 	Ready    string `json:"ready,omitempty"`    // path that answers 200 once a service is ready
 	URL      string `json:"url,omitempty"`      // of a service
+
+	Endpoint string            `json:"endpoint,omitempty"` // name in SageMaker, of all versions
+	Versions map[string]string `json:"versions,omitempty"` // names of the versions of a service, by variant
 }
 
 // taskState returns the state of a task that has no record yet.
@@ -68,8 +71,11 @@ func (e *Executor) runName(task string) string {
 // taskSum is what no other task has, of this state or another.
 func (e *Executor) taskSum(task string) string {
 	sum := sha256.Sum256([]byte(e.opts.State + "\n" + task))
-	return hex.EncodeToString(sum[:8])
+	return hex.EncodeToString(sum[:sumLength/2])
 }
+
+// sumLength is the number of characters of a sum.
+const sumLength = 16
 
 // start names one start of the task: a task that was destroyed may start again.
 func (st taskState) start() string {

@@ -87,20 +87,26 @@ func (b Bucket) Places(t executors.Task) *pod.Places {
 // Command stores what a container has to do, and returns the command that does it. message is the file
 // in the container that says at the end how it has ended.
 func (b Bucket) Command(ctx context.Context, unit string, task pod.Task, message string) ([]string, error) {
+	at, digest, err := b.Instruct(ctx, unit, task)
+	if err != nil {
+		return nil, err
+	}
+	return []string{pod.Program, "run", "--store", at, "--task", digest, "--message", message}, nil
+}
+
+// Instruct stores what a container has to do, and returns the URL of the store and the digest there.
+func (b Bucket) Instruct(ctx context.Context, unit string, task pod.Task) (at, digest string, err error) {
 	text, err := json.Marshal(task)
 	if err != nil {
-		return nil, err
+		return "", "", err
 	}
-	at := b.URL(Below(unit, "code"))
+	at = b.URL(Below(unit, "code"))
 	s, err := b.Stores.At(ctx, at)
 	if err != nil {
-		return nil, err
+		return "", "", err
 	}
 	doc, err := s.PutBytes(ctx, text)
-	if err != nil {
-		return nil, err
-	}
-	return []string{pod.Program, "run", "--store", at, "--task", doc.Digest, "--message", message}, nil
+	return at, doc.Digest, err
 }
 
 // Decode decodes the state of a task in a handle of an executor.

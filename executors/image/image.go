@@ -94,6 +94,9 @@ type Recipe struct {
 	// Bare removes what the base starts by itself, for a platform that passes its command on to
 	// that instead of running it.
 	Bare bool
+	// Entry is what the image starts, with what a platform passes on to it, instead of what the
+	// base starts: for a platform that takes no command.
+	Entry []string
 }
 
 // Parts are what the recipe of a unit needs besides the unit itself.
@@ -205,7 +208,7 @@ func (s *Store) Build(ctx context.Context, r Recipe) (v1.Image, error) {
 	if len(parts) == 0 {
 		return base, nil
 	}
-	return s.assemble(ctx, base, parts, r.Bare)
+	return s.assemble(ctx, base, parts, r.Bare || len(r.Entry) > 0, r.Entry)
 }
 
 // environment builds the layer of a Python environment at a path.
@@ -293,8 +296,8 @@ type part struct {
 }
 
 // assemble adds layers to a base. The base may use docker's media types; the image uses
-// those of OCI.
-func (s *Store) assemble(ctx context.Context, base *stored, parts []part, bare bool) (v1.Image, error) {
+// those of OCI. A bare image starts entry instead of what the base starts.
+func (s *Store) assemble(ctx context.Context, base *stored, parts []part, bare bool, entry []string) (v1.Image, error) {
 	m, err := base.Manifest()
 	if err != nil {
 		return nil, err
@@ -319,7 +322,7 @@ func (s *Store) assemble(ctx context.Context, base *stored, parts []part, bare b
 		config.History = append(config.History, v1.History{Created: v1.Time{Time: epoch}, CreatedBy: "tenon: " + p.what})
 	}
 	if bare {
-		config.Config.Entrypoint, config.Config.Cmd = nil, nil
+		config.Config.Entrypoint, config.Config.Cmd = entry, nil
 	}
 	config.Created = v1.Time{Time: epoch}
 	manifest.Annotations = nil

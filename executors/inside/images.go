@@ -23,6 +23,8 @@ type Images struct {
 	Pod string
 	// Bare removes what the bases of images start by themselves, see [image.Recipe].
 	Bare bool
+	// Entry is what images start, see [image.Recipe].
+	Entry []string
 	// Build makes or finds the image of a recipe. Publish pushes an image to a repository
 	// and returns its name there, by digest.
 	Build   func(context.Context, image.Recipe) (v1.Image, error)
@@ -54,7 +56,7 @@ func (m *Images) Recipe(ctx context.Context, u ir.Unit, on string, parts image.P
 	}
 	u.Code.Image = "" // on is that reference, by digest
 	r = image.RecipeFor(u, on, parts)
-	r.Pod, r.Bare = m.Pod, m.Bare
+	r.Pod, r.Bare, r.Entry = m.Pod, m.Bare, m.Entry
 	return r, nil
 }
 

@@ -27,6 +27,13 @@ const Env = "TENON_STEP"
 // Duck is the variable that holds the path of tenon-duck, for a program that starts it.
 const Duck = "TENON_DUCK"
 
+// Platform is the variable that names the platform which runs the container of a service, if that asks
+// for paths of its own. SageMaker is one.
+const (
+	Platform  = "TENON_PLATFORM"
+	SageMaker = "sagemaker"
+)
+
 // A Step is what the program finds.
 type Step struct {
 	Version   int             `json:"version"`

@@ -47,6 +47,15 @@ const (
 // load. Its argument is a scaler.Config in JSON.
 const ScaleCommand = "scale"
 
+// HostedCommand is the command of the [Program] that runs a task which the variables HostedStore, a URL, and
+// HostedTask, a digest, name. It is for platforms that start an image with a command of their own:
+// SageMaker says "serve".
+const (
+	HostedCommand = "serve"
+	HostedStore   = "TENON_TASK_STORE"
+	HostedTask    = "TENON_TASK_DIGEST"
+)
+
 // MaxLog is how many bytes of a program's output the store keeps: the last ones. It
 // needs twice that much space below Work.
 const MaxLog = 64 << 20

@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -41,7 +42,7 @@ const (
 	Region  = "eu-central-1"
 )
 
-//go:embed emulator.py functions.py roles.py training.py
+//go:embed emulator.py endpoints.py functions.py roles.py training.py
 var programs embed.FS
 
 //go:embed moto.lock
@@ -110,7 +111,7 @@ func start(python, dir, images string) (*Emulator, error) {
 	if err := os.MkdirAll(filepath.Join(e.Hosts, ecr), 0o755); err != nil {
 		return nil, err
 	}
-	for _, name := range []string{"emulator.py", "functions.py", "roles.py", "training.py"} {
+	for _, name := range []string{"emulator.py", "endpoints.py", "functions.py", "roles.py", "training.py"} {
 		text, err := programs.ReadFile(name)
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, name), text, 0o600)
@@ -192,7 +193,21 @@ func (e *Emulator) Unassumed(n int) error {
 	return e.control(map[string]any{"functions": map[string]int{"unassumed": n}})
 }
 
-// Refuse makes the next job fail, for a reason that AWS would give, before its container starts.
+// Endpoints sets how long a container of an endpoint may take to become ready.
+func (e *Emulator) Endpoints(startup time.Duration) error {
+	return e.control(map[string]any{"endpoints": map[string]float64{"startup": startup.Seconds()}})
+}
+
+// Hosted returns how often something of SageMaker's endpoints was created with a name.
+func (e *Emulator) Hosted(name string) (created int, err error) {
+	b, err := os.ReadFile(filepath.Join(e.Dir, "endpoints", name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	return bytes.Count(b, []byte("\n")), err
+}
+
+// Refuse makes the next job or endpoint fail, for a reason that AWS would give, before its container starts.
 func (e *Emulator) Refuse(reason string) error {
 	return e.control(map[string]any{"refuse": []string{reason}})
 }
@@ -221,14 +236,19 @@ func (e *Emulator) Config(ctx context.Context) (aws.Config, error) {
 		})))
 }
 
-// Sign signs a request to the URL of a function, as whoever has the credentials of the emulator does.
+// Sign signs a request to the URL of a function, or of an endpoint, as whoever has the credentials of the
+// emulator does.
 func Sign(r *http.Request, body string) error {
+	service := "lambda"
+	if strings.HasPrefix(r.URL.Path, "/endpoints/") {
+		service = "sagemaker"
+	}
 	sum := sha256.Sum256([]byte(body))
-	return v4.NewSigner().SignHTTP(r.Context(), aws.Credentials{AccessKeyID: "test", SecretAccessKey: "test"}, r, hex.EncodeToString(sum[:]), "lambda", Region, time.Now())
+	return v4.NewSigner().SignHTTP(r.Context(), aws.Credentials{AccessKeyID: "test", SecretAccessKey: "test"}, r, hex.EncodeToString(sum[:]), service, Region, time.Now())
 }
 
 // Left returns what a sweep by tags finds of a system: active job definitions, training jobs, functions,
-// and jobs that have not ended.
+// endpoints with their configurations and models, and jobs that have not ended.
 func (e *Emulator) Left(ctx context.Context, system string) (left []string, err error) {
 	cfg, err := e.Config(ctx)
 	if err != nil {
@@ -278,13 +298,14 @@ func (e *Emulator) Left(ctx context.Context, system string) (left []string, err 
 		}
 	}
 	trainings, err := filepath.Glob(filepath.Join(e.Dir, "training", "*.system"))
-	for _, path := range trainings {
+	hosted, unread := filepath.Glob(filepath.Join(e.Dir, "hosted", "*"))
+	for _, path := range slices.Concat(trainings, hosted) {
 		b, _ := os.ReadFile(path) // it may have been deleted, by another test
 		if string(b) == system {
 			left = append(left, strings.TrimSuffix(filepath.Base(path), ".system"))
 		}
 	}
-	return left, err
+	return left, errors.Join(err, unread)
 }
 
 // Jobs returns the ids of all jobs that were submitted with a name.

@@ -125,7 +125,12 @@ const (
 )
 
 func serve(ctx context.Context, s *step.Step, given params, python []string) error {
+	paths, err := hosted(s)
+	if err != nil {
+		return err
+	}
 	l := newLoader(s, python)
+	l.paths = paths
 	if s.Route != "" {
 		return l.serveVersions(ctx, given)
 	}

@@ -67,6 +67,29 @@ resource "aws_iam_role_policy" "deployments-vision" {
     Version = "2012-10-17"
     Statement = [
       {
+        Sid    = "Read"
+        Effect = "Allow"
+        Action = ["s3:GetObject"]
+        Resource = [
+          "${local.root_arn}/units/deployments-vision/code/*",
+          "${local.root_arn}/units/models-late-register/out/model/*",
+        ]
+      },
+      {
+        Sid      = "List"
+        Effect   = "Allow"
+        Action   = ["s3:ListBucket"]
+        Resource = [local.bucket_arn]
+        Condition = {
+          StringLike = {
+            "s3:prefix" = [
+              "${local.root}/units/deployments-vision/code/*",
+              "${local.root}/units/models-late-register/out/model/*",
+            ]
+          }
+        }
+      },
+      {
         Sid    = "Log"
         Effect = "Allow"
         Action = [

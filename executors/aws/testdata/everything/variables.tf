@@ -22,14 +22,13 @@ variable "images" {
   }
   validation {
     condition = length(setsubtract(keys(var.images), [
-      "deployments/vision",
       "features/late",
       "sources/airports",
       "sources/flights",
       "sources/weather",
       "steps/Report.2",
     ])) == 0
-    error_message = "A key is the name of a unit that has one, such as \"deployments/vision\"."
+    error_message = "A key is the name of a unit that has one, such as \"features/late\"."
   }
 }
 

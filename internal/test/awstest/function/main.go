@@ -1,7 +1,6 @@
-// Function stands for tenon-serve in tests of functions of AWS Lambda: it is small, so that its archive
-// is made quickly. It writes bundles, and answers in a function with the name of its model, which
-// also says how it fails: "broken" does not start, "never" is not ready, "killed" is killed, "failing" answers
-// requests with 500, and "crashing" ends when it gets one.
+// Function stands for tenon-serve in tests of functions of AWS Lambda and endpoints of SageMaker: it is
+// small, so that its archive or image is made quickly. It writes bundles, and answers with the name of its model, which
+// also says how it fails: "broken" does not start, "never" is not ready, "killed" is killed, and "fails" answers 500.
 package main
 
 import (
@@ -12,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/tenon-ml/tenon/internal/bundle"
 	"github.com/tenon-ml/tenon/internal/lambda"
@@ -26,6 +26,9 @@ func main() {
 }
 
 func run() error {
+	if path := os.Getenv(step.Env); path != "" {
+		return host(path)
+	}
 	if len(os.Args) > 1 { // "bundle"
 		var q bundle.Question
 		if err := json.NewDecoder(os.Stdin).Decode(&q); err != nil {
@@ -72,5 +75,30 @@ func run() error {
 	}, "/predict", asks)
 }
 
-// asks reports whether a request asks the model.
-func asks(r *http.Request) bool { return r.URL.Path == "/predict" }
+// host answers as the container of an endpoint of SageMaker does.
+func host(path string) error {
+	s, err := step.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	var given struct{ Model string }
+	if err := json.Unmarshal(s.Params, &given); err != nil {
+		return err
+	}
+	fmt.Println("it starts as", given.Model)
+	if given.Model == "broken" {
+		return errors.New("the model is damaged")
+	}
+	answers := func(good func() bool, text string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			if !good() {
+				w.WriteHeader(http.StatusInternalServerError)
+			}
+			fmt.Fprint(w, text)
+		}
+	}
+	http.HandleFunc("GET /ping", answers(func() bool { return given.Model != "never" }, ""))
+	http.HandleFunc("POST /invocations", answers(func() bool { return given.Model != "fails" }, given.Model))
+	server := &http.Server{Addr: ":" + os.Getenv("SAGEMAKER_BIND_TO_PORT"), ReadHeaderTimeout: time.Minute}
+	return server.ListenAndServe()
+}
