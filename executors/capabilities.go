@@ -58,6 +58,12 @@ type RequestPricer interface {
 	PerRequest(u ir.Unit) (planner.PerRequest, bool)
 }
 
+// A Placer runs services in several ways within a target.
+type Placer interface {
+	// Placed says how a deployed service runs, and how the unit would run now; equal texts if it may stay.
+	Placed(u *ir.Unit, h state.Handle) (before, after string)
+}
+
 // A Logger returns the output of a unit. With follow, it continues until the task ends or
 // ctx is done.
 type Logger interface {

@@ -261,7 +261,7 @@ func (m *maker) serviceOrRecord(item *Item, l *look) (err error) {
 }
 
 // givenOtherwise lists what a service requests that differs from what it was started
-// with: needs, placement and replicas. These do not affect the result of a job, but a
+// with: needs, placement, replicas and its place in the target. These do not affect the result of a job, but a
 // service keeps what it was started with.
 func (m *maker) givenOtherwise(l *look) ([]Reason, error) {
 	if l.u.Kind != ir.Service || l.current == nil {
@@ -276,6 +276,11 @@ func (m *maker) givenOtherwise(l *look) ([]Reason, error) {
 	placed := func(u *ir.Unit) any { return plain(cmp.Or(u.Kubernetes, &ir.Placement{})) }
 	d.tree("kubernetes", placed(old), placed(l.u))
 	d.tree("replicas", replicas(old), replicas(l.u))
+	if h := l.current.Handle; h != nil && h.Executor == m.target && m.in.Placed != nil {
+		if before, after := m.in.Placed(l.u, *h); before != after {
+			d.out = append(d.out, Reason{What: "place", Before: before, After: after})
+		}
+	}
 	return d.out, nil
 }
 

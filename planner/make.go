@@ -67,6 +67,9 @@ type Inputs struct {
 	// Preparer knows what has to be prepared before units can start. Without it nothing
 	// is prepared.
 	Preparer Preparer
+	// Placed says where a deployed service runs within its target, and where it would run now; equal texts
+	// if it stays. Nil is that targets have one place.
+	Placed func(u *ir.Unit, h state.Handle) (before, after string)
 	// Written says why what was written for a record has changed or disappeared, or
 	// returns "". Without it records are assumed to be unchanged.
 	Written func(u *ir.Unit) string

@@ -63,7 +63,7 @@ var (
 	_ executors.ImageRunner   = (*Executor)(nil)
 	_ executors.RequestPricer = (*Executor)(nil)
 	_ executors.Admitter      = (*Executor)(nil)
-	_ executors.Locator       = (*Executor)(nil)
+	_ executors.Placer        = (*Executor)(nil)
 )
 
 // New returns an executor. It connects on first use.
@@ -125,6 +125,26 @@ func (e *Executor) imagesOf(p place) *inside.Images {
 		return &e.hosted
 	}
 	return &e.images
+}
+
+// Placed implements [executors.Placer]. A handle that cannot be read, or does not say what its instances are,
+// changes nothing.
+func (e *Executor) Placed(u *ir.Unit, h state.Handle) (before, after string) {
+	st, err := e.fromHandle(h)
+	to := e.opts.place(u)
+	if err != nil || !to.serves() || !st.Place.serves() {
+		return "", ""
+	}
+	name := func(p place, instance string) string {
+		if p == onSageMaker {
+			return "SageMaker, " + instance
+		}
+		return "AWS Lambda"
+	}
+	if st.Place == to && st.Instance == "" {
+		return "", ""
+	}
+	return name(st.Place, st.Instance), name(to, e.opts.endpoint(u).Instance)
 }
 
 // Missing returns nil: which layers are missing is known only when the image is made.

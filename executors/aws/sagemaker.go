@@ -51,7 +51,7 @@ const (
 func (e endpoints) prepare(st *taskState, t executors.Task) {
 	w := e.names()
 	st.Endpoint, st.Group = w.endpoint(&t.Unit), w.logGroup(&t.Unit)
-	st.Run = st.Endpoint + "-" + e.taskSum(t.Name)
+	st.Run, st.Instance = st.Endpoint+"-"+e.taskSum(t.Name), e.opts.endpoint(&t.Unit).Instance
 	st.Record, st.Versions = st.Run, map[string]string{}
 	for _, v := range variantsOf(t) {
 		st.Versions[v.name] = v.task.Version
@@ -108,7 +108,11 @@ func (e endpoints) apply(ctx context.Context, c *cloud, st *taskState, t executo
 		}
 	}
 	st.URL = c.invocations(st.Endpoint)
-	return e.point(ctx, c, st, config)
+	var route []tag
+	if t.Route != nil {
+		route = append(route, routeTag(t.Route.Serial))
+	}
+	return e.point(ctx, c, st, config, route...)
 }
 
 // ownEndpoint returns an error if the endpoint of a unit is that of another state.
@@ -144,7 +148,7 @@ func (e endpoints) model(ctx context.Context, c *cloud, st *taskState, v variant
 		return c.sagemaker.call(ctx, "CreateModel", map[string]any{
 			"ModelName": st.Run + "-" + v.name, "ExecutionRoleArn": e.names().role(c, st.Unit), "Tags": tagList(e.tags(*st)),
 			"PrimaryContainer": map[string]any{"Image": image, "Environment": map[string]string{
-				pod.HostedStore: store, pod.HostedTask: digest, step.Platform: step.SageMaker, envVersion: v.task.Version,
+				pod.HostedStore: store, pod.HostedTask: digest, step.Platform: step.SageMaker, envNamed: v.task.Version,
 			}},
 		}, nil)
 	})
@@ -154,41 +158,38 @@ func (e endpoints) model(ctx context.Context, c *cloud, st *taskState, v variant
 	return explainEndpoint("create the model "+st.Run+"-"+v.name, err)
 }
 
-// envVersion says which version a model is of.
-const envVersion = "TENON_VERSION"
+// envNamed says which version a model is of.
+const envNamed = "TENON_VERSION"
 
 // configure makes a configuration of the endpoint with some variants.
 func (e endpoints) configure(ctx context.Context, c *cloud, st *taskState, config string, u ir.Unit, variants []variant) error {
 	startup := max(leastStartup, min(cmp.Or(u.Timeout, usualStartup), mostStartup))
-	var list []map[string]any
+	var list []production
 	for _, v := range variants {
-		list = append(list, e.production(v, st.Run+"-"+v.name, u, startup))
+		list = append(list, production{
+			VariantName: v.name, ModelName: st.Run + "-" + v.name, InstanceType: st.Instance, InitialInstanceCount: instancesOf(u),
+			InitialVariantWeight: float64(v.weight) / 100, ContainerStartupHealthCheckTimeoutInSeconds: int64(startup / time.Second),
+			VolumeSizeInGB: (u.Needs.Disk + gib - 1) / gib,
+		})
 	}
-	err := c.sagemaker.call(ctx, "CreateEndpointConfig", map[string]any{"EndpointConfigName": config, "ProductionVariants": list, "Tags": tagList(e.tags(*st))}, nil)
+	return e.define(ctx, c, st, config, list...)
+}
+
+// define creates a configuration of the endpoint.
+func (e endpoints) define(ctx context.Context, c *cloud, st *taskState, config string, variants ...production) error {
+	err := c.sagemaker.call(ctx, "CreateEndpointConfig", map[string]any{"EndpointConfigName": config, "ProductionVariants": variants, "Tags": tagList(e.tags(*st))}, nil)
 	if alreadyThere(err) {
 		return nil
 	}
 	return explainEndpoint("create the configuration "+config, err)
 }
 
-// production returns a variant as SageMaker takes it.
-func (e endpoints) production(v variant, model string, u ir.Unit, startup time.Duration) map[string]any {
-	p := map[string]any{
-		"VariantName": v.name, "ModelName": model, "InstanceType": e.opts.endpoint(&u).Instance, "InitialInstanceCount": instancesOf(u),
-		"InitialVariantWeight": float64(v.weight) / 100, "ContainerStartupHealthCheckTimeoutInSeconds": int64(startup / time.Second),
-	}
-	if u.Needs.Disk > 0 {
-		p["VolumeSizeInGB"] = (u.Needs.Disk + gib - 1) / gib
-	}
-	return p
-}
-
 // instancesOf returns how many instances each variant of a service has.
 func instancesOf(u ir.Unit) int64 { return int64(max(1, u.Endpoint.Replicas)) }
 
 // point makes the endpoint move to a configuration of a task. It waits while SageMaker changes the
-// endpoint, which it does for one configuration at a time.
-func (e endpoints) point(ctx context.Context, c *cloud, st *taskState, config string) error {
+// endpoint, which it does for one configuration at a time. The endpoint gets more tags before.
+func (e endpoints) point(ctx context.Context, c *cloud, st *taskState, config string, more ...tag) error {
 	end := time.Now().Add(changePatience)
 	for pause := e.opts.Pause; ; pause = min(2*pause, e.opts.Longest) {
 		now, err := c.describeEndpoint(ctx, st.Endpoint)
@@ -197,8 +198,8 @@ func (e endpoints) point(ctx context.Context, c *cloud, st *taskState, config st
 		}
 		switch {
 		case now == nil:
-			tags := e.tags(*st)
-			err = c.sagemaker.call(ctx, "CreateEndpoint", map[string]any{"EndpointName": st.Endpoint, "EndpointConfigName": config, "Tags": tagList(tags)}, nil)
+			tags := append(tagList(e.tags(*st)), more...)
+			err = c.sagemaker.call(ctx, "CreateEndpoint", map[string]any{"EndpointName": st.Endpoint, "EndpointConfigName": config, "Tags": tags}, nil)
 			if !alreadyThere(err) {
 				return explainEndpoint("create the endpoint "+st.Endpoint, err)
 			}
@@ -208,8 +209,7 @@ func (e endpoints) point(ctx context.Context, c *cloud, st *taskState, config st
 			err = c.deleteEndpoint(ctx, st.Endpoint)
 		case !now.changing():
 			// The tag says later whether the endpoint went back from this configuration.
-			err = c.sagemaker.call(ctx, "AddTags", map[string]any{"ResourceArn": now.EndpointArn, "Tags": []tag{{tagTask, st.Name}}}, nil)
-			if err == nil {
+			if err = e.mark(ctx, c, now.EndpointArn, append([]tag{{tagTask, st.Name}}, more...)...); err == nil {
 				err = c.sagemaker.call(ctx, "UpdateEndpoint", map[string]any{"EndpointName": st.Endpoint, "EndpointConfigName": config}, nil)
 			}
 			if !beingChanged(err) {
@@ -261,8 +261,17 @@ func (e endpoints) find(ctx context.Context, c *cloud, st *taskState) (bool, err
 	return false, nil
 }
 
-// versions completes the state with the names of the versions of a task.
+// versions completes the state with the names of the versions of a task, and the type of its instances.
 func (e endpoints) versions(ctx context.Context, c *cloud, st *taskState) error {
+	for _, config := range []string{oneVariant, twoVariants} {
+		x, err := c.endpointConfig(ctx, st.Run+config)
+		if err != nil {
+			return err
+		}
+		if x != nil && len(x.ProductionVariants) > 0 {
+			st.Instance = x.ProductionVariants[0].InstanceType
+		}
+	}
 	st.Versions = map[string]string{}
 	for _, v := range []string{mainVariant, nextVariant} {
 		m, err := c.model(ctx, st.Run+"-"+v)
@@ -270,7 +279,7 @@ func (e endpoints) versions(ctx context.Context, c *cloud, st *taskState) error 
 			return err
 		}
 		if m != nil {
-			st.Versions[v] = m.PrimaryContainer.Environment[envVersion]
+			st.Versions[v] = m.PrimaryContainer.Environment[envNamed]
 		}
 	}
 	return nil

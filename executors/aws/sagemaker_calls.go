@@ -85,7 +85,19 @@ func (c *cloud) describeEndpoint(ctx context.Context, name string) (*endpoint, e
 }
 
 // An endpointConfig is a configuration of an endpoint.
-type endpointConfig struct{ CreationTime epoch }
+type endpointConfig struct {
+	CreationTime       epoch
+	ProductionVariants []production
+}
+
+// A production is a variant in a configuration.
+type production struct {
+	VariantName, ModelName, InstanceType        string
+	InitialInstanceCount                        int64
+	InitialVariantWeight                        float64 // fraction of all weights
+	ContainerStartupHealthCheckTimeoutInSeconds int64
+	VolumeSizeInGB                              int64 `json:",omitempty"`
+}
 
 func (c *cloud) endpointConfig(ctx context.Context, name string) (*endpointConfig, error) {
 	return describe[endpointConfig](ctx, c, "EndpointConfig", name)

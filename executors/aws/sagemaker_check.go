@@ -27,6 +27,7 @@ func (c *checks) hosted(u ir.Unit) {
 	if u.Network == ir.NetworkNone {
 		c.Fault("network", "remove network: false", "an endpoint of SageMaker reaches the Internet")
 	}
+	c.releases(u.Release)
 	for _, in := range u.Inputs {
 		if in.Kind == ir.EndpointOf {
 			c.Fault("in."+in.Port, another, "an endpoint of SageMaker reaches no other service")

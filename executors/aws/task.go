@@ -38,6 +38,7 @@ type taskState struct {
 	URL      string `json:"url,omitempty"`      // of a service
 
 	Endpoint string            `json:"endpoint,omitempty"` // name in SageMaker, of all versions
+	Instance string            `json:"instance,omitempty"` // type of its instances
 	Versions map[string]string `json:"versions,omitempty"` // names of the versions of a service, by variant
 }
 

@@ -185,8 +185,12 @@ func (w *Workspace) inputs(ctx context.Context, sys *ir.System) (planner.Inputs,
 	_, pods := own.(executors.Scheduler)
 	digests := planner.NewFileDigests(w.dir)
 	digests.OnDrop = w.set.warn
+	var placed func(*ir.Unit, state.Handle) (string, string)
+	if p, ok := own.(executors.Placer); ok {
+		placed = p.Placed
+	}
 	return planner.Inputs{
-		PerReplica: pods, Similar: true,
+		PerReplica: pods, Similar: true, Placed: placed,
 		Dir: abs, State: w.store, Artifacts: w.artifacts, Digests: digests, Inspector: x, Preparer: preparer(x), Written: w.records(nil).Lost,
 	}, nil
 }
