@@ -58,6 +58,12 @@ type RequestPricer interface {
 	PerRequest(u ir.Unit) (planner.PerRequest, bool)
 }
 
+// An HourPricer knows what services cost that run on machines of their own.
+type HourPricer interface {
+	// PerHour returns what a service costs, or false if it costs what its pool says.
+	PerHour(u *ir.Unit) (planner.PerHour, bool)
+}
+
 // A Placer runs services in several ways within a target.
 type Placer interface {
 	// Placed says how a deployed service runs, and how the unit would run now; equal texts if it may stay.

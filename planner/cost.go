@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -16,22 +17,54 @@ type Pricing struct {
 	Deployed money.Amount `json:"deployed,omitempty"` // per hour
 }
 
-// price sets the rates of the items, if a pool has a price. A service in a cluster has what
-// it asks for in each of its replicas, and on one machine once.
+// A PerHour is the price of a service on machines of its own, which are billed whether it answers or not.
+type PerHour struct {
+	Unit     string       `json:"unit"`
+	Currency string       `json:"currency"`
+	Rate     money.Amount `json:"rate"` // per hour, of all machines
+	Of       string       `json:"of"`   // the machines: "2 x ml.m5.large"
+	Source   string       `json:"source"`
+	Date     string       `json:"date"`
+}
+
+// own returns the price of a service on machines of its own, or false.
+func (m *maker) own(u *ir.Unit) (PerHour, bool) {
+	if m.in.PerHour == nil || u == nil || u.Kind != ir.Service {
+		return PerHour{}, false
+	}
+	return m.in.PerHour(u)
+}
+
+// price sets the rates of the items, if a pool has a price, or a service one of its own. A service in a
+// cluster has what it asks for in each of its replicas, and on one machine once. Prices of machines
+// in another currency than that of the pools are in the plan, and in no sum.
 func (m *maker) price(p *Plan) error {
 	currency := p.System.Currency()
+	units := p.units()
+	for i := range p.Items {
+		own, ok := m.own(units[p.Items[i].Unit])
+		if !ok || p.Items[i].Action == Delete {
+			continue
+		}
+		currency = cmp.Or(currency, own.Currency)
+		if p.Items[i].Action.Changes() {
+			p.PerHour = append(p.PerHour, own)
+		}
+	}
 	if currency == "" {
 		return nil
 	}
 	p.Pricing = &Pricing{Currency: currency}
 	rate := func(u *ir.Unit) money.Amount {
+		if own, ok := m.own(u); ok && own.Currency == currency {
+			return own.Rate
+		}
 		perHour := p.System.Rate(u)
 		if m.in.PerReplica && u.Endpoint != nil {
 			perHour = perHour.Times(int64(max(u.Endpoint.Replicas, 1)), 1)
 		}
 		return perHour
 	}
-	units := p.units()
 	for i := range p.Items {
 		it := &p.Items[i]
 		switch {

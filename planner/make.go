@@ -67,6 +67,8 @@ type Inputs struct {
 	// Preparer knows what has to be prepared before units can start. Without it nothing
 	// is prepared.
 	Preparer Preparer
+	// PerHour says what a service costs whose machines are its own. Nil is that all are in pools.
+	PerHour func(u *ir.Unit) (PerHour, bool)
 	// Placed says where a deployed service runs within its target, and where it would run now; equal texts
 	// if it stays. Nil is that targets have one place.
 	Placed func(u *ir.Unit, h state.Handle) (before, after string)

@@ -171,13 +171,15 @@ func planDocument(p *planner.Plan, looked []project.Looked) any {
 		// What it costs, if a pool has a price, and why the budget refuses it.
 		Costs    *planner.Costs `json:"costs,omitempty"`
 		Exceeded string         `json:"exceeded,omitempty"`
+		// What services cost that it starts on machines of their own.
+		PerHour []planner.PerHour `json:"per_hour,omitempty"`
 		// What services cost that are paid for by requests.
 		PerRequest []planner.PerRequest `json:"per_request,omitempty"`
 		// What happens to the resources of the target before units run.
 		Infrastructure *planner.Infrastructure `json:"infrastructure,omitempty"`
 		// What a look at the data of sources found.
 		Data []project.Looked `json:"data,omitempty"`
-	}{p.Version, p.System.Name, p.State.Env, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Images, p.Python, p.Items, p.Summary(), p.Prepare, p.Preparing(), p.Taken, p.Warnings, p.Protect, p.Costs(), message(p.CheckBudget()), p.PerRequest, withoutFiles(p.Infrastructure), looked}
+	}{p.Version, p.System.Name, p.State.Env, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Images, p.Python, p.Items, p.Summary(), p.Prepare, p.Preparing(), p.Taken, p.Warnings, p.Protect, p.Costs(), message(p.CheckBudget()), p.PerHour, p.PerRequest, withoutFiles(p.Infrastructure), looked}
 }
 
 // withoutFiles leaves out what only an apply needs.

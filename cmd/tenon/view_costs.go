@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/planner/artifact"
 )
@@ -13,6 +14,14 @@ func writePerRequest(b *strings.Builder, all []planner.PerRequest) {
 	for _, x := range all {
 		fmt.Fprintf(b, "%s: nothing while idle, %s for a million requests, and %s more for each %s that they take (%s, %s).\n",
 			x.Unit, x.Million.Format(x.Currency), x.Longer.Format(x.Currency), x.Each, x.Source, x.Date)
+	}
+}
+
+// writePerHour says what services cost on machines of their own.
+func writePerHour(b *strings.Builder, all []planner.PerHour) {
+	for _, x := range all {
+		fmt.Fprintf(b, "%s: %s a month, also while idle, for %s (%s, %s).\n",
+			x.Unit, x.Rate.Times(ir.Month, 1).Format(x.Currency), x.Of, x.Source, x.Date)
 	}
 }
 

@@ -79,6 +79,7 @@ func (a *app) printPlan(p *planner.Plan, all bool) error {
 			fmt.Fprintf(&b, "Release in progress: %s: %s; see %s.\n", i.Unit, i.Releasing, a.again("tenon release status"))
 		}
 	}
+	writePerHour(&b, p.PerHour)
 	writePerRequest(&b, p.PerRequest)
 	a.writeCosts(&b, p)
 	_, err := fmt.Fprint(a.stdout, b.String())

@@ -64,6 +64,7 @@ var (
 	_ executors.RequestPricer = (*Executor)(nil)
 	_ executors.Admitter      = (*Executor)(nil)
 	_ executors.Placer        = (*Executor)(nil)
+	_ executors.HourPricer    = (*Executor)(nil)
 )
 
 // New returns an executor. It connects on first use.

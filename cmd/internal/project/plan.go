@@ -189,8 +189,12 @@ func (w *Workspace) inputs(ctx context.Context, sys *ir.System) (planner.Inputs,
 	if p, ok := own.(executors.Placer); ok {
 		placed = p.Placed
 	}
+	var perHour func(*ir.Unit) (planner.PerHour, bool)
+	if p, ok := own.(executors.HourPricer); ok {
+		perHour = p.PerHour
+	}
 	return planner.Inputs{
-		PerReplica: pods, Similar: true, Placed: placed,
+		PerReplica: pods, Similar: true, Placed: placed, PerHour: perHour,
 		Dir: abs, State: w.store, Artifacts: w.artifacts, Digests: digests, Inspector: x, Preparer: preparer(x), Written: w.records(nil).Lost,
 	}, nil
 }

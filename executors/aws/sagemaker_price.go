@@ -1,0 +1,41 @@
+package aws
+
+import (
+	"fmt"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/money"
+	"github.com/tenon-ml/tenon/planner"
+)
+
+// endpointPrices are what SageMaker charges for each hour of an instance of an endpoint, whether it answers
+// or not, in thousandths of a USD.
+var endpointPrices = struct {
+	hour   map[string]int64
+	source string
+	date   string
+}{
+	map[string]int64{
+		"ml.m5.large": 115, "ml.m5.xlarge": 230, "ml.m5.2xlarge": 461, "ml.m5.4xlarge": 922,
+		"ml.g4dn.xlarge": 736, "ml.g4dn.2xlarge": 940, "ml.g4dn.12xlarge": 4890,
+		"ml.g5.xlarge": 1408, "ml.g5.2xlarge": 1515, "ml.g5.4xlarge": 2030, "ml.g5.12xlarge": 7090, "ml.g5.24xlarge": 10_180, "ml.g5.48xlarge": 20_360,
+		"ml.p4d.24xlarge": 37_688,
+	},
+	"prices of SageMaker in us-east-1, as quoted by third parties", "2026-11-29",
+}
+
+// PerHour implements [executors.HourPricer].
+func (e *Executor) PerHour(u *ir.Unit) (planner.PerHour, bool) {
+	if u.Kind != ir.Service || u.Endpoint == nil || e.opts.place(u) != onSageMaker {
+		return planner.PerHour{}, false
+	}
+	at, p := e.opts.endpoint(u).Instance, endpointPrices
+	one, known := p.hour[at]
+	if !known {
+		return planner.PerHour{}, false
+	}
+	n := instancesOf(*u)
+	return planner.PerHour{
+		Unit: u.ID, Currency: "USD", Rate: money.One.Times(one*n, 1000), Of: fmt.Sprintf("%d x %s", n, at), Source: p.source, Date: p.date,
+	}, true
+}
