@@ -52,7 +52,7 @@ func (f front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := calls.Get().(*call)
 	c.began, c.managed = time.Now(), f.managed
 	defer f.leave(c, r)
-	if own, is := f.paths[r.URL.Path]; is && !f.managed {
+	if own, is := f.platform[r.URL.Path]; is && !f.managed {
 		r.URL.Path = own
 	}
 	if !f.managed {

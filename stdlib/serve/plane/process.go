@@ -17,7 +17,7 @@ type process struct {
 	mostBodies int64         // the limit of bodies
 	computing  chan struct{} // a slot for each request that is computed in this process
 	missing    atomic.Pointer[string]
-	paths      map[string]string // of a platform, with those that they mean, see [hosted]
+	platform   map[string]string // paths of a platform, with those that they mean, see [hosted]
 
 	edge               *edge.Edge       // nil lets everything through
 	aside              *edge.Management // nil if there is one port for everything

@@ -130,7 +130,7 @@ func serve(ctx context.Context, s *step.Step, given params, python []string) err
 		return err
 	}
 	l := newLoader(s, python)
-	l.paths = paths
+	l.platform = paths
 	if s.Route != "" {
 		return l.serveVersions(ctx, given)
 	}
