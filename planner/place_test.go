@@ -1,0 +1,56 @@
+package planner_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/money"
+	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+// A service on machines of its own has their price, also without a pool, but in no sum if pools have
+// another currency. It is updated if it would run in another place.
+func TestServicesOnMachinesOfTheirOwn(t *testing.T) {
+	w := world1(t)
+	place := "a small machine"
+	plan := func(s *ir.System, currency string) *planner.Plan {
+		t.Helper()
+		p, err := planner.Make(t.Context(), s, planner.Inputs{
+			Dir: w.dir, State: w.store, Artifacts: w, Digests: w.digests, Inspector: w, Options: planner.Options{Now: w.now},
+			PerHour: func(u *ir.Unit) (planner.PerHour, bool) {
+				return planner.PerHour{Unit: u.ID, Currency: currency, Rate: money.One}, true
+			},
+			Placed: func(*ir.Unit, state.Handle) (string, string) { return "a small machine", place },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	alone, pooled := sys(service("deployments/api")), priced(ir.Budget{}, service("deployments/api"))
+	for name, c := range map[string]struct {
+		system   *ir.System
+		currency string
+		want     planner.Costs
+	}{
+		"without a pool":                      {alone, "EUR", planner.Costs{Currency: "EUR", Month: 730 * money.One}},
+		"beside a pool":                       {pooled, "USD", planner.Costs{Currency: "USD", Month: 730 * money.One}},
+		"beside a pool with another currency": {pooled, "EUR", planner.Costs{Currency: "USD"}},
+	} {
+		p := plan(c.system, c.currency)
+		if diff := cmp.Diff(&c.want, p.Costs()); diff != "" || len(p.PerHour) != 1 || p.PerHour[0].Currency != c.currency {
+			t.Errorf("%s: %+v (-want +got)\n%s", name, p.PerHour, diff)
+		}
+	}
+	w.apply(plan(alone, "USD"))
+	if p := plan(alone, "USD"); p.Changes() || len(p.PerHour) > 0 || p.Costs().Month != 730*money.One {
+		t.Errorf("the second plan: %q, %+v", lines(p), p.Costs())
+	}
+	place = "a large machine"
+	if diff := cmp.Diff([]string{"update deployments/api: place (a small machine -> a large machine)"}, lines(plan(alone, "USD"))); diff != "" {
+		t.Errorf("in another place (-want +got):\n%s", diff)
+	}
+}
