@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 	"github.com/tenon-ml/tenon/executors/outputs"
 	"github.com/tenon-ml/tenon/internal/files"
+	"github.com/tenon-ml/tenon/planner/artifact/remote"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -36,11 +38,13 @@ const (
 // the pod is gone.
 type routed struct {
 	*runner
-	uid      string // of the pod
-	route    []byte // as the program has it
-	observed []byte // as the store has it
-	ended    bool   // the route has one version
-	reports  int    // since then
+	at       *remote.Store // of the route, and of what is observed
+	uid      string        // of the pod
+	own      bool          // the platform gives none: it was chosen here
+	route    []byte        // as the program has it
+	observed []byte        // as the store has it
+	ended    bool          // the route has one version
+	reports  int           // since then
 	// What was said last about each.
 	noRoute, noReport string
 }
@@ -51,10 +55,14 @@ func (r *runner) firstRoute(ctx context.Context) (*routed, error) {
 		return nil, nil
 	}
 	f := &routed{runner: r, uid: os.Getenv(pod.UIDEnv)}
-	if f.uid == "" {
-		return nil, fmt.Errorf("the pod has no variable %s", pod.UIDEnv)
+	if f.own = f.uid == ""; f.own {
+		f.uid = rand.Text()
 	}
 	if err := os.MkdirAll(filepath.Dir(r.task.Step.Route), 0o755); err != nil {
+		return nil, err
+	}
+	var err error
+	if f.at, err = r.readable(ctx, r.notes()); err != nil {
 		return nil, err
 	}
 	return f, f.copyRoute(ctx)
@@ -70,6 +78,9 @@ func (f *routed) follow(stop <-chan struct{}) {
 		select {
 		case <-stop:
 			f.say(&f.noReport, f.copyObserved(ctx))
+			if f.own {
+				f.say(&f.noReport, f.leave(ctx))
+			}
 			return
 		case <-look.C:
 			f.say(&f.noRoute, f.copyRoute(ctx))
@@ -99,10 +110,20 @@ func (f *routed) say(last *string, err error) {
 	*last = says
 }
 
+// leave notes that the instance has ended, where nobody can ask the platform which ones there are.
+func (f *routed) leave(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, routePatience)
+	defer cancel()
+	if err := f.at.PutNote(ctx, pod.EndedNotes(f.task.Name)+f.uid, nil); err != nil {
+		return fmt.Errorf("store that it has ended: %w", err)
+	}
+	return nil
+}
+
 func (f *routed) copyRoute(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, routePatience)
 	defer cancel()
-	b, err := f.store.Note(ctx, pod.RouteNote(f.task.Name))
+	b, err := f.at.Note(ctx, pod.RouteNote(f.task.Name))
 	if err != nil {
 		return fmt.Errorf("read the route: %w", err)
 	}
@@ -127,7 +148,7 @@ func (f *routed) copyObserved(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, routePatience)
 	defer cancel()
 	if err == nil {
-		err = f.store.PutNote(ctx, pod.ObservedNotes(f.task.Name)+f.uid, b)
+		err = f.at.PutNote(ctx, pod.ObservedNotes(f.task.Name)+f.uid, b)
 	}
 	if err != nil {
 		return fmt.Errorf("store what the program observes: %w", err)

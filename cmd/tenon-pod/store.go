@@ -36,6 +36,15 @@ func (r *runner) open(ctx context.Context) (done bool, err error) {
 	if v := r.task.Step.Version; v != step.Version {
 		return false, fmt.Errorf("the task has version %d of the contract, but this tenon-pod supports version %d", v, step.Version)
 	}
+	if c := r.task.Claim; c != nil {
+		now, err := r.store.Note(ctx, pod.ClaimNote(c.Task))
+		if err != nil && !errors.Is(err, artifact.ErrMissing) {
+			return false, fmt.Errorf("read which start of the task may run: %w", err)
+		}
+		if string(now) != c.Start {
+			return false, errors.New("it was replaced by another start of the task before it began")
+		}
+	}
 	if r.task.Kind != ir.Job || r.task.Places != nil {
 		return false, nil
 	}

@@ -23,7 +23,7 @@ const atOnce = 8
 // folder returns the folder, below the root of the system, of what a unit reads, so that the unit may read
 // it: what another unit makes is with that one.
 func folder(u ir.Unit, passage string) string {
-	if passage == "code" {
+	if passage == "code" || strings.HasPrefix(passage, "code of ") { // of a version beside it
 		return Below(u.ID, "code")
 	}
 	port, is := strings.CutPrefix(passage, "input ")
@@ -48,6 +48,12 @@ type Bucket struct {
 // something else too.
 func (b Bucket) Send(ctx context.Context, t executors.Task, meanwhile ...func(context.Context) error) (pod.Task, error) {
 	task, pass := inside.Document(t, func(_, here string) string { return here })
+	if e := t.Unit.Endpoint; e != nil {
+		at := *e // a container has an address of its own, and is one replica
+		at.Host, at.Replicas, at.Scale = "0.0.0.0", 1, nil
+		task.Step.Endpoint = &at
+		pass = append(pass, inside.Beside(t, &task.Step, pass)...)
+	}
 	task.Fetch = make([]pod.Fetch, len(pass))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
@@ -73,7 +79,7 @@ func (b Bucket) Send(ctx context.Context, t executors.Task, meanwhile ...func(co
 	return task, group.Wait()
 }
 
-// Places returns where a job stores what it leaves.
+// Places returns where a task stores what it leaves, and where a service with several versions has its route.
 func (b Bucket) Places(t executors.Task) *pod.Places {
 	p := &pod.Places{Notes: b.URL(Below(t.Unit.ID, "notes")), Outputs: map[string]string{}}
 	for _, out := range t.Unit.Outputs {

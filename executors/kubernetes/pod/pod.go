@@ -79,6 +79,8 @@ type Task struct {
 	// Env are variables of the program that are not secrets. They override those of the
 	// image.
 	Env map[string]string `json:"env,omitempty"`
+	// Claim names the start that may run, if the platform may start the task more than once.
+	Claim *Claim `json:"claim,omitempty"`
 	// Fetch is what is downloaded before the program starts: code, inputs and data
 	// files.
 	Fetch []Fetch `json:"fetch"`
@@ -100,13 +102,22 @@ type Task struct {
 	Places *Places `json:"places,omitempty"`
 }
 
-// Places are the stores of a job whose rights are those of its unit: it reads each input where
-// the unit that made it stores it, and what it may write it may not read. The platform starts
+// Places are the stores of a task whose rights are those of its unit: it reads each input where
+// the unit that made it stores it, and what a job may write it may not read. The platform starts
 // such a job once, so it does not look for a result of its own.
 type Places struct {
-	Notes   string            `json:"notes"`   // URL of the store for the log and the [Result]
+	Notes   string            `json:"notes"`   // URL of the store for the log, the [Result] and a route
 	Outputs map[string]string `json:"outputs"` // URLs by port
 }
+
+// A Claim says which start of a task runs its program: that whose name is in the [ClaimNote] when it begins.
+type Claim struct {
+	Task  string `json:"task"`
+	Start string `json:"start"`
+}
+
+// ClaimNote returns the name of the note with the start of a task that may run. It is where the task is.
+func ClaimNote(task string) string { return "runs/" + task + "/claim" }
 
 // A Secret is a variable of the program, and where its value is in Secrets Manager of AWS.
 type Secret struct {
@@ -185,12 +196,17 @@ func IdleNote(task string) string { return "runs/" + task + "/idle" }
 // versions. It is written before its pods start, and with every change.
 func RouteNote(task string) string { return "runs/" + task + "/route.json" }
 
-// UIDEnv is the variable that holds the UID of a pod which has a route.
+// UIDEnv is the variable that holds the UID of a pod which has a route. Without it, the pod chooses one,
+// and says at its end that it has ended, see [EndedNotes].
 const UIDEnv = "TENON_POD_UID"
 
 // ObservedNotes returns with what the names of the notes begin that hold the [step.Observed] of
 // each pod of a service, also of pods that are gone. What follows is the UID of the pod.
 func ObservedNotes(task string) string { return "runs/" + task + "/observed/" }
+
+// EndedNotes returns with what the names of the empty notes begin that say which instances of a service
+// have ended, of those that have chosen their UIDs. What follows is the UID.
+func EndedNotes(task string) string { return "runs/" + task + "/ended/" }
 
 // An End summarises the end of a pod. It is the termination message, which is available
 // even if the store cannot be reached.
