@@ -62,7 +62,7 @@ func At(url, storage, dir string) *Cloud {
 // Environ are the variables with which programs find the fake, as "NAME=value".
 func (c *Cloud) Environ() []string {
 	env := []string{"STORAGE_EMULATOR_HOST=" + c.Storage}
-	for _, api := range []string{"RUN", "LOGGING", "SECRETMANAGER"} {
+	for _, api := range []string{"RUN", "LOGGING", "SECRETMANAGER", "AIPLATFORM"} {
 		env = append(env, "CLOUDSDK_API_ENDPOINT_OVERRIDES_"+api+"="+c.URL+"/")
 	}
 	return env
@@ -77,6 +77,9 @@ type server struct {
 
 	mu       sync.Mutex
 	jobs     map[string]*job
+	services map[string]*service
+	customs  map[string]*custom
+	numbers  int // of custom jobs that were ever made
 	accounts map[string]bool
 	secrets  map[string][]string // versions, by name
 	entries  []entry
@@ -88,7 +91,7 @@ func Start(ctx context.Context, dir string) (*Cloud, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("the fake of Google Cloud makes namespaces for jobs, for which it needs root")
 	}
-	s := &server{dir: dir, jobs: map[string]*job{}, accounts: map[string]bool{}, secrets: map[string][]string{}}
+	s := &server{dir: dir, jobs: map[string]*job{}, services: map[string]*service{}, customs: map[string]*custom{}, accounts: map[string]bool{}, secrets: map[string][]string{}}
 	var err error
 	if s.apis, err = readAPIs(); err != nil {
 		return nil, err
@@ -198,9 +201,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.URL.Path == control {
 		s.control(body)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		_ = json.NewEncoder(w).Encode(slices.Sorted(maps.Keys(s.jobs))) // the caller may be gone
+		_ = json.NewEncoder(w).Encode(s.left()) // the caller may be gone
 		return
 	}
 	m, out, err := s.call(r, body)
@@ -236,7 +237,14 @@ func (s *server) call(r *http.Request, body object) (m method, out object, err e
 			return m, nil, err
 		}
 	}
-	switch id, isRun := strings.CutPrefix(m.ID, "run.projects.locations."); {
+	id, isRun := strings.CutPrefix(m.ID, "run.projects.locations.")
+	of, isService := strings.CutPrefix(id, "services.")
+	kind, isCustom := strings.CutPrefix(m.ID, "aiplatform.projects.locations.customJobs.")
+	switch {
+	case isCustom:
+		out, err = s.customAPI(kind, names, r, body)
+	case isService:
+		out, err = s.serviceAPI(of, names, r, body)
 	case isRun:
 		out, err = s.runAPI(id, names, r, body)
 	case m.ID == "logging.entries.list":
@@ -367,22 +375,38 @@ func (c *Cloud) Provision(files map[string][]byte) error {
 	return c.post(c.URL+control, made)
 }
 
-// Jobs returns the names of all jobs that there are now.
-func (c *Cloud) Jobs() (names []string, err error) {
+// left returns what there is now, by kind.
+func (s *server) left() map[string][]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := map[string][]string{"jobs": slices.Sorted(maps.Keys(s.jobs)), "services": slices.Sorted(maps.Keys(s.services)), "customs": slices.Sorted(maps.Keys(s.customs))}
+	for name, x := range s.services {
+		all["urls"] = append(all["urls"], filepath.Base(name)+" "+x.url)
+	}
+	return all
+}
+
+func (c *Cloud) left(kind string) ([]string, error) {
 	resp, err := http.Get(c.URL + control)
 	if err != nil {
 		return nil, err
 	}
-	return names, errors.Join(json.NewDecoder(resp.Body).Decode(&names), resp.Body.Close())
+	var all map[string][]string
+	err = errors.Join(json.NewDecoder(resp.Body).Decode(&all), resp.Body.Close())
+	return all[kind], err
 }
 
-// Executions returns the ids of all executions that a job has ever had.
+// Jobs returns the names of all jobs that there are now.
+func (c *Cloud) Jobs() ([]string, error) { return c.left("jobs") }
+
+// Executions returns the ids of all executions that a job, or of all instances that a service, has ever had, given
+// with what the names of its revisions begin.
 func (c *Cloud) Executions(job string) (ids []string, err error) {
 	names, err := filepath.Glob(filepath.Join(c.Dir, "jobs", "*.name"))
 	for _, path := range names {
 		b, unread := os.ReadFile(path)
 		err = errors.Join(err, unread)
-		if string(b) == job {
+		if name := string(b); name == job || strings.HasPrefix(name, job+"-") {
 			ids = append(ids, strings.TrimSuffix(filepath.Base(path), ".name"))
 		}
 	}

@@ -3,8 +3,8 @@
 usage: reduce.py APIS DOCUMENT...
 
 Writes the methods below and what their requests and answers consist of. The documents are in the Go module
-google.golang.org/api: run/v2/run-api.json, logging/v2/logging-api.json and
-secretmanager/v1/secretmanager-api.json.
+google.golang.org/api: run/v2/run-api.json, logging/v2/logging-api.json,
+secretmanager/v1/secretmanager-api.json and aiplatform/v1/aiplatform-api.json.
 """
 
 import json
@@ -18,6 +18,19 @@ METHODS = {
     "run.projects.locations.jobs.executions.cancel",
     "run.projects.locations.jobs.executions.get",
     "run.projects.locations.jobs.executions.tasks.list",
+    "run.projects.locations.services.create",
+    "run.projects.locations.services.delete",
+    "run.projects.locations.services.get",
+    "run.projects.locations.services.list",
+    "run.projects.locations.services.patch",
+    "run.projects.locations.services.revisions.delete",
+    "run.projects.locations.services.revisions.get",
+    "run.projects.locations.services.revisions.list",
+    "aiplatform.projects.locations.customJobs.cancel",
+    "aiplatform.projects.locations.customJobs.create",
+    "aiplatform.projects.locations.customJobs.delete",
+    "aiplatform.projects.locations.customJobs.get",
+    "aiplatform.projects.locations.customJobs.list",
     "logging.entries.list",
     "secretmanager.projects.secrets.addVersion",
     "secretmanager.projects.secrets.versions.access",

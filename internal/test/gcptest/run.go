@@ -44,18 +44,10 @@ type spec struct {
 	Template            struct {
 		Template struct {
 			Containers []struct {
-				Image   string   `json:"image"`
-				Command []string `json:"command"`
-				Args    []string `json:"args"`
-				Env     []struct {
-					Name   string `json:"name"`
-					Source struct {
-						Secret struct {
-							Secret  string `json:"secret"`
-							Version string `json:"version"`
-						} `json:"secretKeyRef"`
-					} `json:"valueSource"`
-				} `json:"env"`
+				Image     string    `json:"image"`
+				Command   []string  `json:"command"`
+				Args      []string  `json:"args"`
+				Env       []envSpec `json:"env"`
 				Resources struct {
 					Limits map[string]string `json:"limits"`
 				} `json:"resources"`
@@ -190,17 +182,13 @@ func (s *server) start(j *job, limit time.Duration) {
 		stuck(r[0], r[1])
 		return
 	}
-	env := []string{"STORAGE_EMULATOR_HOST=" + s.storage, "CLOUD_RUN_JOB=" + filepath.Base(j.name), "CLOUD_RUN_TASK_INDEX=0", "CLOUD_RUN_TASK_ATTEMPT=0"}
-	for _, e := range c.Env {
-		value, ok := s.secretValue(e.Source.Secret.Secret, e.Source.Secret.Version)
-		if !ok {
-			s.mu.Unlock()
-			stuck("SECRETS_ACCESS_CHECK_FAILED", "Secret "+e.Source.Secret.Secret+"/versions/"+e.Source.Secret.Version+" was not found")
-			return
-		}
-		env = append(env, e.Name+"="+value)
-	}
+	env, err := s.environ(c.Env)
 	s.mu.Unlock()
+	if err != nil {
+		stuck("SECRETS_ACCESS_CHECK_FAILED", err.Error())
+		return
+	}
+	env = append(env, "CLOUD_RUN_JOB="+filepath.Base(j.name), "CLOUD_RUN_TASK_INDEX=0", "CLOUD_RUN_TASK_ATTEMPT=0")
 	root, config, err := s.pull(context.Background(), c.Image)
 	if errors.Is(err, errNoImage) {
 		stuck("CONTAINER_MISSING", "Image '"+c.Image+"' not found.")
@@ -371,7 +359,9 @@ func (s *server) log(of, line string) {
 	defer s.mu.Unlock()
 	x := object{"insertId": strconv.Itoa(len(s.entries)), "timestamp": stamp(time.Now().Truncate(time.Millisecond)), "logName": "run.googleapis.com/stdout"}
 	var parsed object
-	if strings.HasPrefix(line, "{") && json.Unmarshal([]byte(line), &parsed) == nil {
+	if _, custom := strconv.Atoi(of); custom == nil {
+		vertexLine(x, line)
+	} else if strings.HasPrefix(line, "{") && json.Unmarshal([]byte(line), &parsed) == nil {
 		x["jsonPayload"] = parsed
 	} else {
 		x["textPayload"] = strings.ToValidUTF8(line, "\uFFFD")
@@ -380,7 +370,7 @@ func (s *server) log(of, line string) {
 }
 
 var (
-	executionFilter = regexp.MustCompile(`labels\."run\.googleapis\.com/execution_name"="([a-z0-9-]+)"`)
+	executionFilter = regexp.MustCompile(`(?:labels\."run\.googleapis\.com/execution_name"|resource\.labels\.revision_name|resource\.labels\.job_id)="([a-z0-9-]+)"`)
 	timeFilter      = regexp.MustCompile(` AND timestamp>="([^"]+)"$`)
 )
 

@@ -1,0 +1,250 @@
+package gcptest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// States of conditions.
+const (
+	conditionReconciling = "CONDITION_RECONCILING"
+	conditionSucceeded   = "CONDITION_SUCCEEDED"
+	conditionFailed      = "CONDITION_FAILED"
+)
+
+// A revision has one instance, which is started again when it ends. Cloud Run has as many as there are requests for.
+type revision struct {
+	name          string // full
+	spec          serviceSpec
+	created       time.Time
+	state, reason string // of its condition
+	message       string
+	asked         sync.WaitGroup // requests that it answers
+	ended         chan struct{}  // closed once it was removed
+	instance      *httputil.ReverseProxy
+	process       *os.Process
+	lives, pid    int
+	close         sync.Once
+}
+
+func (r *revision) json() object {
+	c := object{"type": "Ready", "state": r.state}
+	for k, v := range map[string]string{"message": r.message, "revisionReason": r.reason} {
+		if v != "" {
+			c[k] = v
+		}
+	}
+	if r.reason == "CONTAINER_MISSING" || r.reason == "SECRETS_ACCESS_CHECK_FAILED" {
+		c["reason"] = r.reason
+		delete(c, "revisionReason")
+	}
+	return object{"name": r.name, "createTime": stamp(r.created), "conditions": []any{c}}
+}
+
+// end removes a revision, once it has answered its requests.
+func (r *revision) end() {
+	r.close.Do(func() { go func() { r.asked.Wait(); close(r.ended) }() })
+}
+
+// proxy leads to the instance, or returns nil if there is none now.
+func (r *revision) proxy(s *server) *httputil.ReverseProxy {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return r.instance
+}
+
+// newRevision checks the template of a service. The caller has locked the fake.
+func (s *server) newRevision(x *service) (*revision, error) {
+	t, id := x.spec.Template, filepath.Base(x.name)
+	switch {
+	case !strings.HasPrefix(t.Revision, id+"-") || !revisionID.MatchString(t.Revision):
+		return nil, invalid("the name %q of a revision is not valid", t.Revision)
+	case len(t.Containers) != 1 || len(t.Containers[0].Ports) != 1:
+		return nil, invalid("a revision needs one container with one port")
+	case t.Containers[0].StartupProbe.Period*t.Containers[0].StartupProbe.Failures > 240:
+		return nil, invalid("a startup probe may take 240 s")
+	case !s.accounts[t.ServiceAccount]:
+		return nil, &problem{http.StatusForbidden, "PERMISSION_DENIED", "Permission 'iam.serviceaccounts.actAs' denied on service account " + t.ServiceAccount + " (or it may not exist)."}
+	}
+	return &revision{name: x.name + "/revisions/" + t.Revision, spec: x.spec, created: time.Now(), state: conditionReconciling, ended: make(chan struct{})}, nil
+}
+
+// run runs instances of a revision until it is removed.
+func (s *server) run(x *service, r *revision) {
+	fail := func(reason, message string) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		r.state, r.reason, r.message = conditionFailed, reason, message
+		x.settle()
+	}
+	s.mu.Lock()
+	if len(s.refusals) > 0 {
+		no := s.refusals[0]
+		s.refusals = s.refusals[1:]
+		s.mu.Unlock()
+		fail(no[0], no[1])
+		return
+	}
+	env, err := s.environ(r.spec.Template.Containers[0].Env)
+	s.mu.Unlock()
+	if err != nil {
+		fail("SECRETS_ACCESS_CHECK_FAILED", err.Error())
+		return
+	}
+	root, config, err := s.pull(context.Background(), r.spec.Template.Containers[0].Image)
+	if errors.Is(err, errNoImage) {
+		fail("CONTAINER_MISSING", "Image '"+r.spec.Template.Containers[0].Image+"' not found.")
+		return
+	}
+	if err != nil {
+		fail("", err.Error())
+		return
+	}
+	env = append(append(config.Config.Env, "K_SERVICE="+filepath.Base(x.name), "K_REVISION="+filepath.Base(r.name)), env...)
+	for {
+		err := s.live(x, r, root, env)
+		s.mu.Lock()
+		ready := r.state == conditionSucceeded
+		r.instance = nil
+		s.mu.Unlock()
+		if errors.Is(err, errEnded) {
+			return
+		}
+		if !ready {
+			fail("HEALTH_CHECK_CONTAINER_ERROR", "The user-provided container failed to start and listen on the port defined provided by the PORT="+
+				strconv.Itoa(r.spec.Template.Containers[0].Ports[0].Port)+" environment variable within the allocated timeout. "+err.Error())
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// environ returns the variables of a container. The caller has locked the fake.
+func (s *server) environ(all []envSpec) ([]string, error) {
+	env := []string{"STORAGE_EMULATOR_HOST=" + s.storage}
+	for _, e := range all {
+		of := e.Source.Secret
+		value, ok := s.secretValue(of.Secret, of.Version)
+		if !ok {
+			return nil, fmt.Errorf("secret %s/versions/%s was not found", of.Secret, of.Version)
+		}
+		env = append(env, e.Name+"="+value)
+	}
+	return env, nil
+}
+
+// live runs one instance to its end, in a network of its own.
+func (s *server) live(x *service, r *revision, root string, env []string) error {
+	c := r.spec.Template.Containers[0]
+	port := c.Ports[0].Port
+	r.lives++
+	of := filepath.Base(r.name)
+	id := of + "-" + strconv.Itoa(r.lives)
+	work := filepath.Join(s.dir, "jobs", id)
+	if err := errors.Join(os.MkdirAll(work, 0o755), os.WriteFile(work+".name", []byte(of), 0o644)); err != nil {
+		return err
+	}
+	log := &lines{s: s, of: of}
+	cmd := command(root, work, append(c.Command, c.Args...), append([]string{"PORT=" + strconv.Itoa(port)}, env...), log)
+	cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWNET
+	cmd.Args[2] = "read go\nexec </dev/null\n" + cmd.Args[2] // until its network works
+	begin, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	runtime.LockOSThread() // the container ends with the thread that starts it
+	defer runtime.UnlockOSThread()
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	stop, err := connect(cmd.Process.Pid, strings.TrimPrefix(s.storage, "http://"))
+	if err != nil {
+		_ = cmd.Process.Kill()
+		return errors.Join(err, cmd.Wait())
+	}
+	defer stop()
+	_, _ = begin.Write([]byte("go\n")) // it may have ended
+	_ = begin.Close()
+	over := make(chan struct{})
+	go s.serveFrom(x, r, cmd.Process.Pid, over)
+	go func() {
+		select {
+		case <-over:
+		case <-r.ended:
+			_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+			select {
+			case <-over:
+			case <-time.After(grace):
+				_ = cmd.Process.Kill()
+			}
+		}
+	}()
+	err = cmd.Wait()
+	close(over)
+	log.end()
+	select {
+	case <-r.ended:
+		return errEnded
+	default:
+	}
+	return fmt.Errorf("the container has exited: %v", err)
+}
+
+// serveFrom lets an instance answer once its startup probe succeeds.
+func (s *server) serveFrom(x *service, r *revision, pid int, over chan struct{}) {
+	c := r.spec.Template.Containers[0]
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return dialIn(ctx, pid, c.Ports[0].Port)
+	}, DisableKeepAlives: true}
+	client := &http.Client{Transport: transport, Timeout: time.Second}
+	for {
+		answer, err := client.Get("http://instance" + c.StartupProbe.HTTP.Path)
+		if err == nil {
+			err = answer.Body.Close()
+		}
+		if err == nil && answer.StatusCode == http.StatusOK {
+			break
+		}
+		select {
+		case <-over:
+			return
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-over:
+		return
+	default:
+	}
+	r.state, r.message, r.reason = conditionSucceeded, "", ""
+	r.instance = &httputil.ReverseProxy{Transport: transport, Rewrite: func(p *httputil.ProxyRequest) { p.Out.URL.Scheme, p.Out.URL.Host = "http", "instance" }}
+	x.settle()
+}
+
+// Services returns the names of all services that there are now.
+func (c *Cloud) Services() ([]string, error) { return c.left("services") }
+
+// URL returns where a service answers, or "".
+func (c *Cloud) ServiceURL(service string) (string, error) {
+	urls, err := c.left("urls")
+	for _, u := range urls {
+		if at, is := strings.CutPrefix(u, service+" "); is {
+			return at, err
+		}
+	}
+	return "", err
+}
