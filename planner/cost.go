@@ -144,8 +144,11 @@ type PerRequest struct {
 	Million  money.Amount  `json:"million"` // for a million requests
 	Longer   money.Amount  `json:"longer"`  // for a million requests, for each Each of their duration
 	Each     time.Duration `json:"each_ns"`
-	Source   string        `json:"source"` // of the prices
-	Date     string        `json:"date"`
+	Idle     money.Amount  `json:"month_idle,omitempty"` // for a month without requests
+	// Instance is for each hour of each instance, if that is all that is paid, whatever it answers.
+	Instance money.Amount `json:"instance_hour,omitempty"`
+	Source   string       `json:"source"` // of the prices
+	Date     string       `json:"date"`
 }
 
 // Costs returns what the plan costs, or nil if no pool has a price. Jobs that turn out not to

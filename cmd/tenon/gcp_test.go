@@ -2,7 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,17 +27,18 @@ var fakes sync.Map
 //	                            folder that makes its registry known; builds what runs in its jobs
 //	gcp provision FOLDER        makes the infrastructure in the files of Terraform in a folder
 //	gcp refuse REASON MESSAGE   makes Cloud Run start no execution for the next job
-//	gcp swept                   says that there is no job
+//	gcp ask FILE PATH BODY      posts to a service whose URL a file has, and prints the status and the answer
+//	gcp swept                   says that there is neither a job nor a service, also on Vertex AI
 func cmdGCP(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) == 0 {
-		ts.Fatalf("usage: gcp start|provision|refuse|swept")
+		ts.Fatalf("usage: gcp start|provision|refuse|ask|swept")
 	}
-	positive(ts, neg, args[1:], map[string]int{"provision": 1, "refuse": 2}[args[0]], "gcp start|provision FOLDER|refuse REASON MESSAGE|swept")
+	positive(ts, neg, args[1:], map[string]int{"provision": 1, "refuse": 2, "ask": 3}[args[0]], "gcp start|provision FOLDER|refuse REASON MESSAGE|ask FILE PATH BODY|swept")
 	if args[0] == "start" {
 		startGCP(ts)
 		return
 	}
-	found, _ := fakes.Load(ts.MkAbs("."))
+	found, _ := fakes.Load(ts.Getenv("WORK"))
 	c, is := found.(*gcptest.Cloud)
 	if !is {
 		ts.Fatalf("the script starts no fake: add gcp start before")
@@ -43,11 +49,21 @@ func cmdGCP(ts *testscript.TestScript, neg bool, args []string) {
 	case "refuse":
 		ts.Check(c.Refuse(args[1], args[2]))
 	case "swept":
-		left, err := c.Jobs()
+		jobs, err := c.Jobs()
 		ts.Check(err)
-		if len(left) > 0 {
-			ts.Fatalf("there are the jobs %v", left)
+		services, err := c.Services()
+		ts.Check(err)
+		customs, err := c.Customs()
+		ts.Check(err)
+		if left := slices.Concat(jobs, customs, services); len(left) > 0 {
+			ts.Fatalf("there are %v", left)
 		}
+	case "ask":
+		resp, err := http.Post(strings.TrimSpace(ts.ReadFile(args[1]))+args[2], "application/json", strings.NewReader(args[3]))
+		ts.Check(err)
+		b, err := io.ReadAll(resp.Body)
+		ts.Check(errors.Join(err, resp.Body.Close()))
+		fmt.Fprintf(ts.Stdout(), "%d %s\n", resp.StatusCode, b)
 	default:
 		ts.Fatalf("gcp has no %s", args[0])
 	}
@@ -69,5 +85,5 @@ func startGCP(ts *testscript.TestScript) {
 	program := ts.MkAbs("tenon-pod")
 	ts.Check(executortest.BuildStatic(program, "github.com/tenon-ml/tenon/cmd/tenon-pod"))
 	ts.Setenv("TENON_POD", program)
-	fakes.Store(ts.MkAbs("."), c)
+	fakes.Store(ts.Getenv("WORK"), c)
 }

@@ -12,8 +12,16 @@ import (
 // writePerRequest says what services cost that are paid for by requests.
 func writePerRequest(b *strings.Builder, all []planner.PerRequest) {
 	for _, x := range all {
-		fmt.Fprintf(b, "%s: nothing while idle, %s for a million requests, and %s more for each %s that they take (%s, %s).\n",
-			x.Unit, x.Million.Format(x.Currency), x.Longer.Format(x.Currency), x.Each, x.Source, x.Date)
+		idle := "nothing"
+		if x.Idle > 0 {
+			idle = x.Idle.Format(x.Currency) + " a month"
+		}
+		if x.Instance > 0 {
+			fmt.Fprintf(b, "%s: %s while idle, and %s for each hour of an instance beyond that (%s, %s).\n", x.Unit, idle, x.Instance.Format(x.Currency), x.Source, x.Date)
+			continue
+		}
+		fmt.Fprintf(b, "%s: %s while idle, %s for a million requests, and %s more for each %s that they take (%s, %s).\n",
+			x.Unit, idle, x.Million.Format(x.Currency), x.Longer.Format(x.Currency), x.Each, x.Source, x.Date)
 	}
 }
 

@@ -27,6 +27,17 @@ import (
 
 // serviceCases are about what stays up.
 func (s *suite) serviceCases() []testCase {
+	if s.Managed {
+		return []testCase{
+			{"a service is ready once it answers", s.becomesReady},
+			{"a service that dies before it is ready has failed, and says what it printed", s.diesManaged},
+			{"a service takes over without one failed request", s.takeover},
+			{"a service answers for a version beside it, as its route says", s.versions},
+			{"a service survives the wait for it", s.readyTwice},
+			{"a service that is ready may still write", s.writesLater},
+			{"an endpoint without a port is refused by check", s.checkPort},
+		}
+	}
 	cases := []testCase{
 		{"a service is ready once it answers", s.becomesReady},
 		{"a service that never answers stays running, with the reason", s.neverReady},
@@ -221,6 +232,13 @@ func (s *suite) diesEarly(t *testing.T) {
 	if st.ExitCode != 7 {
 		t.Errorf("exit code is %d, want 7", st.ExitCode)
 	}
+}
+
+func (s *suite) diesManaged(t *testing.T) {
+	e := s.New(t)
+	st := wait(t, e, s.apply(t, e, s.service(t, freePort(t), "lines", "3", "1ms"), nil))
+	wantPhase(t, st, state.Failed)
+	wantMessage(t, st, "it printed last: line 2")
 }
 
 func (s *suite) diesLate(t *testing.T) {

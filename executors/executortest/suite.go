@@ -41,6 +41,12 @@ type Config struct {
 	// Contains says that it holds units to their memory and cores, and runs them
 	// as a user without rights. One that does not only reserves what they need.
 	Contains bool
+	// Managed says that the platform keeps instances of services running: it says when a version is
+	// ready, or why it never will be, and nothing of an instance that ends or restarts. There is nothing
+	// without an endpoint, and nothing that outlives an instance.
+	Managed bool
+	// JobsOnly leaves the cases of services out: another configuration of the same executor has them.
+	JobsOnly bool
 	// Elsewhere is where programs run that see neither the files nor the ports of this
 	// machine. Nil is that they run here.
 	Elsewhere Elsewhere
@@ -203,7 +209,7 @@ func Run(t *testing.T, c Config) {
 		s.applyAndHang(t, path)
 	}
 	groups := [][]testCase{s.jobCases(), s.fileCases(), s.endCases(), s.crashCases(), s.featureCases()}
-	if !slices.Contains(c.Lacks, Services) {
+	if !slices.Contains(c.Lacks, Services) && !c.JobsOnly {
 		groups = append(groups, s.serviceCases())
 	}
 	for _, group := range groups {

@@ -36,14 +36,17 @@ type (
 		VPC            *runVPC        `json:"vpcAccess,omitempty"`
 	}
 	runContainer struct {
-		Image     string       `json:"image"`
-		Command   []string     `json:"command"`
-		Args      []string     `json:"args"`
-		Env       []runEnv     `json:"env,omitempty"`
-		Resources runResources `json:"resources"`
+		Image        string       `json:"image"`
+		Command      []string     `json:"command"`
+		Args         []string     `json:"args"`
+		Env          []runEnv     `json:"env,omitempty"`
+		Resources    runResources `json:"resources"`
+		Ports        []runPort    `json:"ports,omitempty"`
+		StartupProbe *runProbe    `json:"startupProbe,omitempty"`
 	}
 	runResources struct {
 		Limits map[string]string `json:"limits"`
+		Idle   *bool             `json:"cpuIdle,omitempty"` // a service has its cores during requests only
 	}
 	runEnv struct {
 		Name   string    `json:"name"`
@@ -70,6 +73,7 @@ type (
 		Message         string `json:"message"`
 		Reason          string `json:"reason"`
 		ExecutionReason string `json:"executionReason"`
+		RevisionReason  string `json:"revisionReason"`
 	}
 	runExecution struct {
 		Name           string         `json:"name"`
@@ -108,6 +112,9 @@ type (
 		Timestamp time.Time      `json:"timestamp"`
 		Text      string         `json:"textPayload"`
 		JSON      map[string]any `json:"jsonPayload"`
+		Resource  struct {
+			Type string `json:"type"`
+		} `json:"resource"`
 	}
 	secretPayload struct {
 		Data string `json:"data"` // base64

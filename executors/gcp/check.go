@@ -37,6 +37,7 @@ func (s Settings) check(u ir.Unit) *checks {
 	case onService:
 		c.service(u)
 	case onVertex:
+		c.vertex(u)
 	}
 	c.unit(u)
 	return c
@@ -81,8 +82,8 @@ func (c *checks) size(u ir.Unit) {
 func (c *checks) unit(u ir.Unit) {
 	c.Unit(u, "Google Cloud")
 	for _, x := range u.Secrets {
-		if placeOf(&u) != onJob {
-			c.Fault(u.SecretField(x), "let the program read it from Secret Manager, or choose another target", "only jobs on Cloud Run get secrets")
+		if placeOf(&u) == onVertex {
+			c.Fault(u.SecretField(x), "let the program read it from Secret Manager, or choose another target", "only units on Cloud Run get secrets")
 		} else {
 			c.Secret(u, x, "Google Cloud")
 		}
@@ -107,8 +108,9 @@ func (c *checks) service(u ir.Unit) {
 	if e.Management != nil {
 		c.Fault("management", "remove management", "the service has one port on Cloud Run")
 	}
-	if u.Release != nil {
-		c.Fault("release", "remove release", "releases on Cloud Run are not supported")
+	if _, most := instances(e); e.Counts != "" && most > 1 {
+		c.Faults = append(c.Faults, ir.Fault{Field: e.Counts, Note: true,
+			Message: fmt.Sprintf("each instance counts for itself, and there may be %d", most), Hint: "limit callers in front of the service, or let it have one instance"})
 	}
 	if u.Keeps != "" {
 		c.Fault(u.Keeps, "remove "+u.Keeps, "the service has no folder that outlives it on Cloud Run")

@@ -23,6 +23,10 @@ func TestWhatGoogleCloudCannotHonourIsRefused(t *testing.T) {
 		{"too much memory with files", nil, job("steps/a", func(u *ir.Unit) { u.Needs.Memory, u.Needs.Disk = 30<<30, 3<<30 }), []string{"needs"}},
 		{"too long", nil, job("steps/a", func(u *ir.Unit) { u.Timeout = 169 * time.Hour }), []string{"timeout"}},
 		{"a job with a GPU", nil, job("models/a", func(u *ir.Unit) { u.Needs = ir.Resources{GPU: 8, Memory: 600 << 30} }), nil},
+		{"more GPUs than a machine has", nil, job("models/a", func(u *ir.Unit) { u.Needs = ir.Resources{GPU: 9} }), []string{"needs"}},
+		{"a job with a GPU that takes too long", nil, job("models/a", func(u *ir.Unit) {
+			u.Needs, u.Timeout = ir.Resources{GPU: 1, Disk: 64_000 << 30}, 169*time.Hour
+		}), []string{"needs.disk", "timeout"}},
 		{"processes, nodes, slices and pods", nil, job("steps/a", func(u *ir.Unit) {
 			u.Needs, u.Kubernetes = ir.Resources{GPU: 1, PIDs: 8, Nodes: 2, GPUSlice: "1g.10gb"}, &ir.Placement{}
 		}), []string{"kubernetes", "needs.gpu.slice", "needs.nodes", "needs.pids"}},
@@ -42,10 +46,13 @@ func TestWhatGoogleCloudCannotHonourIsRefused(t *testing.T) {
 		{"a service that scales", nil, service("api", func(u *ir.Unit) { u.Endpoint.Scale = &ir.Scale{Max: 3} }), nil},
 		{"a service with a GPU", nil, service("api", func(u *ir.Unit) { u.Needs.GPU = 1 }), []string{"needs.gpu"}},
 		{"too large a service", nil, service("api", func(u *ir.Unit) { u.Needs.Memory = 33 << 30 }), []string{"needs"}},
+		{"a service that is released, and has secrets", nil, service("api", func(u *ir.Unit) {
+			u.Release, u.Secrets = &ir.Release{}, []ir.Secret{{Name: "A", Env: "A"}}
+		}), nil},
 		{"what a service has elsewhere", nil, service("api", func(u *ir.Unit) {
-			u.Endpoint.TLS, u.Endpoint.Management, u.Release, u.Keeps = true, &ir.Listen{Port: 9090}, &ir.Release{}, "log"
-			u.Secrets, u.MachineFiles = []ir.Secret{{Name: "A", Env: "A"}}, []string{"tls.cert"}
-		}), []string{"log", "management", "release", "secrets.A", "tls", "tls.cert"}},
+			u.Endpoint.TLS, u.Endpoint.Management, u.Keeps = true, &ir.Listen{Port: 9090}, "log"
+			u.Secrets, u.MachineFiles = []ir.Secret{{Name: "A", File: "/run/a"}}, []string{"tls.cert"}
+		}), []string{"log", "management", "secrets.A", "tls", "tls.cert"}},
 		{"a worker", nil, service("api", func(u *ir.Unit) { u.Endpoint = nil }), []string{"command"}},
 		{"objectives without a metric", nil, slo("a", "deployments/api", `{"window":"30d","freshness":"7d","quality":{"auc":{"min":1}},"parity":0}`), []string{"freshness", "parity", "quality"}},
 	} {
@@ -80,12 +87,16 @@ func TestWhatDoesNotRunOnGoogleCloudIsRefused(t *testing.T) {
 	}{
 		{"a job", job("steps/a", nil), nil},
 		{"a record", slo("a", "deployments/api", `{"window":"30d","availability":0.9}`), nil},
-		{"a GPU", job("steps/a", func(u *ir.Unit) { u.Needs.GPU = 1 }), []string{"needs.gpu"}},
+		{"a GPU without the network", job("steps/a", func(u *ir.Unit) { u.Needs.GPU, u.Network = 1, "" }), []string{"network"}},
+		{"a GPU", job("steps/a", func(u *ir.Unit) { u.Needs.GPU, u.Network = 1, ir.NetworkOpen }), nil},
 		{"an endpoint as input", job("steps/a", func(u *ir.Unit) {
 			u.Inputs = []ir.Input{{Port: "api", Unit: "deployments/api", From: "endpoint", Kind: ir.EndpointOf}}
 		}), []string{"in.api"}},
-		{"a service", service("api", nil), []string{"component"}},
-		{"a service that scales", service("api", func(u *ir.Unit) { u.Endpoint.Scale = &ir.Scale{Max: 2} }), []string{"replicas"}},
+		{"a service that asks another one", service("api", func(u *ir.Unit) {
+			u.Inputs = []ir.Input{{Port: "other", Unit: "deployments/other", From: "endpoint", Kind: ir.EndpointOf}}
+		}), []string{"in.other"}},
+		{"a service", service("api", nil), nil},
+		{"a service that scales", service("api", func(u *ir.Unit) { u.Endpoint.Scale = &ir.Scale{Max: 2} }), nil},
 		{"a worker", service("api", func(u *ir.Unit) { u.Endpoint = nil }), []string{"command"}},
 	} {
 		t.Run(c.name, func(t *testing.T) { cloudtest.Refused(t, New(Options{Settings: s}).Check(c.unit), c.want) })

@@ -32,9 +32,12 @@ type Options struct {
 	// Grace is how long a program may take to end after SIGTERM. Zero is 5 s: Cloud Run kills the
 	// container after 10 s.
 	Grace time.Duration
+	// Drain is how long a revision that gets no more requests stays, until those that it has are answered.
+	// Zero is 10 s.
+	Drain time.Duration
 }
 
-// Executor runs jobs on Cloud Run. The assertions below list what it implements besides
+// Executor runs jobs and services on Cloud Run. The assertions below list what it implements besides
 // [executors.Executor].
 type Executor struct {
 	opts   Options
@@ -57,6 +60,8 @@ var (
 	_ executors.Scheduler     = (*Executor)(nil)
 	_ executors.Remote        = (*Executor)(nil)
 	_ executors.ImageRunner   = (*Executor)(nil)
+	_ executors.VersionRunner = (*Executor)(nil)
+	_ executors.RequestPricer = (*Executor)(nil)
 )
 
 // New returns an executor. It connects on first use.
@@ -64,7 +69,7 @@ func New(o Options) *Executor {
 	for _, d := range []struct {
 		to    *time.Duration
 		usual time.Duration
-	}{{&o.Pause, 500 * time.Millisecond}, {&o.Longest, 10 * time.Second}, {&o.LogPause, 3 * time.Second}, {&o.Grace, 5 * time.Second}} {
+	}{{&o.Pause, 500 * time.Millisecond}, {&o.Longest, 10 * time.Second}, {&o.LogPause, 3 * time.Second}, {&o.Grace, 5 * time.Second}, {&o.Drain, 10 * time.Second}} {
 		if *d.to == 0 {
 			*d.to = d.usual
 		}
@@ -86,8 +91,9 @@ func (e *Executor) OwnPorts() bool { return true }
 // Remote returns true: jobs run on other machines.
 func (e *Executor) Remote() bool { return true }
 
-// ReadyWithin returns 0: no service runs there.
-func (e *Executor) ReadyWithin() time.Duration { return 0 }
+// ReadyWithin returns how long a service without a timeout may take to become ready: as long as Cloud Run waits for its
+// program, and some time to prepare it.
+func (e *Executor) ReadyWithin() time.Duration { return startTime + 4*time.Minute }
 
 // RegistryHosts returns the folder with the configuration of registries.
 func (e *Executor) RegistryHosts() string { return e.opts.Hosts }
@@ -108,23 +114,18 @@ func (e *Executor) Prepare(ctx context.Context, t executors.Task, report func(st
 func (e *Executor) Check(u ir.Unit) []ir.Fault {
 	c := e.opts.Settings.check(u)
 	const another = "choose a target with the executor process, containerd or kubernetes"
-	switch {
-	case u.Kind == ir.Service && u.Endpoint != nil && u.Endpoint.Scale != nil:
-		c.Fault("replicas", another, "no service runs on Google Cloud, whatever its load")
-	case u.Kind == ir.Service && len(c.Faults) == 0:
-		c.Fault("component", another, "it is a service, and only jobs run on Google Cloud; tenon compile --format=terraform writes infrastructure for it")
-	case u.Needs.GPU > 0:
-		c.Fault("needs.gpu", another, "Cloud Run runs it without GPUs, and custom jobs of Vertex AI are not supported")
+	if placeOf(&u) == onVertex && !open(&u) {
+		c.Fault("network", "write network: true, or "+another, "a custom job of Vertex AI reaches the Internet")
 	}
 	for _, in := range u.Inputs {
-		if in.Kind == ir.EndpointOf && u.Kind == ir.Job {
-			c.Fault("in."+in.Port, another, "it calls the service %s, which does not run on Google Cloud", strings.Replace(in.Unit, "/", ".", 1))
+		if in.Kind == ir.EndpointOf && u.Kind != ir.Record {
+			c.Fault("in."+in.Port, another, "it calls the service %s, which only answers callers that Google knows", strings.Replace(in.Unit, "/", ".", 1))
 		}
 	}
 	return c.Faults
 }
 
-// Apply creates the job of a task, or finds what was created for it before. It first pushes
+// Apply creates the job or the revision of a task, or finds what was created for it before. It first pushes
 // the image and uploads the inputs.
 func (e *Executor) Apply(ctx context.Context, t executors.Task, _ *state.Handle) (state.Handle, error) {
 	st, err := e.apply(ctx, t)
@@ -144,7 +145,7 @@ func (e *Executor) apply(ctx context.Context, t executors.Task) (taskState, erro
 	if t.Image == "" {
 		return st, errors.New("the plan has no image for it: plan again")
 	}
-	if err := errors.Join(ctx.Err(), local.Present(t)); err != nil {
+	if err := errors.Join(ctx.Err(), local.Present(t), local.Apart(t, false)); err != nil {
 		return st, err
 	}
 	locked, err := local.Lock(ctx, t.Dir)
@@ -152,6 +153,13 @@ func (e *Executor) apply(ctx context.Context, t executors.Task) (taskState, erro
 		return st, err
 	}
 	defer locked.Close()
+	switch placeOf(&t.Unit) {
+	case onService:
+		return st, e.deploy(ctx, &st, t)
+	case onVertex:
+		return st, e.startCustom(ctx, &st, t)
+	case onJob, onTenon:
+	}
 	there, err := e.find(ctx, &st)
 	if err == nil && !there {
 		err = e.start(ctx, &st, t)
@@ -177,6 +185,13 @@ func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, e
 	}
 	st := taskState{Project: e.opts.Project, Region: e.opts.Region, Name: name, Run: e.runName(name), Dir: dir}
 	there, err := e.find(ctx, &st)
+	if err == nil && !there {
+		there, err = e.searchService(ctx, &st)
+	}
+	if err == nil && !there {
+		st.Root = e.root()
+		there, _, err = e.findCustom(ctx, &st)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("find %s: %w", name, err)
 	}
@@ -213,6 +228,9 @@ func (e *Executor) Wait(ctx context.Context, h state.Handle) (now state.Status, 
 			return nil
 		}
 		now, err = r.Wait(ctx, j)
+		if st := j.(*followed).st; err == nil && r.Serves && now.Phase == state.Ready { //nolint:forcetypeassert // of follow
+			now.Message, err = "", e.promote(ctx, st)
+		}
 		return err
 	})
 	return now, err
@@ -261,6 +279,20 @@ func (e *Executor) destroy(ctx context.Context, st taskState) error {
 			defer locked.Close()
 		}
 	}
+	run := e.run(st)
+	if st.Service != "" || st.Custom != "" {
+		if _, ended := run.Ended(); !ended {
+			run.SaveLog(ctx, &followed{e: e, st: st, soon: true})
+		}
+		end := e.withdraw
+		if st.Custom != "" {
+			end = e.destroyCustom
+		}
+		if err := end(ctx, st); err != nil {
+			return err
+		}
+		return run.Forget(ctx)
+	}
 	now := st
 	there, err := e.find(ctx, &now)
 	if err == nil && there && now.Token == st.Token { // and not that of a later start
@@ -269,7 +301,7 @@ func (e *Executor) destroy(ctx context.Context, st taskState) error {
 	if err != nil {
 		return err
 	}
-	return e.run(st).Forget(ctx)
+	return run.Forget(ctx)
 }
 
 // endPatience is how long a job may take to end that was asked to: Cloud Run kills its program after

@@ -1,19 +1,22 @@
 package gcp
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/tenon-ml/tenon/executors/cloud"
 )
 
+type reason struct {
+	parts   []string
+	message string
+}
+
 // reasons are parts of what Cloud Run says when a job has failed or cannot start, in lower case, and
 // what that means to a user: the reason of a condition, and its message. All parts have to occur; the
 // first that fits counts. Sources: the reference of version 2 of the API, and "Troubleshoot Cloud Run
 // issues".
-var reasons = []struct {
-	parts   []string
-	message string
-}{
+var reasons = []reason{
 	{[]string{"container_missing"}, noImage},
 	{[]string{"image", "not found"}, noImage},
 	{[]string{"container_permission_denied"}, noPull},
@@ -31,12 +34,17 @@ var reasons = []struct {
 	{[]string{"no available instance"}, "the region has no capacity for it now: try again, lower needs, or choose another region"},
 	{[]string{"insufficient capacity"}, "the region has no capacity for it now: try again, lower needs, or choose another region"},
 	{[]string{"subnet", "ip address"}, "its subnet has no free addresses: choose a larger cidr, or another existing: network"},
+	{[]string{"health_check_container_error"}, notReady},
+	{[]string{"failed to start and listen"}, notReady},
+	{[]string{"min_instances_not_provisioned"}, "the region has no capacity for its instances now: try again, lower replicas or needs, or choose another region"},
+	{[]string{"active_revision_limit_reached"}, "the service has as many revisions as Cloud Run allows: remove old ones in its console"},
 	{[]string{"cancelled"}, "it was cancelled on Google Cloud"},
 	{[]string{"internal"}, "Cloud Run had a fault of its own: set retries to run it again"},
 }
 
 const (
 	quota        = "a quota of the project is used up or 0: raise it under IAM & Admin, Quotas, for the region of the target"
+	notReady     = "its program ended, or was not ready 4 minutes after it had started, which is the longest that Cloud Run waits"
 	noImage      = "its image is not in the repository: plan and apply again, which pushes it"
 	noPull       = "the service agent of Cloud Run may not pull its image: grant it roles/artifactregistry.reader on the repository"
 	otherMachine = "its image is for another architecture than x86_64, which Cloud Run has"
@@ -45,14 +53,19 @@ const (
 // known returns what to do about the end of a job, with what Cloud Run says, or "".
 func known(c runCondition, attempt *runAttempt) string {
 	said := said(c, attempt)
-	low := strings.ToLower(c.Reason + " " + c.ExecutionReason + " " + said)
-	for _, r := range reasons {
+	return matched(reasons, c.Reason+" "+c.ExecutionReason+" "+c.RevisionReason+" "+said, said)
+}
+
+// matched returns the first message of a list whose parts all occur in a text, with what Google says, or "".
+func matched(list []reason, text, said string) string {
+	low := strings.ToLower(text)
+	for _, r := range list {
 		fits := true
 		for _, p := range r.parts {
 			fits = fits && strings.Contains(low, p)
 		}
 		if fits {
-			return r.message + " (Google Cloud: " + strings.TrimSuffix(said, ".") + ")"
+			return r.message + " (Google Cloud: " + strings.TrimSuffix(oneLine(said), ".") + ")"
 		}
 	}
 	return ""
@@ -74,7 +87,53 @@ func said(c runCondition, attempt *runAttempt) string {
 		text = attempt.Status.Message
 	}
 	if text == "" {
-		text = c.Reason + c.ExecutionReason
+		text = c.Reason + c.ExecutionReason + c.RevisionReason
 	}
 	return oneLine(text)
+}
+
+// vertexReasons are the same for Vertex AI: what it says when it refuses a custom job, and what the error of one that has
+// failed says. Source: "Troubleshooting Vertex AI", and its quotas.
+var vertexReasons = []reason{
+	{[]string{"custom_model_training", "quota"}, vertexQuota},
+	{[]string{"custommodeltraining", "quota"}, vertexQuota},
+	{[]string{"quota metrics exceed"}, vertexQuota},
+	{[]string{"quota_exceeded"}, vertexQuota},
+	{[]string{"zone_resource_pool_exhausted"}, noMachine},
+	{[]string{"stockout"}, noMachine},
+	{[]string{"resources are insufficient in region"}, noMachine},
+	{[]string{"does not have enough resources"}, noMachine},
+	{[]string{"preempt"}, "its machine was taken back, as those of spot may be: set retries to run it again"},
+	{[]string{"image", "not found"}, noImage},
+	{[]string{"image", "permission"}, "the service agent of Vertex AI may not pull its image: grant it roles/artifactregistry.reader on the repository"},
+	{[]string{"image", "denied"}, "the service agent of Vertex AI may not pull its image: grant it roles/artifactregistry.reader on the repository"},
+	{[]string{"actas"}, "the service account of the unit does not exist, for which " + infrastructure + "; or these credentials lack roles/iam.serviceAccountUser on it"},
+	{[]string{"machine type", "not supported"}, noType},
+	{[]string{"is not supported in region"}, noType},
+	{[]string{"out of memory"}, cloud.OutOfMemory},
+	{[]string{"timeout"}, "it took longer than its timeout"},
+	{[]string{"internal error"}, "Vertex AI had a fault of its own: set retries to run it again"},
+}
+
+const (
+	vertexQuota = "a quota of the project for GPUs in custom training is used up or 0: raise custom_model_training_..._gpus under IAM & Admin, Quotas, for the region of the target"
+	noMachine   = "the region has no such machine free now: try again, set retries, choose another GPU, or another region"
+	noType      = "the region has no such machines: choose another GPU, or another region"
+)
+
+// explainVertex is explainCall with what Vertex AI says.
+func explainVertex(what string, err error) error {
+	if why := explained(err); why != "" {
+		return errors.New(why)
+	}
+	return explainCall(what, err)
+}
+
+// explained returns what to do about a refusal of Vertex AI that another attempt does not change, or "".
+func explained(err error) string {
+	var api *refusal
+	if !errors.As(err, &api) {
+		return ""
+	}
+	return matched(vertexReasons, api.status+" "+api.message, api.message)
 }

@@ -1,9 +1,25 @@
 package gcp
 
-import "net/http"
+import (
+	"net/http"
 
-// RunName returns the name of a task's job.
-func RunName(o Options, task string) string { return New(o).runName(task) }
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+)
+
+// RunName returns the name of a task's job, or with what the name of its revision begins.
+func RunName(o Options, task executors.Task) string {
+	e := New(o)
+	if task.Unit.Kind != ir.Service {
+		return e.runName(task.Name)
+	}
+	st := e.taskState(task)
+	e.revisionOf(&st, task.Unit.ID)
+	return st.Run
+}
+
+// ServiceName returns the name of the service of a task.
+func ServiceName(o Options, task executors.Task) string { return New(o).names().service(task.Unit.ID) }
 
 // Wrap puts something between an executor and Google's APIs.
 func Wrap(e *Executor, wrap func(http.RoundTripper) http.RoundTripper) {

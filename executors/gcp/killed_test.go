@@ -68,7 +68,7 @@ func TestKilledAtEachCall(t *testing.T) {
 				ok(t, err)
 				o := l.options(t)
 				o.System = system
-				ids, err := l.Executions(gcp.RunName(o, task.Name))
+				ids, err := l.Executions(gcp.RunName(o, task))
 				ok(t, err)
 				if st.Phase != state.Succeeded || len(ids) != 1 {
 					t.Errorf("%+v after the executions %v", st, ids)

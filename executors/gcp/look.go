@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,7 +16,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// A followed task is a job of Cloud Run that somebody waits for.
+// A followed task is a job or a service of Cloud Run that somebody waits for.
 type followed struct {
 	e    *Executor
 	st   taskState
@@ -28,6 +29,13 @@ type followed struct {
 // Look returns the status of the job, and its result if it has ended and stored one.
 func (f *followed) Look(ctx context.Context) (state.Status, *pod.Result, error) {
 	absent := state.Status{Phase: state.Absent}
+	if f.st.Service != "" {
+		now, err := f.lookService(ctx)
+		return now, nil, err
+	}
+	if f.st.Custom != "" {
+		return f.lookCustom(ctx)
+	}
 	var job runJob
 	there, err := f.e.client.get(ctx, f.st.job(), &job)
 	if err != nil || !there || job.Annotations[noteToken] != f.st.Token {
@@ -78,7 +86,7 @@ func queued(job runJob, c runCondition) state.Status {
 	now := state.Status{Phase: state.Running, Queued: true}
 	if time.Since(job.CreateTime) > prompt {
 		if now.Message = explain(c, nil); now.Message == "" {
-			now.Message = "Cloud Run prepares it"
+			now.Message = preparing
 		}
 	}
 	return now
@@ -129,6 +137,12 @@ func (f *followed) Printed(ctx context.Context) ([]byte, error) {
 	}
 	q := logQuery{Names: []string{"projects/" + f.st.Project}, Order: "timestamp asc", Size: pageSize, Filter: fmt.Sprintf(
 		`resource.type="cloud_run_job" AND resource.labels.job_name=%q AND resource.labels.location=%q AND labels."run.googleapis.com/execution_name"=%q`, f.st.Run, f.st.Region, f.st.start())}
+	switch {
+	case f.st.Service != "":
+		q.Filter = f.st.serviceFilter()
+	case f.st.Custom != "":
+		q.Filter = fmt.Sprintf(`resource.type="ml_job" AND resource.labels.job_id=%q AND resource.labels.task_name="workerpool0-0"`, f.st.number())
+	}
 	if !f.from.IsZero() {
 		q.Filter += fmt.Sprintf(" AND timestamp>=%q", f.from.Format(time.RFC3339Nano))
 	}
@@ -160,6 +174,9 @@ func (f *followed) Printed(ctx context.Context) ([]byte, error) {
 
 // line returns a line of output. Cloud Logging takes a line with an object in JSON apart.
 func (x logEntry) line() string {
+	if text, is := x.JSON["message"].(string); is && x.Resource.Type == "ml_job" {
+		return strings.TrimSuffix(text, "\n") // Vertex AI puts each line into an object
+	}
 	if x.JSON != nil {
 		if b, err := json.Marshal(x.JSON); err == nil {
 			return string(b)

@@ -2,8 +2,7 @@ package gcp
 
 import (
 	"bytes"
-	"embed"
-	"fmt"
+	_ "embed"
 	"text/template"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -22,9 +21,6 @@ func (w *writer) outputs() {
 	if len(w.units) > 0 {
 		f.Output("repository", "Where images are pushed.", terraform.Join(terraform.Code("var.region"), "-docker.pkg.dev/", terraform.Code("var.project"), "/"+w.repository()+"/units"))
 	}
-	if services := w.at(onService); len(services) > 0 {
-		f.Output("urls", "URLs of deployments; null until the image is named.", cloud.Each(services, attribute("one(google_cloud_run_v2_service.%s[*].uri)")))
-	}
 }
 
 //go:embed readme.md.tmpl gke.md.tmpl
@@ -42,12 +38,12 @@ func (w *writer) readme() ([]byte, error) {
 		Header, System, Environment, Project, Region, Provider, Version string
 		Prefix                                                          string
 		Secrets, Emails                                                 []string
-		Services, Trainings                                             []*ir.Unit
-		Jobs, Closed, Alerts, Budget                                    bool
+		Trainings                                                       []*ir.Unit
+		Jobs, Services, Closed, Alerts, Budget                          bool
 	}{
-		Header: terraform.Header, Prefix: w.prefix, System: w.sys.Name, Environment: cloud.Environment(w.sys), Project: w.Project, Region: w.Region, Provider: provider, Version: providerVersion,
-		Secrets: secrets, Emails: w.emails(), Services: w.at(onService), Trainings: w.at(onVertex),
-		Jobs: w.any(onJob), Closed: len(w.closed()) > 0, Alerts: w.watched(), Budget: w.sys.Budget.Month != nil,
+		Header: terraform.Header, System: w.sys.Name, Environment: cloud.Environment(w.sys), Project: w.Project, Region: w.Region, Provider: provider, Version: providerVersion,
+		Secrets: secrets, Emails: w.emails(), Trainings: w.at(onVertex),
+		Jobs: w.any(onJob), Services: w.any(onService), Closed: len(w.closed()) > 0, Alerts: w.watched(), Budget: w.sys.Budget.Month != nil,
 	}
 	var b bytes.Buffer
 	name := "readme.md.tmpl"

@@ -28,11 +28,26 @@ var roles = []struct {
 	{"write", "Writes artifacts", []string{"storage.objects.create", "storage.objects.delete"}, func(a cloud.Access) []string { return a.Writes }, 1},
 }
 
-// rights writes an account for each unit, with the rights of [cloud.AccessOf] and no others.
+// accessOf returns what a unit may do.
+func accessOf(u *ir.Unit) cloud.Access {
+	if u.Kind == ir.Service {
+		return cloud.AccessOfService(u)
+	}
+	return cloud.AccessOf(u)
+}
+
+// rights writes an account for each unit, with the rights of [accessOf] and no others.
 func (w *writer) rights() error {
 	f := w.file("rights.tf")
-	if w.any(onJob) || w.any(onVertex) {
-		w.storageRoles(f)
+	for _, r := range roles {
+		if len(w.units) == 0 {
+			break
+		}
+		b := f.Resource("google_project_iam_custom_role", r.id)
+		b.Set("role_id", terraform.Text(strings.ReplaceAll(w.prefix, "-", "_")+"_"+r.id))
+		b.Set("title", terraform.Text(r.title+" of "+cloud.Environment(w.sys)))
+		b.Set("permissions", terraform.Texts(r.permissions...))
+		enabled(b)
 	}
 	for _, u := range w.units {
 		if err := w.unitRights(f, u); err != nil {
@@ -54,7 +69,7 @@ func (w *writer) storageRoles(f *terraform.File) {
 }
 
 func (w *writer) unitRights(f *terraform.File, u *ir.Unit) error {
-	l, a := cloud.Label(u.ID), cloud.AccessOf(u)
+	l, a := cloud.Label(u.ID), accessOf(u)
 	member := cloud.Reference("google_service_account", l, "member")
 	b := f.Resource("google_service_account", l)
 	b.Set("account_id", terraform.Text(w.account(u.ID)))
@@ -67,19 +82,6 @@ func (w *writer) unitRights(f *terraform.File, u *ir.Unit) error {
 		b := f.Resource("google_secret_manager_secret_iam_member", l+"-"+variable)
 		b.Set("secret_id", w.secret(variable))
 		b.Set("role", terraform.Text("roles/secretmanager.secretAccessor"))
-		b.Set("member", member)
-	}
-	for _, id := range a.Asks {
-		asked := w.sys.Unit(id)
-		if asked == nil {
-			continue
-		}
-		at := cloud.Label(id)
-		b := f.Resource("google_cloud_run_v2_service_iam_member", l+"-"+at)
-		cloud.Once(b, "images", asked)
-		b.Set("name", terraform.Code("google_cloud_run_v2_service."+at+"[0].name"))
-		b.Set("location", terraform.Code("var.region"))
-		b.Set("role", terraform.Text("roles/run.invoker"))
 		b.Set("member", member)
 	}
 	return nil

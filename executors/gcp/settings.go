@@ -21,9 +21,15 @@ type Settings struct {
 	Retention int64             `json:"retention"`       // days
 	Emails    []string          `json:"emails"`
 	Labels    map[string]string `json:"labels"`
+	Jobs      Jobs              `json:"jobs"`
 	Hosts     string            `json:"hosts"` // folder with HOST/hosts.toml for registries
 
 	Cluster // of tenon.#GKE
+}
+
+// Jobs are settings of jobs with GPUs.
+type Jobs struct {
+	Spot bool `json:"spot"` // they run on machines that Google may take back
 }
 
 // Existing are resources that are used instead of new ones.

@@ -66,7 +66,7 @@ func (e *Executor) jobOf(st taskState, t executors.Task, image string, command [
 	task := runTask{
 		Containers: []runContainer{{
 			Image: image, Command: command[:1], Args: command[1:], Env: secrets,
-			Resources: runResources{map[string]string{"cpu": strconv.FormatInt(cores, 10), "memory": strconv.FormatInt(memory, 10) + "Mi"}},
+			Resources: runResources{Limits: map[string]string{"cpu": strconv.FormatInt(cores, 10), "memory": strconv.FormatInt(memory, 10) + "Mi"}},
 		}},
 		Timeout:        seconds((cmp.Or(t.Unit.Timeout, mostTime) + time.Second - 1).Truncate(time.Second)), // if this machine is gone by then
 		ServiceAccount: w.email(st.Unit), Environment: "EXECUTION_ENVIRONMENT_GEN2",

@@ -1,6 +1,8 @@
 package gcp
 
 import (
+	"slices"
+
 	"github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/terraform"
 )
@@ -49,7 +51,7 @@ func (w *writer) images() {
 	enabled(b)
 }
 
-// secrets writes a secret for each variable that jobs read and that does not exist. Their
+// secrets writes a secret for each variable that units read and that does not exist. Their
 // values are set by other means, so that they are in no file and no state.
 func (w *writer) secrets() {
 	f := w.file("secrets.tf")
@@ -63,7 +65,16 @@ func (w *writer) secrets() {
 
 // made returns the variables of secrets that do not exist, sorted.
 func (w *writer) made() []string {
-	return cloud.Secrets(w.units, func(variable string) bool { return w.Existing.Secrets[variable] == "" })
+	var all []string
+	for _, u := range w.units {
+		for _, variable := range accessOf(u).Secrets {
+			if w.Existing.Secrets[variable] == "" {
+				all = append(all, variable)
+			}
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // secretID returns the id of a secret that is made. Ids ignore nothing, and have at most 255

@@ -21,18 +21,34 @@ type taskState struct {
 	Region  string `json:"region"`
 	Name    string `json:"name"` // of the task
 	Unit    string `json:"unit"`
-	Run     string `json:"run"`   // name of its job
-	Token   string `json:"token"` // with which the name of its execution ends
-	Root    string `json:"root"`  // "gs://bucket/folder" of the system
+	Run     string `json:"run"`               // name of its job, or that of its revision without the token
+	Token   string `json:"token"`             // with which the name of its execution or revision ends
+	Root    string `json:"root"`              // "gs://bucket/folder" of the system
+	Custom  string `json:"custom,omitempty"`  // full name of its job on Vertex AI
+	Service string `json:"service,omitempty"` // of a service
+	URL     string `json:"url,omitempty"`     // of a service
+	State   string `json:"state,omitempty"`   // lineage, of a service
+	Idle    bool   `json:"idle,omitempty"`    // a service may have no instance
 	Dir     string `json:"dir,omitempty"`
 }
 
 // taskState returns the state of a task that has no job yet.
 func (e *Executor) taskState(t executors.Task) taskState {
 	w := e.names()
-	return taskState{
-		Project: w.Project, Region: w.Region, Name: t.Name, Unit: t.Unit.ID, Run: e.runName(t.Name), Root: "gs://" + w.bucket() + "/" + w.root, Dir: t.Dir,
+	st := taskState{
+		Project: w.Project, Region: w.Region, Name: t.Name, Unit: t.Unit.ID, Run: e.runName(t.Name), Root: e.root(), Dir: t.Dir,
 	}
+	if p := t.Unit.Endpoint; p != nil {
+		least, _ := instances(p)
+		st.Idle, st.State = least == 0, e.opts.State
+	}
+	return st
+}
+
+// root returns the URL of the folder of the system.
+func (e *Executor) root() string {
+	w := e.names()
+	return "gs://" + w.bucket() + "/" + w.root
 }
 
 // names returns what knows the names of resources. It has no units.
@@ -57,7 +73,11 @@ func newToken() string {
 // start names one start of the task, and its execution.
 func (st taskState) start() string { return st.Run + "-" + st.Token }
 
-func (st taskState) handle() (state.Handle, error) { return local.Handle(Name, st.Name, st) }
+func (st taskState) handle() (state.Handle, error) {
+	h, err := local.Handle(Name, st.Name, st)
+	h.Endpoint = st.URL
+	return h, err
+}
 
 // fromHandle decodes the task state in a handle. It may come from another machine, where the
 // folder of the run has another path.
@@ -83,7 +103,7 @@ func (e *Executor) bucket(st taskState) cloud.Bucket {
 func (e *Executor) run(st taskState) cloud.Run {
 	at := e.bucket(st).URL
 	return cloud.Run{
-		Start: st.start(), Record: st.start(), Dir: st.Dir, File: "gcp.json", Notes: at(cloud.Below(st.Unit, "notes")),
+		Start: st.start(), Record: st.start(), Serves: st.Service != "", Dir: st.Dir, File: "gcp.json", Notes: at(cloud.Below(st.Unit, "notes")),
 		Out:   func(port string) string { return at(cloud.Below(st.Unit, "out", port)) },
 		Pause: e.opts.Pause, Longest: e.opts.Longest, Stores: &e.stores,
 	}

@@ -26,6 +26,16 @@ resource "google_service_account" "deployments-api" {
   depends_on   = [google_project_service.apis]
 }
 
+resource "google_storage_bucket_iam_member" "deployments-api-read-0" {
+  bucket = local.bucket
+  role   = google_project_iam_custom_role.read.id
+  member = google_service_account.deployments-api.member
+  condition {
+    title      = "read-0"
+    expression = "resource.name.startsWith(\"${local.objects}/units/deployments-api/code/\") || api.getAttribute(\"storage.googleapis.com/objectListPrefix\", \"\").startsWith(\"${local.root}/units/deployments-api/code/\") || resource.name.startsWith(\"${local.objects}/units/models-late-register/out/model/\") || api.getAttribute(\"storage.googleapis.com/objectListPrefix\", \"\").startsWith(\"${local.root}/units/models-late-register/out/model/\")"
+  }
+}
+
 resource "google_service_account" "features-late" {
   account_id   = "tenon-flights-prod-fe-3d285158"
   display_name = "features/late of flights/prod"
@@ -192,12 +202,4 @@ resource "google_secret_manager_secret_iam_member" "steps-Report_2-d4032937-REPO
   secret_id = google_secret_manager_secret.REPORT_TOKEN.id
   role      = "roles/secretmanager.secretAccessor"
   member    = google_service_account.steps-Report_2-d4032937.member
-}
-
-resource "google_cloud_run_v2_service_iam_member" "steps-Report_2-d4032937-deployments-api" {
-  count    = contains(keys(var.images), "deployments/api") ? 1 : 0
-  name     = google_cloud_run_v2_service.deployments-api[0].name
-  location = var.region
-  role     = "roles/run.invoker"
-  member   = google_service_account.steps-Report_2-d4032937.member
 }

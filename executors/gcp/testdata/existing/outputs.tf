@@ -18,10 +18,3 @@ output "repository" {
   description = "Where images are pushed."
   value       = "${var.region}-docker.pkg.dev/${var.project}/ml-images/units"
 }
-
-output "urls" {
-  description = "URLs of deployments; null until the image is named."
-  value = {
-    "deployments/api" = one(google_cloud_run_v2_service.deployments-api[*].uri)
-  }
-}

@@ -26,6 +26,16 @@ resource "google_service_account" "deployments-api" {
   depends_on   = [google_project_service.apis]
 }
 
+resource "google_storage_bucket_iam_member" "deployments-api-read-0" {
+  bucket = local.bucket
+  role   = google_project_iam_custom_role.read.id
+  member = google_service_account.deployments-api.member
+  condition {
+    title      = "read-0"
+    expression = "resource.name.startsWith(\"${local.objects}/units/deployments-api/code/\") || api.getAttribute(\"storage.googleapis.com/objectListPrefix\", \"\").startsWith(\"${local.root}/units/deployments-api/code/\") || resource.name.startsWith(\"${local.objects}/units/models-late-register/out/model/\") || api.getAttribute(\"storage.googleapis.com/objectListPrefix\", \"\").startsWith(\"${local.root}/units/models-late-register/out/model/\")"
+  }
+}
+
 resource "google_service_account" "steps-count" {
   account_id   = "acme-ml-steps-count"
   display_name = "steps/count of notify"

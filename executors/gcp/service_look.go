@@ -1,0 +1,97 @@
+package gcp
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// lookService returns the status of a revision. Cloud Run starts instances that end again, so that a revision which
+// was ready stays so.
+func (f *followed) lookService(ctx context.Context) (state.Status, error) {
+	absent := state.Status{Phase: state.Absent}
+	var s runService
+	there, err := f.e.client.get(ctx, f.st.service(), &s)
+	if err != nil || !there || f.st.owns(&s) != nil || gone(&s, f.st.start()) {
+		return absent, err
+	}
+	var r runRevision
+	there, err = f.e.client.get(ctx, f.st.revision(), &r)
+	if err != nil {
+		return absent, err
+	}
+	if !there {
+		if s.Template == nil || s.Template.Revision != f.st.start() {
+			return absent, nil
+		}
+		if c := s.TerminalCondition; c != nil && c.State == failed && !s.Reconciling {
+			return state.Status{Phase: state.Failed, Message: explain(*c, nil)}, nil
+		}
+		return state.Status{Phase: state.Running, Queued: true, Message: preparing}, nil
+	}
+	now := state.Status{Phase: state.Running, Started: r.CreateTime.UTC()}
+	c := r.ready()
+	switch c.State {
+	case succeeded:
+		now.Phase = state.Ready
+		if n := share(&s, f.st.start()); n < 100 && len(s.TrafficStatuses) > 0 {
+			now.Message = fmt.Sprintf("%d %% of the requests go to it", n)
+		}
+	case failed:
+		now.Phase, now.Message = state.Failed, explain(c, nil)
+	default:
+		if now.Message = explain(c, nil); now.Message == "" && time.Since(r.CreateTime) > prompt {
+			now.Message = preparing
+		}
+	}
+	return now, nil
+}
+
+const preparing = "Cloud Run prepares it"
+
+// serviceFilter selects what a revision has printed, and not its requests.
+func (st taskState) serviceFilter() string {
+	at := "projects/" + st.Project + "/logs/run.googleapis.com%2F"
+	return fmt.Sprintf(`resource.type="cloud_run_revision" AND resource.labels.service_name=%q AND resource.labels.location=%q AND resource.labels.revision_name=%q AND logName=(%q OR %q)`,
+		st.Service, st.Region, st.start(), at+"stdout", at+"stderr")
+}
+
+// SetRoute replaces the note that each instance of the service looks at once a second.
+func (e *Executor) SetRoute(ctx context.Context, h state.Handle, r step.Route) error {
+	st, err := e.released(ctx, h)
+	if err == nil {
+		err = e.run(st).PutRoute(ctx, r)
+	}
+	if err != nil {
+		return fmt.Errorf("set the route of %s: %w", h.ID, err)
+	}
+	return nil
+}
+
+// Observe adds up what all instances of the service have stored, also those that have ended.
+func (e *Executor) Observe(ctx context.Context, h state.Handle) (*step.Observed, error) {
+	st, err := e.released(ctx, h)
+	if err == nil {
+		var seen *step.Observed
+		if seen, err = e.run(st).Observed(ctx, st.Idle); err == nil {
+			return seen, nil
+		}
+	}
+	return nil, fmt.Errorf("read what %s observes: %w", h.ID, err)
+}
+
+// released returns the state of a service that exists.
+func (e *Executor) released(ctx context.Context, h state.Handle) (taskState, error) {
+	st, err := e.fromHandle(h)
+	if err != nil {
+		return st, err
+	}
+	now, err := (&followed{e: e, st: st}).lookService(ctx)
+	if err == nil && now.Phase == state.Absent {
+		err = fmt.Errorf("Cloud Run does not have it any more: apply again")
+	}
+	return st, err
+}
