@@ -115,7 +115,7 @@ var Trials = []Trial{
 	{kubernetes.Name, "tenon.#Kubernetes, tenon.#EKS, tenon.#GKE", "a cluster of one node: API server, kubelet, containerd, also behind a check of tokens of EKS; schemas of the providers and of pools of nodes", "EKS and GKE themselves, with what makes and scales them; AKS; several nodes; GPUs of a cluster"},
 	{ssh.Name, "tenon.#SSH", "sshd in network namespaces", "other machines; GPUs of hosts, for which a fake nvidia-smi answers"},
 	{aws.Name, "tenon.#AWS", "an emulator (moto) in which jobs and functions run; OpenTofu with version 4.9 of the provider", "AWS itself; version 6 of the provider, whose schema is checked"},
-	{gcp.Name, "tenon.#GCP", "a fake of the APIs in which jobs and services run", "Google Cloud itself; the provider, whose schema is checked"},
+	{gcp.Name, "tenon.#GCP", "a fake of the APIs in which jobs and services run", "Google Cloud itself; GPUs of Vertex AI; the provider, whose schema is checked"},
 }
 
 // Names are the executors that there are.

@@ -124,11 +124,6 @@ func (w *writer) labels() map[string]string {
 // labelOf returns a name as the value of a label.
 func labelOf(name string) string { return cloud.Hyphened(cloud.Label(name), mostLabel) }
 
-// labeled adds the label with the unit to a resource. The other labels are those of the provider.
-func labeled(b *terraform.Body, u *ir.Unit) {
-	b.Set("labels", terraform.Object(terraform.Field{Key: "tenon-unit", Value: terraform.Text(labelOf(u.ID))}))
-}
-
 // enabled makes a resource wait for the APIs.
 func enabled(b *terraform.Body) {
 	b.Set("depends_on", terraform.List(terraform.Code("google_project_service.apis")))

@@ -151,34 +151,26 @@ func (e *Executor) deploy(ctx context.Context, st *taskState, t executors.Task) 
 		return err
 	}
 	want := e.serviceOf(*st, t, image, command, secrets)
-	for range patience {
+	return e.until(ctx, "make "+st.start(), func(ctx context.Context) (bool, error) {
 		now := *st
 		s, there, err := e.findService(ctx, &now)
 		switch {
 		case err != nil:
-			return err
+			return false, err
 		case there:
 			*st = now
-			if st.URL != "" {
-				return nil
-			}
+			return st.URL != "", nil // which a new service gets a little later
 		case s == nil:
 			_, err = e.client.createService(ctx, *st, want)
-		default:
-			want.Etag, want.Annotations[noteGone], want.Traffic = s.Etag, s.Annotations[noteGone], pinned(s)
-			_, err = e.client.changeService(ctx, *st, want, "labels", "annotations", "scaling", "template", "traffic")
+			return false, err
 		}
-		if err != nil {
-			return err
+		want.Etag, want.Traffic = s.Etag, pinned(s)
+		if left := s.Annotations[noteGone]; left != "" {
+			want.Annotations[noteGone] = left
 		}
-		if err := cloud.Sleep(ctx, e.opts.Pause/4); err != nil {
-			return err
-		}
-	}
-	if st.URL == "" {
-		return fmt.Errorf("another program changes the service %s, or Cloud Run gives it no URL: apply again", st.Service)
-	}
-	return nil
+		_, err = e.client.changeService(ctx, *st, want, "labels", "annotations", "scaling", "template", "traffic")
+		return false, err
+	})
 }
 
 // pinned returns where requests go now, so that another revision gets none.
@@ -274,7 +266,7 @@ func (e *Executor) promote(ctx context.Context, st taskState) error {
 			if name == short(s.Latest) {
 				return true, nil // a later task has it
 			}
-			if err := e.client.removeRevision(ctx, st.service()+"/revisions/"+name); err != nil {
+			if err := e.client.removeService(ctx, st.service()+"/revisions/"+name); err != nil {
 				return false, err
 			}
 		}
@@ -303,7 +295,7 @@ func (e *Executor) until(ctx context.Context, what string, do func(context.Conte
 			return err
 		}
 		if err := cloud.Sleep(ctx, pause); err != nil {
-			return fmt.Errorf("Cloud Run did not %s within %s: see the service in its console, and apply again", what, endPatience)
+			return fmt.Errorf("%s: Google Cloud has not done it within %s: see its console, and try again", what, endPatience)
 		}
 	}
 }
@@ -340,7 +332,7 @@ func (e *Executor) withdraw(ctx context.Context, st taskState) error {
 		case !own || gone(&s, st.start()):
 			return true, nil
 		case len(others) == 0:
-			return false, e.client.removeRevision(ctx, st.service())
+			return false, e.client.removeService(ctx, st.service())
 		case slices.ContainsFunc(s.Traffic, func(t runTraffic) bool { return t.Revision == st.start() || t.Type == toLatest && planned }):
 			_, err := e.client.changeService(ctx, st, runService{Etag: s.Etag, Traffic: allTo(others[len(others)-1])}, "traffic")
 			return false, err
@@ -354,6 +346,6 @@ func (e *Executor) withdraw(ctx context.Context, st taskState) error {
 			_, err := e.client.changeService(ctx, st, runService{Etag: s.Etag, Annotations: s.Annotations}, "annotations")
 			return false, err
 		}
-		return false, e.client.removeRevision(ctx, st.revision())
+		return false, e.client.removeService(ctx, st.revision())
 	})
 }

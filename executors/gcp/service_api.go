@@ -135,8 +135,8 @@ func (c *client) changeService(ctx context.Context, st taskState, s runService, 
 	return err == nil, explainCall("change the service "+st.Service, err)
 }
 
-// removeRevision removes a revision that gets no requests. It may be gone.
-func (c *client) removeRevision(ctx context.Context, name string) error {
+// removeService removes a service, or a revision that gets no requests. It may be gone.
+func (c *client) removeService(ctx context.Context, name string) error {
 	err := c.call(ctx, http.MethodDelete, c.run+"/v2/"+name, nil, nil)
 	if isStatus(err, http.StatusNotFound) || busy(err) { // whoever waits for its end looks again
 		return nil

@@ -2,6 +2,7 @@ package gcp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -91,7 +92,7 @@ func (e *Executor) released(ctx context.Context, h state.Handle) (taskState, err
 	}
 	now, err := (&followed{e: e, st: st}).lookService(ctx)
 	if err == nil && now.Phase == state.Absent {
-		err = fmt.Errorf("Cloud Run does not have it any more: apply again")
+		err = errors.New("it is not on Cloud Run any more: apply again")
 	}
 	return st, err
 }
