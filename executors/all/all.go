@@ -9,6 +9,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/aws"
+	"github.com/tenon-ml/tenon/executors/azure"
 	"github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/containerd"
 	"github.com/tenon-ml/tenon/executors/gcp"
@@ -46,23 +47,7 @@ type platform struct {
 var platforms = []platform{
 	{aws.Name, aws.Check, aws.Infrastructure, aws.Provisioning},
 	{gcp.Name, gcp.Check, gcp.Infrastructure, nil},
-	{aws.EKS, Check, aws.Infrastructure, aws.Provisioning},
-	{gcp.GKE, Check, gcp.Infrastructure, nil},
-}
-
-// platformOf returns the platform of a target, or nil. That of a cluster which Tenon makes is the service
-// that runs it.
-func platformOf(t ir.Target) *platform {
-	name := t.Executor
-	if s, err := kubernetes.SettingsOf(t, ""); name == kubernetes.Name && err == nil {
-		name = s.Service
-	}
-	for i := range platforms {
-		if platforms[i].name == name {
-			return &platforms[i]
-		}
-	}
-	return nil
+	{azure.Name, azure.Check, azure.Infrastructure, nil},
 }
 
 // Default is the executor of systems that name no target. It needs nothing but the machine.

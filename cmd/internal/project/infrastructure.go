@@ -50,7 +50,7 @@ func (f Format) Infrastructure(r *compiler.Result) ([]terraform.Document, error)
 	case err != nil:
 		return nil, fmt.Errorf("the infrastructure of %s: %w", sys.Name, err)
 	case !ok:
-		return nil, fmt.Errorf("%s runs on %s (%s): only targets tenon.#AWS, tenon.#GCP and tenon.#EKS have infrastructure", sys.Name, sys.Target.Name, sys.Target.Executor)
+		return nil, fmt.Errorf("%s runs on %s (%s): only targets tenon.#AWS, tenon.#GCP and tenon.#Azure have infrastructure", sys.Name, sys.Target.Name, sys.Target.Executor)
 	}
 	return docs, nil
 }

@@ -188,8 +188,8 @@ func (c *checker) reference(t, more hcl.Traversal) {
 	switch root := names[0]; {
 	case root == "data":
 		size = 3
-	case root != "var" && root != "local" && !strings.Contains(root, "_"):
-		return // "count", and names that an expression declares
+	case root != "var" && root != "local" && (len(names) == 1 || !strings.Contains(root, "_")):
+		return // "count", names that an expression declares, and attributes whose changes are ignored
 	}
 	if len(names) < size || !c.known[strings.Join(names[:size], ".")] {
 		c.fault(t.SourceRange(), "%s is not declared", strings.Join(names, "."))

@@ -26,7 +26,7 @@ resource "x_net" "a" {
   name  = "${local.name}-${data.x_zone.z.names[0]}"
   rule { port = 1 }
   egress { port = 2 }
-  lifecycle { create_before_destroy = true }
+  lifecycle { ignore_changes = [name_prefix] }
 }
 resource "x_net" "b" {
   cidr   = join(",", [for n in x_net.a[*].id : n])

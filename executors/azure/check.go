@@ -1,0 +1,114 @@
+package azure
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/cloud"
+	"github.com/tenon-ml/tenon/executors/local"
+)
+
+// Check returns one fault for each field of a unit or its target that cannot be had on Azure, when only
+// the infrastructure is written.
+func Check(t ir.Target, u ir.Unit) []ir.Fault {
+	s, err := SettingsOf(t)
+	if err != nil {
+		return []ir.Fault{{Field: "executor", Message: err.Error(), Target: true}}
+	}
+	return s.check(u).Faults
+}
+
+func (s Settings) check(u ir.Unit) *checks {
+	c := &checks{Checks: cloud.Checks{Faults: local.CheckProgram(u)}, settings: s}
+	c.target()
+	if placeOf(&u) == onTenon {
+		c.objectives(u)
+		return c
+	}
+	c.Unit(u, "Azure")
+	if u.Needs.GPU > 0 {
+		c.Fault("needs.gpu", "remove needs.gpu, or choose another target", "jobs of Azure Machine Learning and GPUs of Container Apps are not supported")
+	} else if _, ok := size(u.Needs); !ok {
+		c.Fault("needs", "request less, or split the work", "a container of Container Apps has at most 4 cores, 8 GiB of memory and 8 GiB for files")
+	}
+	for _, x := range u.Secrets {
+		if u.Kind == ir.Service {
+			c.Fault(u.SecretField(x), "let the program read it from Key Vault, or choose another target", "only jobs get secrets on Azure")
+		} else {
+			c.Secret(u, x, "Azure")
+		}
+	}
+	if u.Kind == ir.Service {
+		c.service(u)
+	} else if u.Timeout > longestTime {
+		c.Fault("timeout", "write at most 168h", "tenon lets a job on Container Apps run for at most 168 hours")
+	}
+	return c
+}
+
+type checks struct {
+	cloud.Checks
+	settings Settings
+}
+
+// target reports settings that contradict each other.
+func (c *checks) target() {
+	fault := func(field, hint, format string, args ...any) {
+		c.Faults = append(c.Faults, ir.Fault{Field: field, Target: true, Message: fmt.Sprintf(format, args...), Hint: hint})
+	}
+	if a := c.settings.CIDR; a != "" && c.settings.Existing.Subnet == "" {
+		if p, err := netip.ParsePrefix(a); err != nil || !p.Addr().Is4() || p.Bits() < 16 || p.Bits() > 27 || p.Masked() != p {
+			fault("cidr", `write "10.40.0.0/24"`, "%q is not the address of a network with 16 to 27 bits, which an environment of Container Apps needs", a)
+		}
+	}
+	for _, tag := range slices.Sorted(maps.Keys(c.settings.Tags)) {
+		if low := strings.ToLower(tag); strings.HasPrefix(low, "tenon-") || strings.HasPrefix(low, "microsoft") || strings.HasPrefix(low, "azure") || strings.HasPrefix(low, "windows") {
+			fault("tags", "choose another name", "the tag %s is reserved", tag)
+			return
+		}
+	}
+	if e := c.settings.Existing; !e.Group && (e.Storage != nil || e.Registry != "") {
+		fault("existing", "add resource_group: true to existing", "the storage and the registry that exist are in a resource group that exists, too")
+	}
+}
+
+// objectives reports that nothing watches objectives: metrics of Container Apps have neither quantiles nor
+// ratios of two of them.
+func (c *checks) objectives(u ir.Unit) {
+	o, ok := cloud.ObjectivesOf(&u)
+	if !ok {
+		return
+	}
+	c.Objectives(u, "Azure Monitor")
+	for field, said := range map[string]bool{"availability": o.Availability != "", "latency": len(o.Latency) > 0} {
+		if said {
+			c.Faults = append(c.Faults, ir.Fault{Field: field, Note: true, Message: "Tenon writes no alerts for Azure Monitor", Hint: "watch it with the Prometheus rules"})
+		}
+	}
+	slices.SortFunc(c.Faults, func(a, b ir.Fault) int { return strings.Compare(a.Field, b.Field) })
+}
+
+// service reports what services on Container Apps do not have.
+func (c *checks) service(u ir.Unit) {
+	e := u.Endpoint
+	if e == nil {
+		c.Fault("command", "choose another target", "on Azure, Tenon knows jobs and what answers requests, but no workers")
+		return
+	}
+	if e.TLS {
+		c.Fault("tls", "remove tls", "Container Apps end TLS in front of the service")
+	}
+	if e.Management != nil {
+		c.Fault("management", "remove management", "the service has one port on Container Apps")
+	}
+	if u.Release != nil {
+		c.Fault("release", "remove release", "releases on Container Apps are not supported")
+	}
+	if u.Keeps != "" {
+		c.Fault(u.Keeps, "remove "+u.Keeps, "the service has no folder that outlives it on Container Apps")
+	}
+}

@@ -1,0 +1,65 @@
+package azure
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/cloud/cloudtest"
+)
+
+func TestWhatAzureCannotHonourIsRefused(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		settings map[string]any
+		unit     ir.Unit
+		want     []string // fields
+	}{
+		{"a job", nil, job("steps/a", nil), nil},
+		{"a job of the largest size", nil, job("steps/a", func(u *ir.Unit) {
+			u.Needs, u.Timeout = ir.Resources{MilliCPU: 4000, Memory: 8 << 30, Disk: 8 << 30}, 168*time.Hour
+		}), nil},
+		{"too many cores", nil, job("steps/a", func(u *ir.Unit) { u.Needs.MilliCPU = 4001 }), []string{"needs"}},
+		{"too much memory", nil, job("steps/a", func(u *ir.Unit) { u.Needs.Memory = 8<<30 + 1 }), []string{"needs"}},
+		{"too many files", nil, job("steps/a", func(u *ir.Unit) { u.Needs.Disk = 8<<30 + 1 }), []string{"needs"}},
+		{"too long", nil, job("steps/a", func(u *ir.Unit) { u.Timeout = 169 * time.Hour }), []string{"timeout"}},
+		{"GPUs", nil, job("models/a", func(u *ir.Unit) { u.Needs = ir.Resources{GPU: 8, Memory: 600 << 30} }), []string{"needs.gpu"}},
+		{"processes, nodes and pods", nil, job("steps/a", func(u *ir.Unit) {
+			u.Needs, u.Kubernetes = ir.Resources{PIDs: 8, Nodes: 2}, &ir.Placement{}
+		}), []string{"kubernetes", "needs.nodes", "needs.pids"}},
+		{"secrets from elsewhere", nil, job("steps/a", func(u *ir.Unit) {
+			u.Secrets = []ir.Secret{{Name: "A", File: "/run/a"}, {Name: "C", Env: "C", As: ir.AsFile}, {Name: "D", Env: "D"}}
+		}), []string{"secrets.A", "secrets.C.secret.as"}},
+		{"ports that end a condition", nil, job("steps/a", func(u *ir.Unit) {
+			u.Inputs, u.Outputs = []ir.Input{{Port: "a", Unit: "steps/b", From: `o'`}}, []ir.Output{{Port: "${x}", Kind: ir.File}}
+		}), []string{"in", "outputs"}},
+		{"too small a network", map[string]any{"cidr": "10.40.0.0/28"}, job("steps/a", nil), []string{"cidr"}},
+		{"an address as network", map[string]any{"cidr": "10.40.0.1/24"}, job("steps/a", nil), []string{"cidr"}},
+		{"reserved tags", map[string]any{"tags": map[string]any{"team": "a", "tenon-unit": "b"}}, job("steps/a", nil), []string{"tags"}},
+		{"storage in a new resource group", map[string]any{"existing": map[string]any{"registry": "acmeml"}}, job("steps/a", nil), []string{"existing"}},
+		{"a service", nil, service("api", nil), nil},
+		{"what a service has elsewhere", nil, service("api", func(u *ir.Unit) {
+			u.Endpoint.TLS, u.Endpoint.Management, u.Release, u.Keeps = true, &ir.Listen{Port: 9090}, &ir.Release{}, "log"
+			u.Secrets, u.MachineFiles = []ir.Secret{{Name: "A", Env: "A"}}, []string{"tls.cert"}
+		}), []string{"log", "management", "release", "secrets.A", "tls", "tls.cert"}},
+		{"a worker", nil, service("api", func(u *ir.Unit) { u.Endpoint = nil }), []string{"command"}},
+		{"objectives", nil, slo("a", "deployments/api", `{"window":"30d","availability":0.9,"latency":{"p99":"1s"},"freshness":"7d"}`), []string{"availability", "freshness", "latency"}},
+	} {
+		t.Run(c.name, func(t *testing.T) { cloudtest.Refused(t, Check(target(c.settings), c.unit), c.want) })
+	}
+}
+
+func TestSizesOfContainers(t *testing.T) {
+	for _, c := range []struct {
+		milli, memory, disk int64 // memory and disk in MiB
+		cores, gib          string
+	}{
+		{0, 0, 0, "1", "2Gi"}, {1, 1, 0, "0.25", "0.5Gi"}, {250, 512, 1024, "0.25", "0.5Gi"}, {250, 513, 0, "0.5", "1Gi"}, {100, 0, 1025, "0.5", "1Gi"},
+		{100, 0, 4096, "0.75", "1.5Gi"}, {0, 0, 4097, "1.25", "2.5Gi"}, {3001, 0, 0, "3.25", "6.5Gi"}, {4000, 8192, 8192, "4", "8Gi"},
+	} {
+		milli, ok := size(ir.Resources{MilliCPU: c.milli, Memory: c.memory << 20, Disk: c.disk << 20})
+		if got := cores(milli); got != c.cores || memoryOf(milli) != c.gib || !ok {
+			t.Errorf("%+v: got %s and %s", c, got, memoryOf(milli))
+		}
+	}
+}

@@ -1,0 +1,154 @@
+package azure
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/cloud/cloudtest"
+	"github.com/tenon-ml/tenon/internal/money"
+)
+
+var (
+	job     = cloudtest.Job
+	service = cloudtest.Service
+	slo     = cloudtest.SLO
+)
+
+const (
+	subscription = "00000000-1111-2222-3333-444444444444"
+	group        = "/subscriptions/" + subscription + "/resourceGroups/acme-ml"
+)
+
+// target is one with the defaults of tenon.#Azure.
+func target(more map[string]any) ir.Target {
+	all := map[string]any{"subscription": subscription, "resource_group": "acme-ml", "location": "westeurope", "folder": "tenon", "cidr": "10.40.0.0/24", "registry": "Basic", "retention": 30}
+	for k, v := range more {
+		all[k] = v
+	}
+	return ir.Target{Name: "prod", Executor: Name, Settings: all}
+}
+
+// systems have everything that can be in the files.
+func systems() map[string]*ir.System {
+	month := 2000*money.One + money.One/2
+	everything := &ir.System{
+		Name: "flights", Env: "prod", Budget: ir.Budget{Currency: "EUR", Month: &month},
+		Target: target(map[string]any{"emails": []string{"ml@acme.example"}, "tags": map[string]any{"team": "growth"}}),
+		Units: []ir.Unit{
+			job("sources/flights", func(u *ir.Unit) {
+				u.Network, u.Secrets = ir.NetworkOpen, []ir.Secret{{Name: "DSN", Env: "FLIGHTS_DSN"}}
+			}),
+			job("features/late", func(u *ir.Unit) {
+				u.Inputs = []ir.Input{{Port: "f", Unit: "sources/flights", From: "out", Kind: ir.Table}, {Port: "a", Unit: "sources/airports", From: "out", Kind: ir.Table, Checked: true}}
+				u.Files = []string{"weather/*.csv"}
+			}),
+			job("sources/airports", nil),
+			service("api", func(u *ir.Unit) {
+				u.Needs = ir.Resources{Memory: 3 << 30}
+				u.Endpoint.Replicas, u.Endpoint.Scale = 0, &ir.Scale{Max: 8, InFlight: 20}
+			}),
+			job("steps/Report.2", func(u *ir.Unit) {
+				u.Secrets = []ir.Secret{{Name: "TOKEN", Env: "REPORT_TOKEN"}}
+				u.Inputs = []ir.Input{{Port: "late", Unit: "features/late", From: "out", Kind: ir.Table}, {Port: "api", Unit: "deployments/api", From: "endpoint", Kind: ir.EndpointOf}}
+			}),
+			slo("api", "deployments/api", `{"window":"30d","availability":0.999,"latency":{"p99":"50ms"}}`),
+		},
+	}
+	existing := &ir.System{
+		Name: "notify", Budget: ir.Budget{Currency: "EUR", Month: &month},
+		Target: target(map[string]any{"prefix": "acme--ml", "existing": map[string]any{
+			"resource_group": true, "storage": map[string]any{"account": "acmeml", "container": "ml"}, "registry": "acmeImages",
+			"subnet":       group + "/providers/Microsoft.Network/virtualNetworks/ml/subnets/closed",
+			"action_group": group + "/providers/Microsoft.Insights/actionGroups/ml",
+			"secrets":      map[string]any{"TOKEN": group + "/providers/Microsoft.KeyVault/vaults/acme-ml/secrets/token"},
+		}}),
+		Units: []ir.Unit{
+			job("steps/post", func(u *ir.Unit) { u.Secrets = []ir.Secret{{Name: "TOKEN", Env: "TOKEN"}} }),
+			job("steps/count", nil), service("api", nil),
+		},
+	}
+	return map[string]*ir.System{"everything": everything, "existing": existing, "empty": {Name: "empty", Target: target(nil)}}
+}
+
+func write(t testing.TB, sys *ir.System) map[string][]byte {
+	t.Helper()
+	docs, err := Infrastructure(sys)
+	return cloudtest.Write(t, docs, err)
+}
+
+var update = flag.Bool("update", os.Getenv("TENON_UPDATE") != "", "write the files of testdata")
+
+func TestFiles(t *testing.T) {
+	for name, sys := range systems() {
+		t.Run(name, func(t *testing.T) {
+			for _, u := range sys.Units {
+				for _, f := range Check(sys.Target, u) {
+					if !f.Note {
+						t.Errorf("%s is refused: %+v", u.ID, f)
+					}
+				}
+			}
+			files := write(t, sys)
+			for name, text := range files {
+				for _, broad := range []string{`= "Owner"`, `= "Contributor"`, "Blob Data Contributor", "Blob Data Owner", "primary_access_key", "AcrPush"} {
+					if name != "README.md" && strings.Contains(string(text), broad) {
+						t.Errorf("%s has %s", name, broad)
+					}
+				}
+			}
+			cloudtest.Golden(t, filepath.Join("testdata", name), files, *update)
+		})
+	}
+}
+
+// The files are the same, whatever the order of units is.
+func TestFilesAreDeterministic(t *testing.T) {
+	sys := systems()["everything"]
+	want := cloudtest.Texts(write(t, sys))
+	slices.Reverse(sys.Units)
+	if diff := cmp.Diff(want, cloudtest.Texts(write(t, sys))); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// What is written exists in the current provider, which is the one that the files request.
+func TestFilesFitTheSchemaOfTheProvider(t *testing.T) {
+	all := map[string]map[string][]byte{}
+	for name, sys := range systems() {
+		all[name] = write(t, sys)
+	}
+	cloudtest.Fits(t, all, providerVersion)
+}
+
+// A misspelled attribute, a missing one and an unknown type are found in the files that are written.
+func TestFaultsInFilesAreFound(t *testing.T) {
+	cloudtest.Faults(t, func() map[string][]byte { return write(t, systems()["everything"]) },
+		cloudtest.Fault{"storage.tf", "shared_access_key_enabled", "shared_access_keys_enabled", "azurerm_storage_account has no attribute shared_access_keys_enabled"},
+		cloudtest.Fault{"rights.tf", "principal_id ", "principal ", "azurerm_role_assignment needs principal_id"},
+		cloudtest.Fault{"rights.tf", `"azurerm_user_assigned_identity"`, `"azurerm_identity"`, "the provider has no azurerm_identity"},
+		cloudtest.Fault{"rights.tf", "azurerm_role_definition.read.role", "azurerm_role_definition.reads.role", "azurerm_role_definition.reads.role_definition_resource_id is not declared"},
+	)
+}
+
+func TestWhatCannotBeWritten(t *testing.T) {
+	wide := job("steps/wide", func(u *ir.Unit) {
+		for i := range 40 {
+			u.Inputs = append(u.Inputs, ir.Input{Port: "in", Unit: "features/x" + strings.Repeat("x", i), From: "out", Kind: ir.Table})
+		}
+	})
+	for want, sys := range map[string]*ir.System{
+		"steps/wide reads 41 folders, and a condition of Azure has at most 8192 characters": {Target: target(nil), Units: []ir.Unit{wide}},
+		"have the same name in Azure, steps-":                                               {Target: target(nil), Units: []ir.Unit{job("steps/a_b", nil), job("steps/a_b", nil)}},
+	} {
+		if _, err := Infrastructure(sys); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+}

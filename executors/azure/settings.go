@@ -1,0 +1,82 @@
+package azure
+
+import (
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/cloud"
+)
+
+// Name is the name of the executor in targets.
+const Name = "azure"
+
+// Settings are the settings of a target, as defined by tenon.#Azure.
+type Settings struct {
+	Subscription string            `json:"subscription"` // id
+	Group        string            `json:"resource_group"`
+	Location     string            `json:"location"`
+	Prefix       string            `json:"prefix"` // of names; "" follows from the system
+	Folder       string            `json:"folder"` // of the container of blobs
+	Existing     Existing          `json:"existing"`
+	CIDR         string            `json:"cidr"`     // of a network that is made
+	Tier         string            `json:"registry"` // of a registry that is made
+	Retention    int64             `json:"retention"`
+	Emails       []string          `json:"emails"`
+	Tags         map[string]string `json:"tags"`
+	Hosts        string            `json:"hosts"` // folder with HOST/hosts.toml for registries
+}
+
+// Existing are resources that are used instead of new ones.
+type Existing struct {
+	Group       bool              `json:"resource_group"`
+	Storage     *Storage          `json:"storage"`
+	Registry    string            `json:"registry"`     // by name
+	Subnet      string            `json:"subnet"`       // resource id
+	ActionGroup string            `json:"action_group"` // resource id
+	Secrets     map[string]string `json:"secrets"`      // resource ids, by variable
+}
+
+// Storage is a container of blobs in an account, by name.
+type Storage struct {
+	Account   string `json:"account"`
+	Container string `json:"container"`
+}
+
+// SettingsOf decodes the settings of a target.
+func SettingsOf(t ir.Target) (s Settings, err error) {
+	return s, executors.DecodeSettings(t, &s)
+}
+
+// A place is what runs a unit.
+type place string
+
+const (
+	onTenon   place = ""        // tenon itself writes records
+	onJob     place = "job"     // jobs, on Container Apps jobs
+	onService place = "service" // deployments, on Container Apps
+)
+
+// placeOf returns what runs a unit.
+func placeOf(u *ir.Unit) place {
+	switch u.Kind {
+	case ir.Record:
+		return onTenon
+	case ir.Service:
+		return onService
+	case ir.Job:
+	}
+	return onJob
+}
+
+// open reports whether a unit has to reach more than services of Azure: because it may use the network, or
+// because it asks an endpoint or answers for one. It runs in an environment of its own.
+func open(u *ir.Unit) bool {
+	return u.Network == ir.NetworkOpen || u.Kind == ir.Service || len(cloud.Asks(u)) > 0
+}
+
+// secretURL returns the URL of a secret with a resource id, in a cloud where vaults have a suffix.
+func secretURL(id, suffix string) string {
+	parts := strings.Split(id, "/")
+	return "https://" + parts[len(parts)-3] + "." + suffix + "/secrets/" + parts[len(parts)-1]
+}
