@@ -16,8 +16,6 @@ import (
 const (
 	provider        = "hashicorp/azurerm"
 	providerVersion = "~> 4.55"
-	// terraformVersion is the first that has what the files use, and the oldest that is maintained.
-	terraformVersion = ">= 1.9.0"
 )
 
 // Infrastructure returns the files for what the units of a system need, sorted by name. Equal
@@ -49,7 +47,7 @@ func Infrastructure(sys *ir.System) ([]terraform.Document, error) {
 	if err != nil {
 		return nil, err
 	}
-	return cloud.Documents(w.files, page), nil
+	return w.files.Documents(page), nil
 }
 
 // A writer writes the files of one system.
@@ -59,20 +57,14 @@ type writer struct {
 	prefix string     // of names
 	root   string     // folder of the system in the container of blobs
 	units  []*ir.Unit // jobs and services, by id
-	files  map[string]*terraform.File
+	files  terraform.Files
 }
 
 func newWriter(sys *ir.System, s Settings) *writer {
-	w := &writer{
-		Settings: s, sys: sys, prefix: plain(cloud.Prefix(sys, s.Prefix), mostPrefix), root: cloud.Root(sys, s.Folder), files: map[string]*terraform.File{},
+	return &writer{
+		Settings: s, sys: sys, prefix: plain(cloud.Prefix(sys, s.Prefix), mostPrefix), root: cloud.Root(sys, s.Folder),
+		units: cloud.Placed(sys, func(u *ir.Unit) bool { return placeOf(u) != onTenon }), files: terraform.Files{},
 	}
-	for i := range sys.Units {
-		if u := &sys.Units[i]; placeOf(u) != onTenon {
-			w.units = append(w.units, u)
-		}
-	}
-	slices.SortFunc(w.units, func(a, b *ir.Unit) int { return cmp.Compare(a.ID, b.ID) })
-	return w
 }
 
 // Longest names that Azure allows.
@@ -95,26 +87,12 @@ func plain(name string, most int) string {
 }
 
 // file returns the file of a name.
-func (w *writer) file(name string) *terraform.File {
-	if w.files[name] == nil {
-		w.files[name] = terraform.New()
-	}
-	return w.files[name]
-}
+func (w *writer) file(name string) *terraform.File { return w.files.File(name) }
 
-// at returns the units that want accepts.
-func (w *writer) at(want func(*ir.Unit) bool) (units []*ir.Unit) {
-	for _, u := range w.units {
-		if want(u) {
-			units = append(units, u)
-		}
-	}
-	return units
-}
+// at returns the units of a place, and in those of an environment of Container Apps.
+func (w *writer) at(p place) []*ir.Unit { return cloud.At(w.units, placeOf, p) }
 
-func isService(u *ir.Unit) bool { return u.Kind == ir.Service }
-func isJob(u *ir.Unit) bool     { return u.Kind == ir.Job }
-func isClosed(u *ir.Unit) bool  { return !open(u) }
+func (w *writer) in(opened bool) []*ir.Unit { return cloud.At(w.units, open, opened) }
 
 // global returns a name that is unique among all customers of Azure, of letters and digits: it has a part of the
 // digest of what the resource is for.
@@ -192,14 +170,7 @@ func tagged(b *terraform.Body, u *ir.Unit) {
 }
 
 func (w *writer) versions() {
-	f := w.file("versions.tf")
-	b := f.Block("terraform")
-	b.Set("required_version", terraform.Text(terraformVersion))
-	b.Block("required_providers").Set("azurerm", terraform.Object(
-		terraform.Field{Key: "source", Value: terraform.Text(provider)},
-		terraform.Field{Key: "version", Value: terraform.Text(providerVersion)},
-	))
-	p := f.Block("provider", "azurerm")
+	p := w.file("versions.tf").Requires(cloud.TerraformVersion, terraform.Provider{Name: "azurerm", Source: provider, Version: providerVersion})
 	p.Set("subscription_id", terraform.Code("var.subscription"))
 	p.Comment("The account of storage has no shared keys.")
 	p.Set("storage_use_azuread", terraform.Bool(true))
@@ -223,34 +194,13 @@ func (w *writer) namespaces() []string {
 
 func (w *writer) variables() {
 	f := w.file("variables.tf")
-	variable := func(name, description, kind string, value terraform.Expr) *terraform.Body {
-		b := f.Block("variable", name)
-		b.Set("description", terraform.Text(description))
-		b.Set("type", terraform.Code(kind))
-		b.Set("default", value)
-		return b
-	}
-	variable("subscription", "Id of the subscription of all resources.", "string", terraform.Text(w.Subscription))
-	variable("location", "Location of all resources.", "string", terraform.Text(w.Location))
+	f.Variable("subscription", "Id of the subscription of all resources.", "string", terraform.Text(w.Subscription))
+	f.Variable("location", "Location of all resources.", "string", terraform.Text(w.Location))
 	if len(w.units) > 0 {
-		variable("log_retention_days", "Days after which the log is removed.", "number", terraform.Int(w.Retention))
+		f.Variable("log_retention_days", "Days after which the log is removed.", "number", terraform.Int(w.Retention))
 	}
-	if services := w.at(isService); len(services) > 0 {
-		var ids []string
-		for _, u := range services {
-			ids = append(ids, u.ID)
-		}
-		b := variable("images", "Images by deployment, each with its digest. A service is made once its image is named.", "map(string)", terraform.Object())
-		cloud.Validation(b, `alltrue([for image in values(var.images) : can(regex("@sha256:[0-9a-f]{64}$", image))])`, "An image has the form REPOSITORY@sha256:DIGEST.")
-		cloud.Known(b, "images", ids)
-	}
-	l := f.Block("locals")
-	var tags []terraform.Field
-	all := w.tags()
-	for _, k := range slices.Sorted(maps.Keys(all)) {
-		tags = append(tags, terraform.Field{Key: k, Value: terraform.Text(all[k])})
-	}
-	l.Set("tags", terraform.Object(tags...))
+	cloud.Images(f, "Images by deployment, each with its digest. A service is made once its image is named.", w.at(onService))
+	f.Block("locals").Set("tags", cloud.Texts(w.tags()))
 }
 
 // group writes the resource group, or looks at it.

@@ -1,14 +1,8 @@
 package azure
 
 import (
-	"flag"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/cloud/cloudtest"
@@ -41,26 +35,13 @@ func systems() map[string]*ir.System {
 	everything := &ir.System{
 		Name: "flights", Env: "prod", Budget: ir.Budget{Currency: "EUR", Month: &month},
 		Target: target(map[string]any{"emails": []string{"ml@acme.example"}, "tags": map[string]any{"team": "growth"}}),
-		Units: []ir.Unit{
-			job("sources/flights", func(u *ir.Unit) {
-				u.Network, u.Secrets = ir.NetworkOpen, []ir.Secret{{Name: "DSN", Env: "FLIGHTS_DSN"}}
-			}),
-			job("features/late", func(u *ir.Unit) {
-				u.Inputs = []ir.Input{{Port: "f", Unit: "sources/flights", From: "out", Kind: ir.Table}, {Port: "a", Unit: "sources/airports", From: "out", Kind: ir.Table, Checked: true}}
-				u.Files = []string{"weather/*.csv"}
-			}),
-			job("sources/airports", nil),
-			service("api", func(u *ir.Unit) {
-				u.Needs = ir.Resources{Memory: 3 << 30}
-				u.Endpoint.Replicas, u.Endpoint.Scale = 0, &ir.Scale{Max: 8, InFlight: 20}
-			}),
-			job("steps/Report.2", func(u *ir.Unit) {
-				u.Secrets = []ir.Secret{{Name: "TOKEN", Env: "REPORT_TOKEN"}}
-				u.Inputs = []ir.Input{{Port: "late", Unit: "features/late", From: "out", Kind: ir.Table}, {Port: "api", Unit: "deployments/api", From: "endpoint", Kind: ir.EndpointOf}}
-			}),
-			slo("api", "deployments/api", `{"window":"30d","availability":0.999,"latency":{"p99":"50ms"}}`),
-		},
+		Units:  append(cloudtest.Everything(), slo("api", "deployments/api", `{"window":"30d","availability":0.999,"latency":{"p99":"50ms"}}`)),
 	}
+	cloudtest.Change(everything.Units, "deployments/api", func(u *ir.Unit) {
+		u.Endpoint.Replicas, u.Endpoint.Scale = 0, &ir.Scale{Max: 8, InFlight: 20}
+	})
+	cloudtest.Change(everything.Units, "models/late/train", func(u *ir.Unit) { u.Needs.GPU = 0 })
+	cloudtest.Change(everything.Units, "features/late", func(u *ir.Unit) { u.Needs.Memory = 8 << 30 })
 	existing := &ir.System{
 		Name: "notify", Budget: ir.Budget{Currency: "EUR", Month: &month},
 		Target: target(map[string]any{"prefix": "acme--ml", "existing": map[string]any{
@@ -69,63 +50,20 @@ func systems() map[string]*ir.System {
 			"action_group": group + "/providers/Microsoft.Insights/actionGroups/ml",
 			"secrets":      map[string]any{"TOKEN": group + "/providers/Microsoft.KeyVault/vaults/acme-ml/secrets/token"},
 		}}),
-		Units: []ir.Unit{
-			job("steps/post", func(u *ir.Unit) { u.Secrets = []ir.Secret{{Name: "TOKEN", Env: "TOKEN"}} }),
-			job("steps/count", nil), service("api", nil),
-		},
+		Units: cloudtest.Reuser(),
 	}
+	cloudtest.Change(existing.Units, "steps/post", func(u *ir.Unit) { u.Secrets, u.Network = u.Secrets[:1], "" })
 	return map[string]*ir.System{"everything": everything, "existing": existing, "empty": {Name: "empty", Target: target(nil)}}
 }
 
-func write(t testing.TB, sys *ir.System) map[string][]byte {
-	t.Helper()
-	docs, err := Infrastructure(sys)
-	return cloudtest.Write(t, docs, err)
+var writes = cloudtest.Writer{
+	Systems: systems, Write: Infrastructure, Check: Check, Version: providerVersion,
+	Never: []string{`= "Owner"`, `= "Contributor"`, "Blob Data Contributor", "Blob Data Owner", "primary_access_key", "AcrPush"},
 }
 
-var update = flag.Bool("update", os.Getenv("TENON_UPDATE") != "", "write the files of testdata")
+func write(t testing.TB, sys *ir.System) map[string][]byte { return writes.Files(t, sys) }
 
-func TestFiles(t *testing.T) {
-	for name, sys := range systems() {
-		t.Run(name, func(t *testing.T) {
-			for _, u := range sys.Units {
-				for _, f := range Check(sys.Target, u) {
-					if !f.Note {
-						t.Errorf("%s is refused: %+v", u.ID, f)
-					}
-				}
-			}
-			files := write(t, sys)
-			for name, text := range files {
-				for _, broad := range []string{`= "Owner"`, `= "Contributor"`, "Blob Data Contributor", "Blob Data Owner", "primary_access_key", "AcrPush"} {
-					if name != "README.md" && strings.Contains(string(text), broad) {
-						t.Errorf("%s has %s", name, broad)
-					}
-				}
-			}
-			cloudtest.Golden(t, filepath.Join("testdata", name), files, *update)
-		})
-	}
-}
-
-// The files are the same, whatever the order of units is.
-func TestFilesAreDeterministic(t *testing.T) {
-	sys := systems()["everything"]
-	want := cloudtest.Texts(write(t, sys))
-	slices.Reverse(sys.Units)
-	if diff := cmp.Diff(want, cloudtest.Texts(write(t, sys))); diff != "" {
-		t.Error(diff)
-	}
-}
-
-// What is written exists in the current provider, which is the one that the files request.
-func TestFilesFitTheSchemaOfTheProvider(t *testing.T) {
-	all := map[string]map[string][]byte{}
-	for name, sys := range systems() {
-		all[name] = write(t, sys)
-	}
-	cloudtest.Fits(t, all, providerVersion)
-}
+func TestFiles(t *testing.T) { writes.Test(t) }
 
 // A misspelled attribute, a missing one and an unknown type are found in the files that are written.
 func TestFaultsInFilesAreFound(t *testing.T) {

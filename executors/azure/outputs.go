@@ -3,7 +3,6 @@ package azure
 import (
 	"bytes"
 	_ "embed"
-	"fmt"
 	"text/template"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -14,26 +13,18 @@ import (
 // outputs writes what whoever runs units has to know.
 func (w *writer) outputs() {
 	f := w.file("outputs.tf")
-	output := func(name, description string, value terraform.Expr) {
-		b := f.Block("output", name)
-		b.Set("description", terraform.Text(description))
-		b.Set("value", value)
-	}
-	output("artifacts", "Folder of the system in the container of blobs.", terraform.Text(w.folderURL()))
+	f.Output("artifacts", "Folder of the system in the container of blobs.", terraform.Text(w.folderURL()))
 	if len(w.units) == 0 {
 		return
 	}
-	var identities, urls []terraform.Field
-	for _, u := range w.units {
-		identities = append(identities, terraform.Field{Key: u.ID, Value: cloud.Reference("azurerm_user_assigned_identity", cloud.Label(u.ID), "client_id")})
-	}
-	output("identities", "Client ids of identities by unit.", terraform.Object(identities...))
-	output("repository", "Where images are pushed.", terraform.Join(w.registryOf("login_server"), "/"+w.prefix+"/units"))
-	for _, u := range w.at(isService) {
-		urls = append(urls, terraform.Field{Key: u.ID, Value: terraform.Code(fmt.Sprintf("one(azurerm_container_app.%s[*].latest_revision_fqdn)", cloud.Label(u.ID)))})
-	}
-	if len(urls) > 0 {
-		output("hosts", "Names of the hosts of deployments in their environment; null until the image is named.", terraform.Object(urls...))
+	f.Output("identities", "Client ids of identities by unit.", cloud.Each(w.units, func(u *ir.Unit) terraform.Expr {
+		return cloud.Reference("azurerm_user_assigned_identity", cloud.Label(u.ID), "client_id")
+	}))
+	f.Output("repository", "Where images are pushed.", terraform.Join(w.registryOf("login_server"), "/"+w.prefix+"/units"))
+	if services := w.at(onService); len(services) > 0 {
+		f.Output("hosts", "Names of the hosts of deployments in their environment; null until the image is named.", cloud.Each(services, func(u *ir.Unit) terraform.Expr {
+			return terraform.Code("one(azurerm_container_app." + cloud.Label(u.ID) + "[*].latest_revision_fqdn)")
+		}))
 	}
 }
 
@@ -60,8 +51,8 @@ func (w *writer) readme() ([]byte, error) {
 		Jobs, Closed, Budget                                                                           bool
 	}{
 		Header: terraform.Header, System: w.sys.Name, Environment: cloud.Environment(w.sys), Group: w.Group, Location: w.Location, Subscription: w.Subscription,
-		Provider: provider, Version: providerVersion, Vault: w.global(), Registry: w.registry(), Secrets: secrets, Emails: w.emails(), Services: w.at(isService),
-		Jobs: len(w.at(isJob)) > 0, Closed: len(w.at(isClosed)) > 0, Budget: w.sys.Budget.Month != nil,
+		Provider: provider, Version: providerVersion, Vault: w.global(), Registry: w.registry(), Secrets: secrets, Emails: w.emails(), Services: w.at(onService),
+		Jobs: len(w.at(onJob)) > 0, Closed: len(w.in(false)) > 0, Budget: w.sys.Budget.Month != nil,
 	}
 	var b bytes.Buffer
 	err := readmeTemplate.Execute(&b, data)

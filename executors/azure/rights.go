@@ -60,7 +60,7 @@ func anyPrefix(attribute string, prefixes []string) string {
 func (w *writer) rights() error {
 	f := w.file("rights.tf")
 	for _, r := range roles {
-		if len(w.at(isJob)) == 0 {
+		if len(w.at(onJob)) == 0 {
 			break
 		}
 		b := f.Resource("azurerm_role_definition", r.id)

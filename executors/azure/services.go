@@ -14,7 +14,7 @@ var reached = []string{"AzureActiveDirectory", "AzureContainerRegistry", "AzureF
 
 // network writes the network of jobs that do not use the Internet: its rules let them reach services of Azure only.
 func (w *writer) network() {
-	if len(w.at(isClosed)) == 0 || w.Existing.Subnet != "" {
+	if len(w.in(false)) == 0 || w.Existing.Subnet != "" {
 		return
 	}
 	f := w.file("network.tf")
@@ -72,7 +72,7 @@ func (w *writer) environments() {
 		name string
 		open bool
 	}{{"closed", false}, {"open", true}} {
-		if (x.open && len(w.at(open)) == 0) || (!x.open && len(w.at(isClosed)) == 0) {
+		if len(w.in(x.open)) == 0 {
 			continue
 		}
 		b := f.Resource("azurerm_container_app_environment", x.name)
@@ -101,7 +101,7 @@ const profile = "Consumption"
 // would let everybody on the Internet ask it.
 func (w *writer) services() {
 	f := w.file("services.tf")
-	for _, u := range w.at(isService) {
+	for _, u := range w.at(onService) {
 		l := cloud.Label(u.ID)
 		b := f.Resource("azurerm_container_app", l)
 		cloud.Once(b, "images", u)

@@ -56,7 +56,7 @@ resource "azurerm_role_assignment" "read-features-late" {
   principal_type     = "ServicePrincipal"
   role_definition_id = azurerm_role_definition.read.role_definition_resource_id
   condition_version  = "2.0"
-  condition          = "((!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read'} AND NOT SubOperationMatches{'Blob.List'})) OR (@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/units/features-late/code/' OR @Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/units/features-late/files/' OR @Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/units/sources-flights/out/out/')) AND ((!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read'} AND SubOperationMatches{'Blob.List'})) OR (@Request[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:prefix] StringStartsWith 'tenon/flights/prod/units/features-late/code/' OR @Request[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:prefix] StringStartsWith 'tenon/flights/prod/units/features-late/files/' OR @Request[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:prefix] StringStartsWith 'tenon/flights/prod/units/sources-flights/out/out/'))"
+  condition          = "((!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read'} AND NOT SubOperationMatches{'Blob.List'})) OR (@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/units/features-late/code/' OR @Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/units/sources-flights/out/out/' OR @Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/units/sources-weather/out/out/')) AND ((!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read'} AND SubOperationMatches{'Blob.List'})) OR (@Request[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:prefix] StringStartsWith 'tenon/flights/prod/units/features-late/code/' OR @Request[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:prefix] StringStartsWith 'tenon/flights/prod/units/sources-flights/out/out/' OR @Request[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:prefix] StringStartsWith 'tenon/flights/prod/units/sources-weather/out/out/'))"
 }
 
 resource "azurerm_role_assignment" "write-features-late" {
@@ -71,6 +71,40 @@ resource "azurerm_role_assignment" "write-features-late" {
 resource "azurerm_role_assignment" "pull-features-late" {
   scope                = azurerm_container_registry.images.id
   principal_id         = azurerm_user_assigned_identity.features-late.principal_id
+  principal_type       = "ServicePrincipal"
+  role_definition_name = "AcrPull"
+}
+
+resource "azurerm_user_assigned_identity" "models-late-train" {
+  name                = "tenon-flights-prod-models-late-train"
+  resource_group_name = local.group
+  location            = var.location
+  tags = merge(local.tags, {
+    tenon-unit = "models/late/train"
+  })
+}
+
+resource "azurerm_role_assignment" "read-models-late-train" {
+  scope              = local.container_id
+  principal_id       = azurerm_user_assigned_identity.models-late-train.principal_id
+  principal_type     = "ServicePrincipal"
+  role_definition_id = azurerm_role_definition.read.role_definition_resource_id
+  condition_version  = "2.0"
+  condition          = "((!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read'} AND NOT SubOperationMatches{'Blob.List'})) OR (@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/units/features-late/out/out/' OR @Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/units/models-late-train/code/')) AND ((!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read'} AND SubOperationMatches{'Blob.List'})) OR (@Request[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:prefix] StringStartsWith 'tenon/flights/prod/units/features-late/out/out/' OR @Request[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:prefix] StringStartsWith 'tenon/flights/prod/units/models-late-train/code/'))"
+}
+
+resource "azurerm_role_assignment" "write-models-late-train" {
+  scope              = local.container_id
+  principal_id       = azurerm_user_assigned_identity.models-late-train.principal_id
+  principal_type     = "ServicePrincipal"
+  role_definition_id = azurerm_role_definition.write.role_definition_resource_id
+  condition_version  = "2.0"
+  condition          = "(!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write'}) AND !(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/add/action'})) OR (@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/units/models-late-train/notes/' OR @Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/units/models-late-train/out/model/')"
+}
+
+resource "azurerm_role_assignment" "pull-models-late-train" {
+  scope                = azurerm_container_registry.images.id
+  principal_id         = azurerm_user_assigned_identity.models-late-train.principal_id
   principal_type       = "ServicePrincipal"
   role_definition_name = "AcrPull"
 }
@@ -148,6 +182,40 @@ resource "azurerm_role_assignment" "secret-FLIGHTS_DSN-sources-flights" {
   principal_id         = azurerm_user_assigned_identity.sources-flights.principal_id
   principal_type       = "ServicePrincipal"
   role_definition_name = "Key Vault Secrets User"
+}
+
+resource "azurerm_user_assigned_identity" "sources-weather" {
+  name                = "tenon-flights-prod-sources-weather"
+  resource_group_name = local.group
+  location            = var.location
+  tags = merge(local.tags, {
+    tenon-unit = "sources/weather"
+  })
+}
+
+resource "azurerm_role_assignment" "read-sources-weather" {
+  scope              = local.container_id
+  principal_id       = azurerm_user_assigned_identity.sources-weather.principal_id
+  principal_type     = "ServicePrincipal"
+  role_definition_id = azurerm_role_definition.read.role_definition_resource_id
+  condition_version  = "2.0"
+  condition          = "((!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read'} AND NOT SubOperationMatches{'Blob.List'})) OR (@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/units/sources-weather/code/' OR @Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/units/sources-weather/files/')) AND ((!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read'} AND SubOperationMatches{'Blob.List'})) OR (@Request[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:prefix] StringStartsWith 'tenon/flights/prod/units/sources-weather/code/' OR @Request[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:prefix] StringStartsWith 'tenon/flights/prod/units/sources-weather/files/'))"
+}
+
+resource "azurerm_role_assignment" "write-sources-weather" {
+  scope              = local.container_id
+  principal_id       = azurerm_user_assigned_identity.sources-weather.principal_id
+  principal_type     = "ServicePrincipal"
+  role_definition_id = azurerm_role_definition.write.role_definition_resource_id
+  condition_version  = "2.0"
+  condition          = "(!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write'}) AND !(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/add/action'})) OR (@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/units/sources-weather/notes/' OR @Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/units/sources-weather/out/out/')"
+}
+
+resource "azurerm_role_assignment" "pull-sources-weather" {
+  scope                = azurerm_container_registry.images.id
+  principal_id         = azurerm_user_assigned_identity.sources-weather.principal_id
+  principal_type       = "ServicePrincipal"
+  role_definition_name = "AcrPull"
 }
 
 resource "azurerm_user_assigned_identity" "steps-Report_2-d4032937" {
