@@ -13,8 +13,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"log"
 	"maps"
 	"net"
 	"net/http"
@@ -28,11 +26,11 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/tenon-ml/tenon/internal/test/containers"
 	"github.com/tenon-ml/tenon/internal/test/pythontest"
 )
 
@@ -70,10 +68,10 @@ func (c *Cloud) Environ() []string {
 
 // A server is the fake.
 type server struct {
-	apis              apis
-	dir               string
-	registry, storage string
-	pulling           sync.Mutex
+	apis    apis
+	dir     string
+	storage string
+	images  containers.Images
 
 	mu       sync.Mutex
 	jobs     map[string]*job
@@ -91,18 +89,16 @@ func Start(ctx context.Context, dir string) (*Cloud, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("the fake of Google Cloud makes namespaces for jobs, for which it needs root")
 	}
-	s := &server{dir: dir, jobs: map[string]*job{}, services: map[string]*service{}, customs: map[string]*custom{}, accounts: map[string]bool{}, secrets: map[string][]string{}}
+	s := &server{dir: dir, images: containers.Images{Dir: dir}, jobs: map[string]*job{}, accounts: map[string]bool{}, secrets: map[string][]string{}}
 	var err error
 	if s.apis, err = readAPIs(); err != nil {
 		return nil, err
 	}
 	c := At("", "", dir)
-	if s.registry, err = c.serve(registry.New(registry.Logger(log.New(io.Discard, "", 0)))); err != nil {
+	if s.images.Registry, err = c.serve(containers.ServeRegistry()); err != nil {
 		return nil, err
 	}
-	at := filepath.Join(c.Hosts, Region+"-docker.pkg.dev")
-	mirror := fmt.Sprintf("server = %q\n[host.%[1]q]\n  capabilities = [\"pull\", \"resolve\", \"push\"]\n", "http://"+s.registry)
-	if err := errors.Join(os.MkdirAll(at, 0o755), os.WriteFile(filepath.Join(at, "hosts.toml"), []byte(mirror), 0o600)); err != nil {
+	if err := containers.Mirror(c.Hosts, Region+"-docker.pkg.dev", s.images.Registry); err != nil {
 		c.Stop()
 		return nil, err
 	}

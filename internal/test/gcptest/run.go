@@ -1,7 +1,6 @@
 package gcptest
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,9 +12,10 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
+
+	"github.com/tenon-ml/tenon/internal/test/containers"
 )
 
 // A problem is an error as Google answers it.
@@ -184,13 +184,8 @@ func (s *server) start(j *job, limit time.Duration) {
 	}
 	env, err := s.environ(c.Env)
 	s.mu.Unlock()
-	if err != nil {
-		stuck("SECRETS_ACCESS_CHECK_FAILED", err.Error())
-		return
-	}
-	env = append(env, "CLOUD_RUN_JOB="+filepath.Base(j.name), "CLOUD_RUN_TASK_INDEX=0", "CLOUD_RUN_TASK_ATTEMPT=0")
-	root, config, err := s.pull(context.Background(), c.Image)
-	if errors.Is(err, errNoImage) {
+	root, config, err := s.images.Pull(context.Background(), c.Image)
+	if errors.Is(err, containers.ErrNoImage) {
 		stuck("CONTAINER_MISSING", "Image '"+c.Image+"' not found.")
 		return
 	}
@@ -207,12 +202,12 @@ func (s *server) start(j *job, limit time.Duration) {
 		return
 	}
 	env = append(append(config.Config.Env, "CLOUD_RUN_EXECUTION="+id), env...)
-	log := &lines{s: s, of: id}
+	log := &containers.Lines{Line: func(text string) { s.log(id, text) }}
 	argv := append(config.Config.Entrypoint, c.Args...)
 	if len(c.Command) > 0 {
 		argv = append(c.Command, c.Args...)
 	}
-	cmd := command(root, work, argv, env, log)
+	cmd := containers.Command(root, work, argv, env, log)
 	runtime.LockOSThread() // the container ends with the thread that starts it
 	defer runtime.UnlockOSThread()
 	s.mu.Lock()
@@ -233,7 +228,7 @@ func (s *server) start(j *job, limit time.Duration) {
 	over := time.AfterFunc(limit, func() { s.stop(x, "The configured timeout was reached.") })
 	err = cmd.Wait()
 	over.Stop()
-	log.end()
+	log.End()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	x.ended, x.exit = time.Now(), cmd.ProcessState.ExitCode()
@@ -314,37 +309,6 @@ func (s *server) runAPI(id string, names []string, r *http.Request, body object)
 		return object{"tasks": []any{object{"name": x.name + "/tasks/" + filepath.Base(x.name) + "-task0", "lastAttemptResult": attempt}}}, nil
 	}
 	return nil, fmt.Errorf("the fake has no %s", id)
-}
-
-// lines puts output into the log, a line an entry.
-type lines struct {
-	s  *server
-	of string // execution
-
-	mu   sync.Mutex
-	rest []byte
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.rest = append(l.rest, b...)
-	for {
-		line, rest, ok := bytes.Cut(l.rest, []byte("\n"))
-		if !ok {
-			return len(b), nil
-		}
-		l.s.log(l.of, string(line))
-		l.rest = append([]byte(nil), rest...)
-	}
-}
-
-func (l *lines) end() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.rest) > 0 {
-		l.s.log(l.of, string(l.rest))
-	}
 }
 
 // An entry is a line of a log.
