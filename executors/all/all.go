@@ -32,6 +32,7 @@ var list = []struct {
 	{ssh.Name, newSSH},
 	{aws.Name, newAWS},
 	{gcp.Name, newGCP},
+	{azure.Name, newAzure},
 }
 
 // A platform has infrastructure, which can be written for others to apply, also for units that its
@@ -100,7 +101,8 @@ var Trials = []Trial{
 	{kubernetes.Name, "tenon.#Kubernetes, tenon.#EKS, tenon.#GKE", "a cluster of one node: API server, kubelet, containerd, also behind a check of tokens of EKS; schemas of the providers and of pools of nodes", "EKS and GKE themselves, with what makes and scales them; AKS; several nodes; GPUs of a cluster"},
 	{ssh.Name, "tenon.#SSH", "sshd in network namespaces", "other machines; GPUs of hosts, for which a fake nvidia-smi answers"},
 	{aws.Name, "tenon.#AWS", "an emulator (moto) in which jobs and functions run; OpenTofu with version 4.9 of the provider", "AWS itself; version 6 of the provider, whose schema is checked"},
-	{gcp.Name, "tenon.#GCP", "a fake of the APIs in which jobs and services run", "Google Cloud itself; GPUs of Vertex AI; the provider, whose schema is checked"},
+	{gcp.Name, "tenon.#GCP", "a fake of the APIs in which jobs run", "Google Cloud itself; the provider, whose schema is checked"},
+	{azure.Name, "tenon.#Azure", "a fake of the APIs in which jobs run; azurite for blobs", "Azure itself; the provider, whose schema is checked"},
 }
 
 // Names are the executors that there are.
@@ -282,6 +284,14 @@ func newGCP(t ir.Target, s Setup) (executors.Executor, error) {
 		return nil, err
 	}
 	return gcp.New(gcp.Options{Settings: settings, Options: inCloud(s, settings.Hosts)}), nil
+}
+
+func newAzure(t ir.Target, s Setup) (executors.Executor, error) {
+	settings, err := azure.SettingsOf(t)
+	if err != nil {
+		return nil, err
+	}
+	return azure.New(azure.Options{Settings: settings, Options: inCloud(s, settings.Hosts)}), nil
 }
 
 // inCloud returns what executors of all clouds take from a setup.

@@ -1,8 +1,6 @@
 package azure
 
 import (
-	"strings"
-
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/cloud"
@@ -73,10 +71,4 @@ func placeOf(u *ir.Unit) place {
 // because it asks an endpoint or answers for one. It runs in an environment of its own.
 func open(u *ir.Unit) bool {
 	return u.Network == ir.NetworkOpen || u.Kind == ir.Service || len(cloud.Asks(u)) > 0
-}
-
-// secretURL returns the URL of a secret with a resource id, in a cloud where vaults have a suffix.
-func secretURL(id, suffix string) string {
-	parts := strings.Split(id, "/")
-	return "https://" + parts[len(parts)-3] + "." + suffix + "/secrets/" + parts[len(parts)-1]
 }

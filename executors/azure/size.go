@@ -10,7 +10,7 @@ import (
 // A container with the workload profile Consumption has a quarter of a core up to 4 cores, in quarters, with 2 GiB for
 // each core. Source: "Containers in Azure Container Apps".
 const (
-	step        = 250     // thousandths of a core
+	quarter     = 250     // thousandths of a core
 	most        = 4000    // thousandths of a core
 	perCore     = 2 << 30 // bytes
 	usualSize   = 1000    // thousandths of a core of a unit that says nothing
@@ -24,7 +24,7 @@ func size(n ir.Resources) (milli int64, ok bool) {
 	if n.MilliCPU > 0 || n.Memory > 0 {
 		milli = max(n.MilliCPU, (n.Memory*1000+perCore-1)/perCore, 1)
 	}
-	for milli = (milli + step - 1) / step * step; milli <= most; milli += step {
+	for milli = (milli + quarter - 1) / quarter * quarter; milli <= most; milli += quarter {
 		if n.Disk <= diskOf(milli) {
 			return milli, true
 		}

@@ -75,7 +75,7 @@ func (l *logCopy) copy(ctx context.Context, j Job) error {
 // drain copies the rest of the log of a job that has stored its result, until the line that says
 // so arrives.
 func (r Run) drain(ctx context.Context, j Job, l *logCopy) error {
-	if l.reader == nil {
+	if l.reader == nil || r.LateLog {
 		return nil
 	}
 	for end := time.Now().Add(logPatience); ; {

@@ -85,6 +85,7 @@ type Run struct {
 	Out    func(port string) string // URLs of the stores of its outputs
 	// Pause is how long to wait between two looks. It doubles up to Longest while nothing happens.
 	Pause, Longest time.Duration
+	LateLog        bool // lines arrive in the cloud after minutes, so that the last one is not waited for
 	Stores         *Stores
 }
 

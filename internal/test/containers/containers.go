@@ -23,6 +23,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/tenon-ml/tenon/internal/files"
 )
 
 // A container is mounts that no other process sees, and processes that end with the first. Its image may have
@@ -136,5 +138,8 @@ func ServeRegistry() http.Handler { return registry.New(registry.Logger(log.New(
 func Mirror(hosts, host, registry string) error {
 	at := filepath.Join(hosts, host)
 	text := fmt.Sprintf("server = %q\n[host.%[1]q]\n  capabilities = [\"pull\", \"resolve\", \"push\"]\n", "http://"+registry)
-	return errors.Join(os.MkdirAll(at, 0o755), os.WriteFile(filepath.Join(at, "hosts.toml"), []byte(text), 0o600))
+	if err := os.MkdirAll(at, 0o755); err != nil {
+		return err
+	}
+	return files.Write(filepath.Join(at, "hosts.toml"), []byte(text), 0o600) // others read it meanwhile
 }

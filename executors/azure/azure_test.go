@@ -1,0 +1,107 @@
+package azure_test
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/azure"
+	"github.com/tenon-ml/tenon/executors/cloud/cloudtest"
+	"github.com/tenon-ml/tenon/executors/executortest"
+	"github.com/tenon-ml/tenon/internal/test/azuretest"
+	"github.com/tenon-ml/tenon/planner/state"
+)
+
+func TestMain(m *testing.M) {
+	cloudtest.Main(m, func(ctx context.Context, dir string) (cloudtest.Emulator, error) {
+		c, err := azuretest.Start(ctx, dir)
+		if err != nil {
+			return cloudtest.Emulator{}, err
+		}
+		return cloudtest.Emulator{At: []string{c.URL, c.Dir}, Environ: c.Environ(), Stop: c.Stop}, nil
+	}, nil)
+}
+
+func ok(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A lab is a target in the fake.
+type lab struct{ *azuretest.Cloud }
+
+func newLab(t testing.TB) *lab {
+	t.Helper()
+	at := cloudtest.At(t)
+	return &lab{azuretest.At(at[0], at[1])}
+}
+
+// target is one with the defaults of tenon.#Azure.
+func (l *lab) target() ir.Target {
+	return ir.Target{Name: "azure", Executor: azure.Name, Settings: map[string]any{
+		"subscription": azuretest.Subscription, "resource_group": azuretest.Group, "location": azuretest.Location,
+		"folder": "tenon", "cidr": "10.40.0.0/24", "registry": "Basic", "retention": 30, "hosts": l.Hosts,
+	}}
+}
+
+func (l *lab) options(t testing.TB, system string) azure.Options {
+	t.Helper()
+	settings, err := azure.SettingsOf(l.target())
+	ok(t, err)
+	return azure.Options{
+		Settings: settings, Options: cloudtest.Options(system, l.Hosts, 50*time.Millisecond),
+		LogPause: time.Nanosecond, Grace: 500 * time.Millisecond, Settle: 300 * time.Millisecond,
+	}
+}
+
+func (l *lab) executor(t testing.TB, system string) *azure.Executor {
+	t.Helper()
+	e := azure.New(l.options(t, system))
+	t.Cleanup(func() { ok(t, e.Close()) })
+	return e
+}
+
+// provision makes the infrastructure of units, as tenon writes it.
+func (l *lab) provision(system string, units ...ir.Unit) error {
+	files, err := cloudtest.Configuration(azure.Infrastructure(&ir.System{Name: system, Target: l.target(), Units: units}))
+	if err != nil {
+		return err
+	}
+	return l.Provision(files)
+}
+
+// A provided executor has the infrastructure of each unit before it is started.
+type provided struct {
+	*azure.Executor
+	l *lab
+}
+
+func (p provided) Apply(ctx context.Context, t executors.Task, prior *state.Handle) (state.Handle, error) {
+	u := t.Unit
+	u.Files = slices.Sorted(maps.Keys(t.Files)) // of which the suite only says where they are
+	if err := p.l.provision("suite", u); err != nil {
+		return state.Handle{}, err
+	}
+	return p.Executor.Apply(ctx, t, prior)
+}
+
+func TestConformance(t *testing.T) {
+	l := newLab(t)
+	o := l.options(t, "suite")
+	executortest.Run(t, executortest.Config{
+		New:     func(t testing.TB) executors.Executor { return provided{l.executor(t, "suite"), l} },
+		Program: "/bin/program", Image: cloudtest.Image(),
+		Lacks:  append([]executortest.Feature{executortest.PIDs, executortest.SecretFile, executortest.Services}, executortest.Cluster...),
+		Unseen: []executortest.Feature{executortest.NoNetwork}, // the fake has no networks
+		Elsewhere: cloudtest.Lab{
+			Runs:   func(task executors.Task) ([]string, error) { return l.Executions(azure.RunName(o, task.Name)) },
+			Folder: l.Work, Variable: "CONTAINER_APP_JOB_EXECUTION_NAME",
+		},
+	})
+}

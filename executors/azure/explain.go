@@ -1,0 +1,43 @@
+package azure
+
+import (
+	"strings"
+
+	"github.com/tenon-ml/tenon/executors/cloud"
+)
+
+// reasons are parts of what the log of the system says when a job has failed or cannot start, in lower case, and
+// what that means to a user. The first that fits a line counts. Sources: "Troubleshoot image pull failures" and
+// "Troubleshoot job failures" of Container Apps.
+var reasons = []struct{ part, message string }{
+	{"manifest unknown", "its image is not in the registry: plan and apply again, which pushes it"},
+	{"not found: manifest", "its image is not in the registry: plan and apply again, which pushes it"},
+	{"unauthorized", "its identity may not pull its image: " + infrastructure},
+	{"imagepullunauthorized", "its identity may not pull its image: " + infrastructure},
+	{"imagepull", "its image could not be pulled: see that its subnet reaches the registry, and apply again"},
+	{"key vault", "its identity may not read its secrets, or one of them has no value: " + infrastructure},
+	{"keyvault", "its identity may not read its secrets, or one of them has no value: " + infrastructure},
+	{"oomkilled", cloud.OutOfMemory},
+	{"out of memory", cloud.OutOfMemory},
+	{"exec format error", "its image is for another architecture than x86_64, which Container Apps have"},
+	{"deadlineexceeded", "it took longer than its timeout"},
+	{"quota", quota},
+	{"insufficient", "the location has no capacity for it now: try again, lower needs, or choose another location"},
+	{"capacity", "the location has no capacity for it now: try again, lower needs, or choose another location"},
+}
+
+// explain returns what to do about the end of a job, with the line of the log of the system that says so, or that line,
+// or "".
+func explain(lines []string) string {
+	for _, r := range reasons {
+		for _, line := range lines {
+			if strings.Contains(strings.ToLower(line), r.part) {
+				return r.message + " (Azure: " + strings.TrimSuffix(oneLine(line), ".") + ")"
+			}
+		}
+	}
+	if len(lines) == 0 {
+		return ""
+	}
+	return oneLine(lines[0])
+}

@@ -1,0 +1,235 @@
+package azure
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/cloud"
+	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
+)
+
+// create makes the job of a task, which does not run yet.
+func (e *Executor) create(ctx context.Context, st *taskState, t executors.Task) error {
+	w, bucket := e.names(), e.bucket(*st)
+	if _, err := e.stores.At(ctx, bucket.URL(cloud.Below(st.Unit, "code"))); err != nil {
+		return fmt.Errorf("%w; the infrastructure has the storage and the rights: apply what tenon compile --format=terraform writes", err)
+	}
+	var need appNeeds
+	task, err := bucket.Send(ctx, t,
+		func(ctx context.Context) (err error) {
+			need.image, err = e.images.Of(ctx, t, w.repository())
+			return err
+		},
+		func(ctx context.Context) (err error) {
+			need.identity = w.id("Microsoft.ManagedIdentity/userAssignedIdentities", w.identity(st.Unit))
+			is, err := e.client.property(ctx, need.identity, identityVersion)
+			need.client = is.Properties.Client
+			return err
+		},
+		func(ctx context.Context) (err error) {
+			need.secrets, err = e.secrets(ctx, t)
+			return err
+		})
+	if err != nil {
+		return err
+	}
+	st.Token = newToken()
+	task.Name, task.Grace, task.Places = st.start(), e.opts.Grace, bucket.Places(t)
+	if need.command, err = bucket.Command(ctx, st.Unit, task, pod.Work+"/end"); err != nil {
+		return err
+	}
+	return e.client.create(ctx, *st, e.jobOf(*st, t, need))
+}
+
+// appNeeds are what the job of a task consists of.
+type appNeeds struct {
+	image, identity, client string // the identity with its resource id and its client id
+	command                 []string
+	secrets                 map[string]string // URLs, by variable of the container
+}
+
+// jobOf returns the job of a task. It makes one attempt.
+func (e *Executor) jobOf(st taskState, t executors.Task, need appNeeds) appJob {
+	w := e.names()
+	tags := w.tags()
+	for k, v := range map[string]string{tagUnit: st.Unit, tagTask: st.Name, tagToken: st.Token, tagRoot: st.Root, tagAccount: st.Account, tagState: e.opts.State} {
+		if v != "" {
+			tags[k] = v
+		}
+	}
+	milli, _ := size(t.Unit.Needs)
+	c := appContainer{
+		Name: containerName, Image: need.image, Command: need.command[:1], Args: need.command[1:],
+		// tenon-pod needs the identity of the unit, and looks for no other credentials.
+		Env:       []appEnv{{Name: pod.StoreEnv + "AZURE_CLIENT_ID", Value: need.client}, {Name: pod.StoreEnv + "AZURE_TOKEN_CREDENTIALS", Value: "ManagedIdentityCredential"}},
+		Resources: appResources{CPU: float64(milli) / 1000, Memory: memoryOf(milli)},
+	}
+	settings := &appSettings{
+		Trigger: "Manual", Manual: appManual{Parallelism: 1, Completions: 1},
+		Timeout:    int64((cmp.Or(t.Unit.Timeout, longestTime) + time.Second - 1) / time.Second), // if this machine is gone by then
+		Registries: []appRegistry{{Server: strings.ToLower(w.registry()) + ".azurecr.io", Identity: need.identity}},
+	}
+	for _, x := range t.Unit.Secrets {
+		name := "secret-" + strconv.Itoa(len(settings.Secrets)) // names have neither capitals nor underscores
+		settings.Secrets = append(settings.Secrets, appSecret{Name: name, URL: need.secrets[x.Name], Identity: need.identity})
+		c.Env = append(c.Env, appEnv{Name: pod.SecretEnv + x.Name, Secret: name})
+	}
+	return appJob{
+		Location: w.Location, Tags: tags, Identity: &appIdentity{Type: "UserAssigned", IDs: map[string]struct{}{need.identity: {}}},
+		Properties: appJobProperties{
+			Environment: w.id("Microsoft.App/managedEnvironments", w.environment(open(&t.Unit))), Profile: profile,
+			Configuration: settings, Template: &appTemplate{Containers: []appContainer{c}},
+		},
+	}
+}
+
+// secrets returns the URLs of the secrets of a task in Key Vault. Values that exist on Azure are used as they are.
+// Others are those of this machine: the vault that the infrastructure made gets them.
+func (e *Executor) secrets(ctx context.Context, t executors.Task) (all map[string]string, err error) {
+	w := e.names()
+	all = map[string]string{}
+	for _, x := range t.Unit.Secrets {
+		if id := w.Existing.Secrets[x.Env]; id != "" {
+			parts := strings.Split(id, "/")
+			all[x.Name] = e.client.secretAt(parts[len(parts)-3], parts[len(parts)-1])
+		} else if all[x.Name], err = e.client.keepSecret(ctx, w.global(), secretName(x.Env), t.Env[x.Name]); err != nil {
+			return nil, fmt.Errorf("secret %s: %w", x.Name, err)
+		}
+	}
+	return all, nil
+}
+
+// begin starts the only execution of a job. If the job was found, the apply that created it was killed, maybe just
+// after it had started the execution.
+func (e *Executor) begin(ctx context.Context, st *taskState, found bool) error {
+	if err := e.provisioned(ctx, *st); err != nil {
+		return err
+	}
+	runs, err := e.client.executions(ctx, *st)
+	if err == nil && len(runs) == 0 && found {
+		runs, err = e.settle(ctx, *st)
+	}
+	if err != nil || len(runs) > 0 {
+		return errors.Join(err, e.only(ctx, *st, runs))
+	}
+	e.mu.Lock()
+	e.begun[st.start()] = time.Now()
+	e.mu.Unlock()
+	for try := 1; ; try++ {
+		refused := e.client.start(ctx, *st)
+		if refused == nil {
+			return nil
+		}
+		// Its answer may be lost.
+		if runs, err := e.settle(ctx, *st); err != nil || len(runs) > 0 {
+			return err
+		}
+		if !isStatus(refused, http.StatusTooManyRequests) || try == mostTries {
+			err := explainCall("start the job "+st.Run, refused)
+			var is *refusal
+			if errors.As(refused, &is) { // so nothing runs
+				err = errors.Join(err, e.client.remove(context.WithoutCancel(ctx), *st))
+			}
+			return err
+		}
+	}
+}
+
+// mostTries is how often a start is tried that Azure refuses because there are too many.
+const mostTries = 4
+
+// provisioned returns once a job can be started. One that cannot is removed, so that the next apply makes another.
+func (e *Executor) provisioned(ctx context.Context, st taskState) error {
+	for pause := e.opts.Pause; ; pause = min(2*pause, e.opts.Longest) {
+		var job appJob
+		there, err := e.client.job(ctx, st, &job)
+		switch {
+		case err != nil:
+			return err
+		case !there:
+			return fmt.Errorf("the job %s was removed while it started: apply again", st.Run)
+		case job.Properties.State == "Succeeded":
+			return nil
+		case job.Properties.State == "Failed" || job.Properties.State == "Canceled":
+			return errors.Join(fmt.Errorf("Container Apps could not make the job %s: see its activity log in the portal, and apply again", st.Run), e.client.remove(context.WithoutCancel(ctx), st))
+		}
+		if err := cloud.Sleep(ctx, pause); err != nil {
+			return err
+		}
+	}
+}
+
+// settle waits as long as Container Apps may take to list an execution that was started.
+func (e *Executor) settle(ctx context.Context, st taskState) (runs []appExecution, err error) {
+	for end := time.Now().Add(e.opts.Settle); len(runs) == 0 && err == nil && time.Now().Before(end); {
+		if err = cloud.Sleep(ctx, e.opts.Pause); err == nil {
+			runs, err = e.client.executions(ctx, st)
+		}
+	}
+	return runs, err
+}
+
+// only ends all executions but the first. A killed apply may have left another if Container Apps did not list the first
+// in time.
+func (e *Executor) only(ctx context.Context, st taskState, runs []appExecution) error {
+	for _, x := range runs[min(1, len(runs)):] {
+		if err := e.client.stop(ctx, st, x.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// endPatience is how long a job may take to end that was asked to: Container Apps kill its program after 30 s, and take
+// some time to notice.
+const endPatience = 5 * time.Minute
+
+// end ends the executions of a task, and returns once its job is removed.
+func (e *Executor) end(ctx context.Context, st taskState) error {
+	run := e.run(st)
+	if _, ended := run.Ended(); !ended {
+		run.SaveLog(ctx, &followed{e: e, st: st, soon: true})
+	}
+	ctx, cancel := context.WithTimeout(ctx, endPatience)
+	defer cancel()
+	runs, err := e.client.executions(ctx, st)
+	if err == nil && len(runs) == 0 {
+		runs, err = e.settle(ctx, st)
+	}
+	asked, removed := map[string]bool{}, false
+	for pause := e.opts.Pause; err == nil; pause = min(2*pause, e.opts.Longest) {
+		active := false
+		for _, x := range runs {
+			if !x.over() {
+				active = true
+				if !asked[x.Name] {
+					asked[x.Name] = true
+					if err := e.client.stop(ctx, st, x.Name); err != nil {
+						return err
+					}
+				}
+			}
+		}
+		if !active && !removed {
+			removed = true
+			if err := e.client.remove(ctx, st); err != nil {
+				return err
+			}
+		}
+		if there, err := e.client.job(ctx, st, &appJob{}); err != nil || !there {
+			return err
+		}
+		if cloud.Sleep(ctx, pause) != nil {
+			return fmt.Errorf("the job %s was asked to end %s ago and is still there: see it in the portal", st.Run, endPatience)
+		}
+		runs, err = e.client.executions(ctx, st)
+	}
+	return err
+}
