@@ -61,6 +61,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"plainly":   cmdPlainly,
 	"aws":       cmdAWS,
 	"gcp":       cmdGCP,
+	"azure":     cmdAzure,
 	"provision": cmdProvision,
 	"signed":    cmdSigned,
 	"tofu":      cmdTofu,

@@ -294,6 +294,18 @@ func newAzure(t ir.Target, s Setup) (executors.Executor, error) {
 	return azure.New(azure.Options{Settings: settings, Options: inCloud(s, settings.Hosts)}), nil
 }
 
+// Credentials returns those of a host for images: those of docker, or for a container registry of Azure without any there, those
+// that Azure's own tools find. Without either there are none, since some registries need none.
+func Credentials(host string) (user, secret string, err error) {
+	user, secret, err = image.DockerCredentials(host)
+	if err == nil && secret == "" && azure.IsRegistry(host) {
+		if token, err := azure.RegistryToken(context.Background(), host); err == nil {
+			return "", token, nil
+		}
+	}
+	return user, secret, err
+}
+
 // inCloud returns what executors of all clouds take from a setup.
 func inCloud(s Setup, hosts string) cloud.Options {
 	o := cloud.Options{System: s.System, Env: s.Env, State: s.State, Programs: s.Programs, Pod: s.Pod, Runs: s.Runs, Warn: s.Warn}

@@ -15,6 +15,7 @@ const (
 	appsVersion      = "2025-01-01"
 	identityVersion  = "2023-01-31"
 	workspaceVersion = "2023-09-01"
+	registryVersion  = "2023-07-01"
 )
 
 // What is sent to and read from Container Apps. Fields have the names and meanings of version 2025-01-01 of

@@ -5,4 +5,10 @@
 // Rights follow from the units: [cloud.Access] is what a unit reads, writes and may see, and the only source of the
 // rights of its identity. So each port of a unit is a store of its own in the container of blobs, and conditions of
 // the assignments of roles name its prefix.
+//
+// # A task on Azure
+//
+// The record of a task is a job of Container Apps, whose name follows from the task and the state, and whose tags have a
+// token of this start. Azure names its executions, so a start cannot be repeated: whoever finds a job without an execution
+// waits first until Azure would list one. Container Apps make one attempt, whose first process is tenon-pod.
 package azure

@@ -46,9 +46,10 @@ type Executor struct {
 	stores cloud.Stores
 	client *client
 
-	mu        sync.Mutex
-	workspace string               // customer id of the log, or ""
-	begun     map[string]time.Time // when this process started something, by name of the start
+	mu         sync.Mutex
+	registered bool                 // the registry exists
+	workspace  string               // customer id of the log, or ""
+	begun      map[string]time.Time // when this process started something, by name of the start
 }
 
 var (
@@ -99,8 +100,25 @@ func (e *Executor) Missing(ir.Unit, string, []byte) *planner.Preparation { retur
 
 // Prepare makes the image of the task's unit and pushes it to the registry.
 func (e *Executor) Prepare(ctx context.Context, t executors.Task, report func(step.Progress)) error {
-	_, err := e.images.Of(image.WithProgress(ctx, func(text string) { report(step.Progress{Message: text}) }), t, e.names().repository())
+	_, err := e.image(image.WithProgress(ctx, func(text string) { report(step.Progress{Message: text}) }), t)
 	return err
+}
+
+// image returns the name of the image of a task in the registry, and makes and pushes it if it is missing.
+func (e *Executor) image(ctx context.Context, t executors.Task) (string, error) {
+	w := e.names()
+	e.mu.Lock()
+	known := e.registered
+	e.mu.Unlock()
+	if !known {
+		if _, err := e.client.property(ctx, w.id("Microsoft.ContainerRegistry/registries", w.registry()), registryVersion); err != nil {
+			return "", err
+		}
+		e.mu.Lock()
+		e.registered = true
+		e.mu.Unlock()
+	}
+	return e.images.Of(ctx, t, w.repository())
 }
 
 // another is what to do about a unit that does not run on Azure.

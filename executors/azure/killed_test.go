@@ -115,7 +115,7 @@ func TestFaultsSayWhatToChange(t *testing.T) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}
-	refused("the infrastructure has the storage and the rights: apply what")
+	refused("apply what tenon compile --format=terraform writes")
 	ok(t, l.provision("faults"))
 	other := task.Unit
 	other.ID, other.Entity = "steps/other", "steps/other"

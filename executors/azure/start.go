@@ -24,7 +24,7 @@ func (e *Executor) create(ctx context.Context, st *taskState, t executors.Task) 
 	var need appNeeds
 	task, err := bucket.Send(ctx, t,
 		func(ctx context.Context) (err error) {
-			need.image, err = e.images.Of(ctx, t, w.repository())
+			need.image, err = e.image(ctx, t)
 			return err
 		},
 		func(ctx context.Context) (err error) {

@@ -23,7 +23,7 @@ func TestDockerCredentials(t *testing.T) {
 		"token.example.com":         {"", "three"},
 		"registry.example.com:5000": {"", ""},
 	} {
-		user, secret, err := dockerCredentials(host)
+		user, secret, err := DockerCredentials(host)
 		if err != nil || user != want[0] || secret != want[1] {
 			t.Errorf("%s: %q, %q, %v; want %q", host, user, secret, err, want)
 		}

@@ -69,7 +69,7 @@ func New(o Options) *Store {
 		o.Hosts = "/etc/containerd/certs.d"
 	}
 	if o.Credentials == nil {
-		o.Credentials = dockerCredentials
+		o.Credentials = DockerCredentials
 	}
 	if o.Log == nil {
 		o.Log = io.Discard

@@ -352,9 +352,9 @@ func (s *Store) credentials(host string) (user, secret string, err error) {
 	return user, secret, nil
 }
 
-// dockerCredentials returns the credentials of docker login and of the helpers in
+// DockerCredentials returns the credentials of docker login and of the helpers in
 // docker's configuration.
-func dockerCredentials(host string) (user, secret string, err error) {
+func DockerCredentials(host string) (user, secret string, err error) {
 	if host == "registry-1.docker.io" {
 		host = "index.docker.io"
 	}

@@ -74,7 +74,7 @@ func (p *Project) environments() *pyenv.Env {
 // images returns the image store that all systems of a user share. The folder hosts
 // configures how it reaches registries.
 func (p *Project) images(hosts string) *image.Store {
-	return image.New(image.Options{Dir: filepath.Join(p.set.Cache, "images"), Hosts: hosts, UV: p.set.uv(), Log: notices{&p.set}})
+	return image.New(image.Options{Dir: filepath.Join(p.set.Cache, "images"), Hosts: hosts, Credentials: all.Credentials, UV: p.set.uv(), Log: notices{&p.set}})
 }
 
 // imagesOf returns the image store with a target's configuration of registries.

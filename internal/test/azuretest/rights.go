@@ -189,13 +189,15 @@ func (s *server) provision(made map[string]map[string]*hclsyntax.Body) error {
 			return err
 		}
 	}
-	if registry := text(made["azurerm_container_registry"]["images"], "name"); registry != "" {
+	registry := text(made["azurerm_container_registry"]["images"], "name")
+	if registry != "" {
 		if err := containers.Mirror(s.dir+"/hosts", registry+".azurecr.io", s.images.Registry); err != nil {
 			return err
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.resources[group+"Microsoft.ContainerRegistry/registries/"+registry] = object{}
 	names := map[string]string{} // of identities, by label
 	for label, b := range made["azurerm_user_assigned_identity"] {
 		name := text(b, "name")
