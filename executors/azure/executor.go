@@ -223,10 +223,11 @@ func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, e
 
 // Inspect returns the status of the task.
 func (e *Executor) Inspect(ctx context.Context, h state.Handle) (now state.Status, err error) {
-	return now, e.follow(ctx, h, "look at", func(r cloud.Run, j cloud.Job) (err error) {
+	err = e.follow(ctx, h, "look at", func(_ cloud.Run, j cloud.Job) (err error) {
 		now, _, err = j.Look(ctx)
 		return err
 	}, &now)
+	return now, err
 }
 
 // Wait returns once the job has ended, after it has fetched its log, its metrics and, if the job

@@ -158,7 +158,7 @@ func (e *Executor) provisioned(ctx context.Context, st taskState) error {
 		case job.Properties.State == "Succeeded":
 			return nil
 		case job.Properties.State == "Failed" || job.Properties.State == "Canceled":
-			return errors.Join(fmt.Errorf("Container Apps could not make the job %s: see its activity log in the portal, and apply again", st.Run), e.client.remove(context.WithoutCancel(ctx), st))
+			return errors.Join(fmt.Errorf("the job %s could not be made: see its activity log in the portal, and apply again", st.Run), e.client.remove(context.WithoutCancel(ctx), st))
 		}
 		if err := cloud.Sleep(ctx, pause); err != nil {
 			return err
@@ -193,15 +193,14 @@ const endPatience = 5 * time.Minute
 
 // end ends the executions of a task, and returns once its job is removed.
 func (e *Executor) end(ctx context.Context, st taskState) error {
-	run := e.run(st)
-	if _, ended := run.Ended(); !ended {
-		run.SaveLog(ctx, &followed{e: e, st: st, soon: true})
-	}
 	ctx, cancel := context.WithTimeout(ctx, endPatience)
 	defer cancel()
 	runs, err := e.client.executions(ctx, st)
 	if err == nil && len(runs) == 0 {
 		runs, err = e.settle(ctx, st)
+	}
+	if run := e.run(st); len(runs) > 0 && !runs[0].over() {
+		run.SaveLog(ctx, &followed{e: e, st: st, soon: true, execution: runs[0].Name})
 	}
 	asked, removed := map[string]bool{}, false
 	for pause := e.opts.Pause; err == nil; pause = min(2*pause, e.opts.Longest) {
