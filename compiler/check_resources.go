@@ -19,6 +19,7 @@ func setNeeds(u *ir.Unit, e *entity) {
 	needs, _ := e.fields.get("needs").(object)
 	u.Needs = resourcesOf(needs)
 	u.Pool, _ = needs.get("pool").(string)
+	u.AnyOf = stringsOf(needs.get("any_of"))
 	u.Team, _ = needs.get("team").(string)
 	u.Priority = int(whole(needs.get("priority")))
 }
@@ -62,6 +63,7 @@ func (c *checker) pools() []ir.Pool {
 // pool reads a pool and refuses inconsistent GPUs.
 func (c *checker) pool(e *entity) ir.Pool {
 	p := ir.Pool{Name: e.name, Resources: resourcesOf(e.fields)}
+	p.Target = c.poolTarget(e)
 	gpu, _ := e.fields.get("gpu").(object)
 	p.Shares = whole(gpu.get("shares"))
 	cuts, _ := gpu.get("slices").(object)
@@ -149,25 +151,8 @@ func (c *checker) checkResources(units []ir.Unit, pools []ir.Pool) {
 		if c.misfits[u.Entity] {
 			continue
 		}
-		candidates := slices.SortedStableFunc(slices.Values(pools), bySize)
-		if u.Pool != "" {
-			at := slices.IndexFunc(pools, func(p ir.Pool) bool { return p.Name == u.Pool })
-			if at < 0 {
-				c.misfits[u.Entity] = true
-				var names []string
-				for _, p := range pools {
-					names = append(names, p.Name)
-				}
-				c.fault(diag.Diagnostic{
-					Message: fmt.Sprintf("%s uses a pool %q that is not in resources", e, u.Pool),
-					Spans:   []diag.Span{c.sys.At("", e.path("needs", "pool")...)},
-					Hint:    diag.DidYouMean(u.Pool, names),
-				})
-				continue
-			}
-			candidates = pools[at : at+1]
-		}
-		if len(pools) == 0 {
+		candidates, ok := c.candidates(e, u, pools)
+		if !ok || len(pools) == 0 {
 			continue
 		}
 		var misfits []string
@@ -299,40 +284,6 @@ func amounts(u *ir.Unit) string {
 }
 
 func cores(m int64) string { return strings.TrimSuffix(formatFloat(float64(m)/1000), ".0") }
-
-// defaultTarget is the name of the target that every system has.
-const defaultTarget = "local"
-
-// target returns the entry of targets that the system names, or the default one if it
-// names none. It reports whether there is what the system names.
-func (c *checker) target() (t ir.Target, found bool) {
-	none := ir.Target{Name: defaultTarget, Executor: c.options.Default}
-	name, err := c.sys.Lookup("target").String()
-	if err != nil {
-		return none, true
-	}
-	e := c.entities["targets/"+name]
-	if e == nil {
-		if !c.broken["targets/"+name] && name != defaultTarget {
-			c.fault(diag.Diagnostic{
-				Message: fmt.Sprintf("unknown target %q", name),
-				Spans:   []diag.Span{c.sys.At("", "target")},
-				Hint:    diag.DidYouMean(name, append(c.sys.EntityNames("targets"), defaultTarget)),
-			})
-		}
-		return none, name == defaultTarget
-	}
-	settings, _ := plain(e.fields).(map[string]any)
-	delete(settings, "name")
-	delete(settings, "component")
-	delete(settings, "executor")
-	c.existing(name, settings)
-	c.ownFiles(name, settings)
-	if len(settings) == 0 {
-		settings = nil
-	}
-	return ir.Target{Name: name, Executor: e.string("executor"), Settings: settings}, true
-}
 
 // checkExecutor refuses what the target's executor cannot honour.
 func (c *checker) checkExecutor(units []ir.Unit, t ir.Target) {

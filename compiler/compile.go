@@ -64,6 +64,10 @@ type Result struct {
 	// Protect are the rules for those who change the environment, or nil. They are no part of
 	// the system.
 	Protect *protect.Rules
+	// Choice is the entry of targets that is a choice, or "". Candidates are its targets, in their order. The system
+	// is for the first one that can run it.
+	Choice     string
+	Candidates []Candidate
 }
 
 // Compile checks and lowers a system. If the user has to fix something, the error is a
@@ -87,7 +91,7 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	check.checkNames()
 	check.checkRoot()
 	moved := check.moved()
-	target, chosen := check.target()
+	chosen := check.targets()
 	limits := check.limits()
 	p.release()
 	end := check.typeSQL()
@@ -111,10 +115,7 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	check.checkLoops(pools)
 	lower := &lowerer{program: p, blobs: map[string][]byte{}}
 	units := slices.DeleteFunc(lower.lowerAll(), func(u ir.Unit) bool { return p.broken[u.Entity] })
-	check.checkResources(units, pools)
-	if chosen {
-		check.checkExecutor(units, target)
-	}
+	target, pools, candidates := check.place(units, pools, chosen)
 	if p.err != nil {
 		return nil, p.err
 	}
@@ -138,8 +139,10 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 			Version: ir.Version, Name: p.name, Env: sys.Environment, Target: target, Pools: pools, Budget: budget, Moved: moved,
 			Units: units, Entities: lower.declared(units),
 		},
-		Blobs:   lower.blobs,
-		Protect: sys.Protect,
+		Blobs:      lower.blobs,
+		Protect:    sys.Protect,
+		Choice:     chosen.of,
+		Candidates: candidates,
 	}, nil
 }
 

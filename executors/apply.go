@@ -177,7 +177,7 @@ func begin(ctx context.Context, p *planner.Plan, o Options) (*walk, error) {
 	if err := p.CheckBudget(); err != nil {
 		return nil, err
 	}
-	if err := admit(ctx, p, o.Executor); err != nil {
+	if _, err := Admit(ctx, p, o.Executor); err != nil {
 		return nil, err
 	}
 	w, err := newWalk(ctx, p, o)
@@ -193,21 +193,6 @@ func begin(ctx context.Context, p *planner.Plan, o Options) (*walk, error) {
 		return nil, err
 	}
 	return w, nil
-}
-
-// admit asks the platform whether its limits allow what a plan runs.
-func admit(ctx context.Context, p *planner.Plan, x Executor) error {
-	a, ok := x.(Admitter)
-	if !ok {
-		return nil
-	}
-	var units []ir.Unit
-	for _, i := range p.Items {
-		if u := p.Unit(&i); u != nil && i.Action.Changes() && i.Action != planner.Delete {
-			units = append(units, *u)
-		}
-	}
-	return a.Admit(ctx, units)
 }
 
 // beginRevision records a new revision, or finds the unfinished one of the plan.

@@ -356,6 +356,8 @@ func ended(kind ir.Kind, st state.Status) error {
 		return errors.New("disappeared: it was stopped outside tenon")
 	case st.Phase == state.Succeeded:
 		return errors.New("exited with 0, but a service must keep running")
+	case st.Lacking:
+		return &LackingError{errors.New(st.Message)}
 	case st.Message != "":
 		return errors.New(st.Message)
 	case st.Signal != "":

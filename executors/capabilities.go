@@ -33,9 +33,10 @@ type Checker interface {
 
 // An Admitter knows what its platform would refuse because of limits of the account.
 type Admitter interface {
-	// Admit returns an error that names what is too small for one of the units. An apply calls it
-	// with the units that it is going to run, before it starts any.
-	Admit(ctx context.Context, units []ir.Unit) error
+	// Admit returns a [LackingError] that names what is too small for one of the units, and another error if
+	// it cannot ask. It reports whether a limit concerns one of the units. A plan and an apply call it with
+	// the units that are going to run, before any starts.
+	Admit(ctx context.Context, units []ir.Unit) (asked bool, err error)
 }
 
 // A PortIsolation gives each service its own ports, so that it never conflicts with

@@ -124,6 +124,8 @@ type Costs struct {
 	Similar int          `json:"similar,omitempty"`
 	Bounded int          `json:"bounded"`
 	Unknown []string     `json:"unknown,omitempty"`
+	// Assumed is what Unknown would cost if each took an hour. It only serves to compare targets.
+	Assumed money.Amount `json:"assumed,omitempty"`
 	// Limit is what a budget is compared with: each job that has not run before counts with its timeout and
 	// retries, whatever similar ones took. Unlimited are those without a timeout.
 	Limit     money.Amount `json:"limit"`
@@ -187,6 +189,7 @@ func (p *Plan) Costs() *Costs {
 			c.Apply = c.Apply.Plus(most)
 		default:
 			c.Unknown = append(c.Unknown, it.Unit)
+			c.Assumed = c.Assumed.Plus(it.Rate.During(assumedTime))
 		}
 		c.Limit = c.Limit.Plus(most)
 		if !limited {

@@ -51,6 +51,10 @@ type Plan struct {
 	PerHour []PerHour `json:"per_hour,omitempty"`
 	// PerRequest lists the services that are billed by requests alone.
 	PerRequest []PerRequest `json:"per_request,omitempty"`
+	// Choice is set if the target is one of several.
+	Choice *Choice `json:"choice,omitempty"`
+	// Quotas are set if limits of an account were asked, or could not be.
+	Quotas *Quotas `json:"quotas,omitempty"`
 	// Infrastructure is set if the target has one.
 	Infrastructure *Infrastructure `json:"infrastructure,omitempty"`
 }

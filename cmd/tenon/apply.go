@@ -151,7 +151,13 @@ func (a *app) carryOut(ctx context.Context, p *planner.Plan, s *project.Session,
 	}
 	view := a.newView(c.json, p)
 	result, err := s.Apply(ctx, p, project.ApplyOptions{Parallel: c.parallel, Events: view.event})
-	return view.end(ctx, result, err)
+	next, nextErr := s.Next(ctx, p, result, err)
+	if err = view.end(ctx, result, err); next == nil || nextErr != nil {
+		return errors.Join(err, nextErr)
+	}
+	a.continueOn(p, next, result == nil, err, c.json)
+	c.yes = true // the plan that was confirmed has said so
+	return a.carryOut(ctx, next, s, c)
 }
 
 // followAfter takes the steps of releases in progress, if there are any.

@@ -65,6 +65,9 @@ It runs nothing, contacts no cluster and no cloud, and does not read the state.`
 			case "ir":
 				return a.printJSON(r.System)
 			case "manifests":
+				if err := r.OneTarget(); err != nil {
+					return err
+				}
 				return a.printManifests(r.System, units)
 			}
 			w := table(a.stdout)
@@ -81,7 +84,11 @@ It runs nothing, contacts no cluster and no cloud, and does not read the state.`
 				fmt.Fprintln(a.stdout)
 			}
 			a.warnOf(r.System)
-			_, err = fmt.Fprintf(a.stdout, "%s on %s (%s): %s\n", a.named(r.System.Name, r.System.Env), r.System.Target.Name, r.System.Target.Executor, plural(int64(len(r.System.Units)), "unit"))
+			chosen := ""
+			if r.Choice != "" {
+				chosen = "; tenon plan chooses one of " + strings.Join(r.Names(), ", ")
+			}
+			_, err = fmt.Fprintf(a.stdout, "%s on %s (%s): %s%s\n", a.named(r.System.Name, r.System.Env), r.System.Target.Name, r.System.Target.Executor, plural(int64(len(r.System.Units)), "unit"), chosen)
 			return err
 		},
 	}

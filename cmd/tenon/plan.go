@@ -47,6 +47,7 @@ records). "run?" means run unless its inputs turn out unchanged.`,
 					return err
 				}
 			}
+			o.Quotas = true
 			p, err := w.Plan(c.Context(), r, o)
 			if err != nil {
 				return err
@@ -175,11 +176,15 @@ func planDocument(p *planner.Plan, looked []project.Looked) any {
 		PerHour []planner.PerHour `json:"per_hour,omitempty"`
 		// What services cost that are paid for by requests.
 		PerRequest []planner.PerRequest `json:"per_request,omitempty"`
+		// Which target was chosen of several, and why.
+		Choice *planner.Choice `json:"choice,omitempty"`
+		// Whether the limits of the account allow it.
+		Quotas *planner.Quotas `json:"quotas,omitempty"`
 		// What happens to the resources of the target before units run.
 		Infrastructure *planner.Infrastructure `json:"infrastructure,omitempty"`
 		// What a look at the data of sources found.
 		Data []project.Looked `json:"data,omitempty"`
-	}{p.Version, p.System.Name, p.State.Env, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Images, p.Python, p.Items, p.Summary(), p.Prepare, p.Preparing(), p.Taken, p.Warnings, p.Protect, p.Costs(), message(p.CheckBudget()), p.PerHour, p.PerRequest, withoutFiles(p.Infrastructure), looked}
+	}{p.Version, p.System.Name, p.State.Env, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Images, p.Python, p.Items, p.Summary(), p.Prepare, p.Preparing(), p.Taken, p.Warnings, p.Protect, p.Costs(), message(p.CheckBudget()), p.PerRequest, p.Choice, p.Quotas, withoutFiles(p.Infrastructure), looked}
 }
 
 // withoutFiles leaves out what only an apply needs.

@@ -82,6 +82,9 @@ func (a *app) printPlan(p *planner.Plan, all bool) error {
 	writePerHour(&b, p.PerHour)
 	writePerRequest(&b, p.PerRequest)
 	a.writeCosts(&b, p)
+	a.writePools(&b, p)
+	a.writeChoice(&b, p)
+	a.writeQuotas(&b, p.Quotas)
 	_, err := fmt.Fprint(a.stdout, b.String())
 	return err
 }

@@ -71,7 +71,8 @@ func (t Target) Base() string {
 // A Pool is a named amount of resources that units draw from. Its GPUs are lent whole,
 // each in equal shares, or each in slices.
 type Pool struct {
-	Name string `json:"name"`
+	Name   string `json:"name"`
+	Target string `json:"target,omitempty"` // that has it, "" if all do
 	Resources
 	Shares int64   `json:"gpu_shares,omitempty"` // of each device
 	Slices []Slice `json:"gpu_slices,omitempty"` // of each device, sorted by name
@@ -136,6 +137,7 @@ type Unit struct {
 
 	Needs    Resources     `json:"needs,omitzero"`
 	Pool     string        `json:"pool,omitempty"`
+	AnyOf    []string      `json:"any_of,omitempty"`   // the pools from which its pool was chosen
 	Team     string        `json:"team,omitempty"`     // whose GPUs it uses
 	Priority int           `json:"priority,omitempty"` // among waiting units: higher first
 	Retries  int           `json:"retries,omitempty"`

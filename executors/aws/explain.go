@@ -2,6 +2,7 @@ package aws
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
 	clouds "github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 	"github.com/tenon-ml/tenon/planner/state"
@@ -42,6 +44,7 @@ func statusOf(end ending, res *pod.Result) state.Status {
 				st.Message = fmt.Sprintf("exit %d", st.ExitCode)
 			}
 		}
+		st.Lacking = clouds.Lacks(st.Message, lacking)
 		return st
 	}
 	clouds.Ended(&st, res)
@@ -49,6 +52,7 @@ func statusOf(end ending, res *pod.Result) state.Status {
 	// What AWS says of a job that has stored its result is how its container ended.
 	if why := fromList(reason); why != "" && st.Phase == state.Failed && res.Fault == "" && !res.OutOfMemory {
 		st.Message = why // AWS ended it, and the program had time to end
+		st.Lacking = clouds.Lacks(why, lacking)
 	}
 	return st
 }
@@ -69,10 +73,10 @@ var reasons = []reason{
 	{[]string{"misconfiguration:job_resource_requirement"}, "the compute environment has no task of that size: lower needs"},
 	{[]string{"misconfiguration:service_role_permissions"}, "AWS Batch lacks rights of its own role: " + infrastructure},
 	{[]string{"capacity:insufficient_instance_capacity"}, noCapacity},
-	{[]string{"capacity is unavailable"}, "the region has no capacity for it now: try again, lower needs, or choose another region; spot: true has the least"},
+	{[]string{"capacity is unavailable"}, noSpare},
 	{[]string{"capacityerror"}, noCapacity},
-	{[]string{"account-level service limit"}, "a quota of the account is used up or 0: raise the one that AWS names in Service Quotas of the region"},
-	{[]string{"maxwaittimeexceeded"}, "AWS had no spare capacity for it in time: raise wait in jobs of the target, set retries, or spot: false"},
+	{[]string{"account-level service limit"}, quotaNamed},
+	{[]string{"maxwaittimeexceeded"}, noSpareInTime},
 	{[]string{"maxruntimeexceeded"}, "it took longer than its timeout"},
 	{[]string{"could not assume role"}, "its role does not exist, or SageMaker may not assume it: " + infrastructure},
 	{[]string{"unable to assume role", "sagemaker"}, "its role does not exist, or SageMaker may not assume it: " + infrastructure},
@@ -116,13 +120,28 @@ var reasons = []reason{
 }
 
 const (
-	quotaUsed    = "a quota of the account is used up or 0: raise \"Fargate On-Demand vCPU resource count\", or the one for Spot, in Service Quotas of the region"
-	noCapacity   = "the region has no capacity for it now: try again, lower needs, or choose another region"
-	noImage      = "its image is not in the repository: plan and apply again, which pushes it"
-	noPull       = "its role may not pull its image: " + infrastructure
-	otherMachine = "its image is for another architecture than architecture of the target"
-	spot         = "AWS took the spare capacity back that it ran on: set retries to run it again, or spot: false in jobs of the target"
+	quotaUsed     = "a quota of the account is used up or 0: raise \"Fargate On-Demand vCPU resource count\", or the one for Spot, in Service Quotas of the region"
+	quotaNamed    = "a quota of the account is used up or 0: raise the one that AWS names in Service Quotas of the region"
+	noSpare       = "the region has no capacity for it now: try again, lower needs, or choose another region; spot: true has the least"
+	noSpareInTime = "AWS had no spare capacity for it in time: raise wait in jobs of the target, set retries, or spot: false"
+	noCapacity    = "the region has no capacity for it now: try again, lower needs, or choose another region"
+	noImage       = "its image is not in the repository: plan and apply again, which pushes it"
+	noPull        = "its role may not pull its image: " + infrastructure
+	otherMachine  = "its image is for another architecture than architecture of the target"
+	spot          = "AWS took the spare capacity back that it ran on: set retries to run it again, or spot: false in jobs of the target"
 )
+
+// lacking are the messages about a lack of capacity or of a quota.
+var lacking = []string{noCapacity, noSpare, noSpareInTime, quotaUsed, quotaNamed}
+
+// lackingError makes an error of a message from the lists.
+func lackingError(why string) error {
+	err := errors.New(why)
+	if clouds.Lacks(why, lacking) {
+		return &executors.LackingError{Err: err}
+	}
+	return err
+}
 
 // explainReason returns what to do about a reason that AWS gives, with the reason.
 func explainReason(reason string) string {

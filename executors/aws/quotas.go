@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
 )
 
 // A quota limits what an account may have at a time in a region. Names are those in Service Quotas.
@@ -40,10 +41,10 @@ type quotaLists struct {
 	all map[string]map[string]serviceQuota
 }
 
-// Admit returns an error that names each quota of the account that is too small for one of the
+// Admit returns a [executors.LackingError] that names each quota of the account that is too small for one of the
 // units. Several units may share a quota one after another. A quota that Service Quotas does not list
-// is not checked, and neither are those that the credentials may not read, with a warning.
-func (e *Executor) Admit(ctx context.Context, units []ir.Unit) error {
+// is not checked.
+func (e *Executor) Admit(ctx context.Context, units []ir.Unit) (asked bool, err error) {
 	needs, order := map[quota]float64{}, []quota(nil)
 	who := map[quota]string{}
 	for i := range units {
@@ -59,25 +60,29 @@ func (e *Executor) Admit(ctx context.Context, units []ir.Unit) error {
 		}
 	}
 	if len(order) == 0 {
-		return nil
+		return false, nil
 	}
 	c, err := e.cloud(ctx, e.opts.Region)
 	if err != nil {
-		return err
+		return false, err
 	}
 	var small []error
 	for _, q := range order {
 		has, err := c.quotaOf(ctx, q)
 		if err != nil {
-			return err
+			return false, err
 		}
+		asked = asked || has != nil
 		if has != nil && has.Value < needs[q] {
 			small = append(small, fmt.Errorf(
 				"%s needs %v of the quota %q (%s) of %s, and the account has %v in %s: ask for more in Service Quotas, with `aws service-quotas request-service-quota-increase --region %s --service-code %s --quota-code %s --desired-value %v`",
 				who[q], needs[q], q.name, has.QuotaCode, q.service, has.Value, c.region, c.region, q.service, has.QuotaCode, needs[q]))
 		}
 	}
-	return errors.Join(small...)
+	if len(small) > 0 {
+		return true, &executors.LackingError{Err: errors.Join(small...)}
+	}
+	return asked, nil
 }
 
 // quotaOf returns the quota that a unit uses, and how much of it, or no quota.

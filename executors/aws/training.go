@@ -116,7 +116,7 @@ func (e trainingJobs) create(ctx context.Context, c *cloud, st *taskState, t exe
 		if !hasCode(err, "ResourceLimitExceeded") {
 			return explainStart(st.Run, err)
 		}
-		if err := e.Admit(ctx, []ir.Unit{t.Unit}); err != nil { // it never fits
+		if _, err := e.Admit(ctx, []ir.Unit{t.Unit}); err != nil { // it never fits
 			return err
 		}
 		if !said {
@@ -136,7 +136,7 @@ func explainStart(name string, err error) error {
 	var api smithy.APIError
 	if errors.As(err, &api) {
 		if why := fromList(api.ErrorCode() + ": " + api.ErrorMessage()); why != "" {
-			return errors.New(why)
+			return lackingError(why)
 		}
 	}
 	return explainCall("start the training job "+name, err)

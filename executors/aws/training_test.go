@@ -2,6 +2,7 @@ package aws_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -164,8 +165,9 @@ func TestTrainingJobsThatCannotRun(t *testing.T) {
 		ok(t, l.SetQuota("sagemaker", name, 0))
 		e := l.executor(t)
 		u := ir.Unit{ID: "models/a/train", Kind: ir.Job, Needs: ir.Resources{GPU: 8, GPUModel: "A100"}}
-		err := e.Admit(t.Context(), []ir.Unit{u})
-		if err == nil || !strings.Contains(err.Error(), `models/a/train needs 1 of the quota "`+name+`" (L-`) || !strings.Contains(err.Error(), "aws service-quotas request-service-quota-increase --region eu-central-1 --service-code sagemaker --quota-code L-") {
+		var lacks *executors.LackingError
+		_, err := e.Admit(t.Context(), []ir.Unit{u})
+		if !errors.As(err, &lacks) || !strings.Contains(err.Error(), `models/a/train needs 1 of the quota "`+name+`" (L-`) || !strings.Contains(err.Error(), "aws service-quotas request-service-quota-increase --region eu-central-1 --service-code sagemaker --quota-code L-") {
 			t.Errorf("a quota of 0 gives %v", err)
 		}
 		task := cloudtest.Task(t, "quota", "exit", "0")
@@ -175,9 +177,12 @@ func TestTrainingJobsThatCannotRun(t *testing.T) {
 			t.Errorf("an apply gives %v", err)
 		}
 	})
-	for name, c := range map[string]struct{ reason, want string }{
-		"capacity": {"CapacityError: Unable to provision requested ML compute capacity due to InsufficientInstanceCapacity error.", "the region has no capacity for it now"},
-		"image":    {"ClientError: ECR image 1.dkr.ecr.eu-central-1.amazonaws.com/a@sha256:0 not found", "its image is not in the repository"},
+	for name, c := range map[string]struct {
+		reason, want string
+		lacking      bool
+	}{
+		"capacity": {"CapacityError: Unable to provision requested ML compute capacity due to InsufficientInstanceCapacity error.", "the region has no capacity for it now", true},
+		"image":    {"ClientError: ECR image 1.dkr.ecr.eu-central-1.amazonaws.com/a@sha256:0 not found", "its image is not in the repository", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newTrainingLab(t, "fails-"+name)
@@ -190,8 +195,8 @@ func TestTrainingJobsThatCannotRun(t *testing.T) {
 			defer func() { ok(t, e.Destroy(context.Background(), h)) }()
 			st, err := e.Wait(t.Context(), h)
 			ok(t, err)
-			if st.Phase != state.Failed || !strings.HasPrefix(st.Message, c.want) {
-				t.Errorf("%+v, want %s", st, c.want)
+			if st.Phase != state.Failed || !strings.HasPrefix(st.Message, c.want) || st.Lacking != c.lacking {
+				t.Errorf("%+v, want %s, lacking: %v", st, c.want, c.lacking)
 			}
 		})
 	}

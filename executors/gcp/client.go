@@ -230,7 +230,7 @@ func hintOf(e *refusal) string {
 	case e.code == http.StatusUnauthorized:
 		return "log in again: gcloud auth application-default login"
 	case e.code == http.StatusTooManyRequests || e.status == "RESOURCE_EXHAUSTED":
-		return "a quota of the project is used up or 0: raise it under IAM & Admin, Quotas, for the region of the target"
+		return quota
 	case strings.Contains(low, "location") && (e.code == http.StatusNotFound || e.code == http.StatusBadRequest):
 		return "check the region of the target: `gcloud run regions list` shows those of Cloud Run"
 	}

@@ -146,9 +146,10 @@ func TestStatusOfAnEnd(t *testing.T) {
 		{"no result, and no exit code", runCondition{State: succeeded}, nil, nil, state.Failed, "its result is not in the bucket"},
 		{"too little memory", ended, said("The container exceeded its memory limit of 512 MiB."), nil, state.Failed, "it used more memory than its container has: raise needs.memory (Google Cloud: The container exceeded its memory limit of 512 MiB)"},
 		{"a timeout with time to end", ended, said("The configured timeout was reached."), failure, state.Failed, "it took longer than its timeout (Google Cloud: The configured timeout was reached)"},
+		{"no capacity", runCondition{State: failed, Message: "There was no available instance."}, nil, nil, state.Failed, noCapacity + " (Google Cloud: There was no available instance)"},
 		{"something unknown", runCondition{State: failed, Message: "Surprise."}, nil, nil, state.Failed, "Surprise."},
 	} {
-		if got := statusOf(runExecution{}, c.end, c.attempt, c.res); got.Phase != c.phase || got.Message != c.want {
+		if got := statusOf(runExecution{}, c.end, c.attempt, c.res); got.Phase != c.phase || got.Message != c.want || got.Lacking != (c.name == "no capacity") {
 			t.Errorf("%s: got %+v, want %s %q", c.name, got, c.phase, c.want)
 		}
 	}

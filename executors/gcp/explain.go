@@ -31,8 +31,8 @@ var reasons = []reason{
 	{[]string{"timeout was reached"}, "it took longer than its timeout"},
 	{[]string{"quota"}, quota},
 	{[]string{"resource_exhausted"}, quota},
-	{[]string{"no available instance"}, "the region has no capacity for it now: try again, lower needs, or choose another region"},
-	{[]string{"insufficient capacity"}, "the region has no capacity for it now: try again, lower needs, or choose another region"},
+	{[]string{"no available instance"}, noCapacity},
+	{[]string{"insufficient capacity"}, noCapacity},
 	{[]string{"subnet", "ip address"}, "its subnet has no free addresses: choose a larger cidr, or another existing: network"},
 	{[]string{"health_check_container_error"}, notReady},
 	{[]string{"failed to start and listen"}, notReady},
@@ -44,11 +44,14 @@ var reasons = []reason{
 
 const (
 	quota        = "a quota of the project is used up or 0: raise it under IAM & Admin, Quotas, for the region of the target"
-	notReady     = "its program ended, or was not ready 4 minutes after it had started, which is the longest that Cloud Run waits"
+	noCapacity   = "the region has no capacity for it now: try again, lower needs, or choose another region"
 	noImage      = "its image is not in the repository: plan and apply again, which pushes it"
 	noPull       = "the service agent of Cloud Run may not pull its image: grant it roles/artifactregistry.reader on the repository"
 	otherMachine = "its image is for another architecture than x86_64, which Cloud Run has"
 )
+
+// lacking are the messages about a lack of capacity or of a quota.
+var lacking = []string{noCapacity, quota}
 
 // known returns what to do about the end of a job, with what Cloud Run says, or "".
 func known(c runCondition, attempt *runAttempt) string {

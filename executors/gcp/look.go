@@ -48,7 +48,8 @@ func (f *followed) Look(ctx context.Context) (state.Status, *pod.Result, error) 
 	}
 	if !runs {
 		if c := job.TerminalCondition; c != nil && c.State == failed {
-			return state.Status{Phase: state.Failed, Message: explain(*c, nil)}, nil, nil
+			why := explain(*c, nil)
+			return state.Status{Phase: state.Failed, Message: why, Lacking: cloud.Lacks(why, lacking)}, nil, nil
 		}
 		if !job.Reconciling && time.Since(job.CreateTime) > settle {
 			return state.Status{Phase: state.Failed, Message: "Cloud Run has started no execution of it, or somebody has removed it: apply again"}, nil, nil
@@ -100,7 +101,7 @@ func statusOf(x runExecution, end runCondition, attempt *runAttempt, res *pod.Re
 		cloud.Ended(&st, res)
 		st.Over = st.Phase == state.Succeeded
 		if known := known(end, attempt); known != "" && st.Phase == state.Failed && res.Fault == "" && !res.OutOfMemory {
-			st.Message = known // Cloud Run ended it, and the program had time to end
+			st.Message, st.Lacking = known, cloud.Lacks(known, lacking) // Cloud Run ended it, and the program had time to end
 		}
 		return st
 	}
@@ -112,6 +113,7 @@ func statusOf(x runExecution, end runCondition, attempt *runAttempt, res *pod.Re
 			st.Signal = unix.SignalName(unix.Signal(attempt.ExitCode - 128))
 		}
 	}
+	st.Lacking = cloud.Lacks(why, lacking)
 	switch st.Message = why; {
 	case st.Message != "":
 	case st.ExitCode != 0:

@@ -42,6 +42,9 @@ func (e *Executor) start(ctx context.Context, st *taskState, t executors.Task) e
 		return err
 	}
 	created, err := e.client.create(ctx, *st, e.jobOf(*st, t, image, command, secrets))
+	if isStatus(err, http.StatusTooManyRequests) {
+		err = &executors.LackingError{Err: err}
+	}
 	if err != nil || created {
 		return err
 	}

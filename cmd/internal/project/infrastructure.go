@@ -44,6 +44,9 @@ func (f Format) Infrastructure(r *compiler.Result) ([]terraform.Document, error)
 	// As for a compilation, collecting garbage takes longer than the memory is worth.
 	headroom := make([]byte, 256<<20)
 	defer runtime.KeepAlive(headroom)
+	if err := r.OneTarget(); err != nil {
+		return nil, err
+	}
 	sys := r.System
 	docs, ok, err := f.write(sys)
 	switch {

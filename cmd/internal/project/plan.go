@@ -27,10 +27,12 @@ type PlanOptions struct {
 	Pull  bool     // ask registries again to resolve image names
 	// Infrastructure also compares the resources that the target needs.
 	Infrastructure bool
+	// Quotas also asks whether the limits of the account allow what the plan runs. An apply asks in any case.
+	Quotas bool
 }
 
-// Plan compares a compiled system with the state.
-func (w *Workspace) Plan(ctx context.Context, r *compiler.Result, o PlanOptions) (*planner.Plan, error) {
+// planOn compares a system with the state, for its one target.
+func (w *Workspace) planOn(ctx context.Context, r *compiler.Result, o PlanOptions) (*planner.Plan, error) {
 	in, err := w.inputs(ctx, r.System)
 	if err != nil {
 		return nil, err
@@ -62,6 +64,11 @@ func (w *Workspace) Plan(ctx context.Context, r *compiler.Result, o PlanOptions)
 	p.Protect = r.Protect
 	if p.PerRequest, err = w.perRequest(ctx, p); err != nil {
 		return nil, err
+	}
+	if o.Quotas {
+		if p.Quotas, err = w.quotas(ctx, p); err != nil {
+			return nil, err
+		}
 	}
 	if o.Infrastructure {
 		if p.Infrastructure, err = w.planInfrastructure(ctx, r.System); err != nil {

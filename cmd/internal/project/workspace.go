@@ -28,6 +28,7 @@ type Workspace struct {
 	known     *planner.Known // of the state, read ahead, or nil
 	lastSeen  *lastSeen
 	measurer  *measurer // of a controller, or nil
+	choosing  *choosing // of the last plan for a choice of targets, or nil
 	// causes has what was read of documents that never change: a *planner.Cause by the digest of
 	// the plan, and a key by its [listedUnit].
 	causes *sync.Map

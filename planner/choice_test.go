@@ -1,0 +1,58 @@
+package planner_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/money"
+	"github.com/tenon-ml/tenon/planner"
+)
+
+// The cheapest comes first, one that is kept before it, and those that cannot be used last.
+func TestTargetsAreTriedInOrder(t *testing.T) {
+	all := []planner.Option{
+		{Target: "full", Skipped: "no quota"},
+		{Target: "dear", Compared: 3},
+		{Target: "cheap", Compared: 1},
+		{Target: "equal", Compared: 1},
+		{Target: "small", Skipped: "too small"},
+	}
+	for kept, want := range map[string][]string{
+		"":     {"cheap", "equal", "dear", "full", "small"},
+		"dear": {"dear", "cheap", "equal", "full", "small"},
+		"full": {"cheap", "equal", "dear", "full", "small"}, // it cannot be used, so it is not kept
+		"gone": {"cheap", "equal", "dear", "full", "small"},
+	} {
+		options := slices.Clone(all)
+		planner.Choose(options, kept)
+		var got, next []string
+		for _, o := range options {
+			got = append(got, o.Target)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("kept %q: %q, want %q", kept, got, want)
+		}
+		for _, o := range (&planner.Choice{Target: got[0], Options: options}).Next() {
+			next = append(next, o.Target)
+		}
+		if !slices.Equal(next, want[1:3]) {
+			t.Errorf("kept %q: continues on %q, want %q", kept, next, want[1:3])
+		}
+	}
+}
+
+// Jobs of unknown length count as an hour on each target, so that only the rates decide.
+func TestJobsOfUnknownLengthCountAsAnHour(t *testing.T) {
+	p := &planner.Plan{
+		System:  &ir.System{Units: []ir.Unit{{ID: "steps/a", Kind: ir.Job}, {ID: "steps/b", Kind: ir.Service}}},
+		Pricing: &planner.Pricing{Currency: "USD"},
+		Items: []planner.Item{
+			{Unit: "steps/a", Kind: ir.Job, Action: planner.Run, Rate: 2 * money.One},
+			{Unit: "steps/b", Kind: ir.Service, Action: planner.Create, Rate: money.One},
+		},
+	}
+	if got, want := planner.NewOption(p).Compared, (2+ir.Month)*money.One; got != money.Amount(want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
