@@ -21,6 +21,11 @@ type priced struct {
 // price reads what a pool costs, or returns nil if it has no price.
 func (c *checker) price(e *entity) *ir.Price {
 	fields, _ := e.fields.get("price").(object)
+	place := func(name string) []string { return e.path("price", name) }
+	if text, ok := e.fields.get("price").(string); ok { // of a device
+		fields = object{{name: "gpu", value: text}}
+		place = func(string) []string { return e.path("price") }
+	}
 	p := &ir.Price{}
 	var first *priced
 	for _, f := range []struct {
@@ -32,9 +37,9 @@ func (c *checker) price(e *entity) *ir.Price {
 			continue
 		}
 		rate, currency, err := money.ParseRate(text)
-		at := priced{rate, currency, c.sys.Label(currency, e.path("price", f.name)...)}
+		at := priced{rate, currency, c.sys.Label(currency, place(f.name)...)}
 		if err != nil {
-			c.fail(e, diag.Diagnostic{Message: fmt.Sprintf("the price of %s cannot be used: %v", e, err), Spans: []diag.Span{c.sys.At("", e.path("price", f.name)...)}})
+			c.fail(e, diag.Diagnostic{Message: fmt.Sprintf("the price of %s cannot be used: %v", e, err), Spans: []diag.Span{c.sys.At("", place(f.name)...)}})
 			return nil
 		}
 		if first == nil {
@@ -53,7 +58,7 @@ func (c *checker) price(e *entity) *ir.Price {
 	if p.GPU > 0 && whole(gpus(e).get("count")) == 0 {
 		c.fail(e, diag.Diagnostic{
 			Message: fmt.Sprintf("%s has a price of GPUs but no GPU", e),
-			Spans:   []diag.Span{c.sys.Label("", e.path("price", "gpu")...)},
+			Spans:   []diag.Span{c.sys.Label("", place("gpu")...)},
 			Hint:    "declare its devices, such as `gpu: count: 1`, or remove the price",
 		})
 	}

@@ -59,16 +59,16 @@ type RequestPricer interface {
 	PerRequest(u ir.Unit) (planner.PerRequest, bool)
 }
 
-// An HourPricer knows what services cost that run on machines of their own.
-type HourPricer interface {
-	// PerHour returns what a service costs, or false if it costs what its pool says.
-	PerHour(u *ir.Unit) (planner.PerHour, bool)
+// A SharedReplicas executor runs all replicas of a service on one machine, where they share what the service asks for,
+// although it is a [Scheduler].
+type SharedReplicas interface {
+	ReplicasShare()
 }
 
-// A Placer runs services in several ways within a target.
-type Placer interface {
-	// Placed says how a deployed service runs, and how the unit would run now; equal texts if it may stay.
-	Placed(u *ir.Unit, h state.Handle) (before, after string)
+// A Billed executor runs units in a cloud, which charges for what is stored there and what leaves it.
+type Billed interface {
+	// BilledIn returns the region whose rates count.
+	BilledIn() (region string)
 }
 
 // A Logger returns the output of a unit. With follow, it continues until the task ends or

@@ -26,8 +26,10 @@ type Option struct {
 	// Skipped says why it cannot be used, or is empty.
 	Skipped string `json:"skipped,omitempty"`
 	// Costs are those of the plan for this target. Without them, no pool of the target has a price.
-	Costs *Costs `json:"costs,omitempty"`
-	// Compared is what targets are compared by, see [Costs.Compared].
+	Costs    *Costs    `json:"costs,omitempty"`
+	Transfer *Transfer `json:"transfer,omitempty"`
+	// Compared is what targets are compared by, see [Costs.Compared]. What is fetched is part of it if its price is
+	// known and in the same currency.
 	Compared money.Amount `json:"compared"`
 }
 
@@ -37,9 +39,12 @@ const assumedTime = time.Hour
 
 // NewOption returns what a plan says about its target, as one of several.
 func NewOption(p *Plan) Option {
-	o := Option{Target: p.System.Target.Name, Executor: p.System.Target.Executor, Costs: p.Costs()}
+	o := Option{Target: p.System.Target.Name, Executor: p.System.Target.Executor, Costs: p.Costs(), Transfer: p.Transfer}
 	if o.Costs != nil {
 		o.Compared = o.Costs.Compared()
+	}
+	if fetched, ok := p.Transfer.Cost(); ok && (o.Costs == nil || o.Costs.Currency == p.Transfer.Charge.Currency) {
+		o.Compared = o.Compared.Plus(fetched)
 	}
 	return o
 }

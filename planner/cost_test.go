@@ -47,7 +47,7 @@ func TestCostsOfAPlan(t *testing.T) {
 	amount := func(n money.Amount) *money.Amount { return &n }
 
 	first := w.plan(system("1", ir.Budget{}))
-	want := &planner.Costs{Currency: "USD", Apply: 3 * money.One, Bounded: 1, Unknown: []string{"models/a/train"}, Limit: 3 * money.One, Unlimited: []string{"models/a/train"}, Month: 73 * money.One}
+	want := &planner.Costs{Currency: "USD", Apply: 3 * money.One, Bounded: 1, Unknown: []string{"models/a/train"}, Assumed: 22 * money.One / 10, Limit: 3 * money.One, Unlimited: []string{"models/a/train"}, Month: 73 * money.One}
 	if diff := cmp.Diff(want, first.Costs()); diff != "" {
 		t.Errorf("the first plan (-want +got):\n%s", diff)
 	}
@@ -190,4 +190,17 @@ func maxTime(a, b time.Time) time.Time {
 		return a
 	}
 	return b
+}
+
+// Replicas cost what each asks for in a cluster, and together what one asks for on a machine.
+func TestReplicasCostWhatTheyAskFor(t *testing.T) {
+	w := world1(t)
+	api := service("deployments/api/serve", needing(ir.Resources{MilliCPU: 500, Memory: 5 << 30}, 0, 0)) // 0.1 USD/h
+	api.Endpoint = &ir.Endpoint{Host: "127.0.0.1", Port: 1, Replicas: 3}
+	for perReplica, want := range map[bool]money.Amount{false: 73 * money.One, true: 3 * 73 * money.One} {
+		w.perReplica = perReplica
+		if got := w.plan(priced(ir.Budget{}, api)).Costs().Month; got != want {
+			t.Errorf("per replica %v: %s a month, want %s", perReplica, got.Format("USD"), want.Format("USD"))
+		}
+	}
 }

@@ -51,6 +51,8 @@ type Plan struct {
 	PerHour []PerHour `json:"per_hour,omitempty"`
 	// PerRequest lists the services that are billed by requests alone.
 	PerRequest []PerRequest `json:"per_request,omitempty"`
+	// Transfer is set if jobs run in a cloud.
+	Transfer *Transfer `json:"transfer,omitempty"`
 	// Choice is set if the target is one of several.
 	Choice *Choice `json:"choice,omitempty"`
 	// Quotas are set if limits of an account were asked, or could not be.

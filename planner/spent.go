@@ -19,6 +19,10 @@ type Use struct {
 	Currency                        string       // "" if the pool had no price
 	Models                          []string     // that a service answered with
 	Uncounted                       string       // why the log of a service does not have all its predictions, or ""
+	// PerRequest is set for a service that is paid for by requests, which are not part of the rate. If the revision left the
+	// service as it was, its plan does not have it.
+	PerRequest *PerRequest
+	Unchanged  bool
 }
 
 // Spent is what a group of uses took and cost.

@@ -108,8 +108,10 @@ type world struct {
 	python   map[string]string // versions of interpreters
 	now      time.Time
 	took     time.Duration
-	ran      []string       // units, of the last apply
-	made     map[string]int // how often, by key
+	ran      []string // units, of the last apply
+	// perReplica is set if replicas have what a service asks for, each of them.
+	perReplica bool
+	made       map[string]int // how often, by key
 }
 
 func newWorld(t tb, dir string) *world {
@@ -175,7 +177,7 @@ func (w *world) data(name, content string) {
 func (w *world) try(s *ir.System, rerun ...string) (*planner.Plan, error) {
 	return planner.Make(context.Background(), s, planner.Inputs{
 		Dir: w.dir, State: w.store, Artifacts: w, Digests: w.digests, Inspector: w, Images: w.images, Python: w.python,
-		Similar: true, Options: planner.Options{Rerun: rerun, Now: w.now},
+		PerReplica: w.perReplica, Similar: true, Options: planner.Options{Rerun: rerun, Now: w.now},
 	})
 }
 

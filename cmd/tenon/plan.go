@@ -176,6 +176,8 @@ func planDocument(p *planner.Plan, looked []project.Looked) any {
 		PerHour []planner.PerHour `json:"per_hour,omitempty"`
 		// What services cost that are paid for by requests.
 		PerRequest []planner.PerRequest `json:"per_request,omitempty"`
+		// What is fetched from a cloud, and what that costs.
+		Transfer *planner.Transfer `json:"transfer,omitempty"`
 		// Which target was chosen of several, and why.
 		Choice *planner.Choice `json:"choice,omitempty"`
 		// Whether the limits of the account allow it.
@@ -184,7 +186,7 @@ func planDocument(p *planner.Plan, looked []project.Looked) any {
 		Infrastructure *planner.Infrastructure `json:"infrastructure,omitempty"`
 		// What a look at the data of sources found.
 		Data []project.Looked `json:"data,omitempty"`
-	}{p.Version, p.System.Name, p.State.Env, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Images, p.Python, p.Items, p.Summary(), p.Prepare, p.Preparing(), p.Taken, p.Warnings, p.Protect, p.Costs(), message(p.CheckBudget()), p.PerRequest, p.Choice, p.Quotas, withoutFiles(p.Infrastructure), looked}
+	}{p.Version, p.System.Name, p.State.Env, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Images, p.Python, p.Items, p.Summary(), p.Prepare, p.Preparing(), p.Taken, p.Warnings, p.Protect, p.Costs(), message(p.CheckBudget()), p.PerRequest, p.Transfer, p.Choice, p.Quotas, withoutFiles(p.Infrastructure), looked}
 }
 
 // withoutFiles leaves out what only an apply needs.

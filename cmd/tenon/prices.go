@@ -67,27 +67,38 @@ func queryFlags(c *cobra.Command, q *prices.Query) {
 
 func pricesImportCommand(a *app) *cobra.Command {
 	var dir string
-	var asJSON, common bool
+	var asJSON, instances bool
 	o := project.PriceImport{Currency: "USD"}
 	c := &cobra.Command{
-		Use: "import FILE | --common", Short: "Import a table of prices in CSV or Parquet",
+		Use: "import FILE | --common | --common-rates", Short: "Import a table of prices in CSV or Parquet",
 		Long: `Reads a table with the columns InstanceType, AcceleratorName, AcceleratorCount, vCPUs,
 MemoryGiB, Price, SpotPrice, Region and, if it has one, AvailabilityZone: the format of
 SkyPilot's catalogues. Prices are per hour. It is kept in tenon.prices beside the system,
 in place of the table of the same source.
 
+A table with the columns Cloud, Region, Rate and Price has rates instead: Cloud is the
+executor of a target, aws or gcp, and Rate is storage, for 1 GiB and month, or egress, for
+1 GiB that leaves the cloud.
+
 --common imports a small table that Tenon comes with instead: common instance types of AWS
-in us-east-1, with a source and a date of their own.
+in us-east-1, and --common-rates a few rates. Both have a source and a date of their own.
 
 A row that cannot be read exactly is an error with its line and column, and nothing is
 imported. Rows without an instance type, or without any price, are left out and counted.`,
 		Example: "  tenon prices import vms.csv --source 'SkyPilot aws' --date 2026-11-01\n  tenon prices import prices.parquet --region europe --type 'n2-*'\n  tenon prices import --common",
 		Args: func(c *cobra.Command, args []string) error {
+			common := instances || o.Rates
 			switch {
+			case instances && o.Rates:
+				return &usageError{errors.New("--common and --common-rates are two tables: import one after the other")}
 			case common && len(args) == 0:
+				own := "--common"
+				if o.Rates {
+					own = "--common-rates"
+				}
 				for _, name := range []string{"source", "date", "currency", "round"} {
 					if c.Flags().Changed(name) {
-						return &usageError{fmt.Errorf("--common has its own source and prices: remove --%s", name)}
+						return &usageError{fmt.Errorf("%s has its own source and prices: remove --%s", own, name)}
 					}
 				}
 			case common || len(args) != 1 || args[0] == "":
@@ -116,7 +127,8 @@ imported. Rows without an instance type, or without any price, are left out and 
 	c.Flags().StringVar(&o.Source, "source", "", "`NAME` of the source, which plans show (default: the name of the file)")
 	c.Flags().StringVar(&o.Date, "date", "", "`DATE` of the prices (default: when the file was last changed)")
 	c.Flags().StringVar(&o.Currency, "currency", o.Currency, "`CURRENCY` of the prices")
-	c.Flags().BoolVar(&common, "common", false, "import the small table that Tenon comes with")
+	c.Flags().BoolVar(&instances, "common", false, "import the small table of instances that Tenon comes with")
+	c.Flags().BoolVar(&o.Rates, "common-rates", false, "import the few rates that Tenon comes with")
 	c.Flags().BoolVar(&o.Round, "round", false, "round prices with more than nine decimals up, instead of refusing them")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
@@ -157,9 +169,9 @@ func (a *app) printPrices(p *project.Prices, all bool) error {
 		_, err := fmt.Fprintln(a.stdout, "No prices were imported yet: see tenon prices import --help.")
 		return err
 	}
-	if len(p.Rows) == 0 {
+	if len(p.Rows) == 0 && len(p.Rates) == 0 {
 		fmt.Fprintln(a.stdout, "No row was found.")
-	} else {
+	} else if len(p.Rows) > 0 {
 		t := table(a.stdout)
 		fmt.Fprintln(t, "TYPE\tREGION\tZONE\tGPUS\tCPUS\tGIB\tPRICE/H\tSPOT/H\tSOURCE")
 		for i, r := range p.Rows {
@@ -176,11 +188,32 @@ func (a *app) printPrices(p *project.Prices, all bool) error {
 	if more := len(p.Rows) - mostPrices; more > 0 && !all {
 		fmt.Fprintf(a.stdout, "%s: --all lists them, --type and --region select.\n", plural(int64(more), "more row"))
 	}
+	if err := a.printRates(p.Rates, len(p.Rows) > 0); err != nil {
+		return err
+	}
 	fmt.Fprintln(a.stdout)
 	for _, t := range p.Tables {
 		fmt.Fprintf(a.stdout, "%s: prices of %s, %s, %s.\n", t.Source, t.Date, plural(int64(t.Rows), "row"), artifact.Short(t.Digest))
 	}
 	return nil
+}
+
+// rateUnits are what the price of a rate is for.
+var rateUnits = map[string]string{prices.Storage: "GiB-month", prices.Egress: "GiB"}
+
+func (a *app) printRates(rates []project.FoundRate, more bool) error {
+	if len(rates) == 0 {
+		return nil
+	}
+	if more {
+		fmt.Fprintln(a.stdout)
+	}
+	t := table(a.stdout)
+	fmt.Fprintln(t, "RATE\tCLOUD\tREGION\tPRICE\tSOURCE")
+	for _, r := range rates {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s/%s\t%s\n", r.Rate.Rate, r.Cloud, r.Region, priceText(r.Price, r.Currency), rateUnits[r.Rate.Rate], r.Source)
+	}
+	return t.Flush()
 }
 
 func priceText(amount, currency string) string {

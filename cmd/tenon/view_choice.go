@@ -38,10 +38,13 @@ func (a *app) writeChoice(b *strings.Builder, p *planner.Plan) {
 // optionCost says what a plan costs on a target.
 func optionCost(o planner.Option) string {
 	c := o.Costs
-	if c == nil {
-		return "no price"
-	}
 	var parts []string
+	if fetched, ok := o.Transfer.Cost(); ok && fetched > 0 {
+		parts = append(parts, "egress "+fetched.Format(o.Transfer.Charge.Currency))
+	}
+	if c == nil {
+		return strings.Join(append([]string{"no price"}, parts...), ", ")
+	}
 	if c.Runs+c.Similar+c.Bounded > 0 {
 		parts = append(parts, about(c)+c.Apply.Format(c.Currency))
 	}

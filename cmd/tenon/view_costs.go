@@ -57,6 +57,28 @@ func (a *app) writeCosts(b *strings.Builder, p *planner.Plan) {
 	}
 }
 
+// writeTransfer says what is fetched from a cloud, and what that costs.
+func writeTransfer(b *strings.Builder, t *planner.Transfer) {
+	if t == nil {
+		return
+	}
+	amount := "unknown, as nothing has run yet"
+	if len(t.Unknown) == 0 {
+		amount = "about " + bytesOf(t.Bytes)
+	} else if t.Bytes > 0 {
+		amount = fmt.Sprintf("at least %s, and unknown for %s", bytesOf(t.Bytes), plural(int64(len(t.Unknown)), "new job"))
+	}
+	cost := fmt.Sprintf("no table has the price of egress of %s in %s", t.Cloud, t.Region)
+	if c := t.Charge; c != nil {
+		cost = fmt.Sprintf("%s for 1 GiB", c.Price.Format(c.Currency))
+		if sum, ok := t.Cost(); ok {
+			cost = sum.Format(c.Currency)
+		}
+		cost += fmt.Sprintf(" (%s, %s)", c.Source, c.Date)
+	}
+	fmt.Fprintf(b, "Egress: %s; %s.\n", amount, cost)
+}
+
 // about says whether an amount is an estimate or a limit.
 func about(c *planner.Costs) string {
 	switch {

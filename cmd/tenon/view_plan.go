@@ -82,6 +82,7 @@ func (a *app) printPlan(p *planner.Plan, all bool) error {
 	writePerHour(&b, p.PerHour)
 	writePerRequest(&b, p.PerRequest)
 	a.writeCosts(&b, p)
+	writeTransfer(&b, p.Transfer)
 	a.writePools(&b, p)
 	a.writeChoice(&b, p)
 	a.writeQuotas(&b, p.Quotas)

@@ -46,6 +46,8 @@ type Table struct {
 	Date     string `json:"date"` // of the prices: "2026-11-01"
 	Currency string `json:"currency"`
 	Rows     []Row  `json:"rows"` // sorted
+	// Rates are sorted. A table has either rows or rates.
+	Rates []Rate `json:"rates,omitempty"`
 
 	digest string
 }
@@ -162,7 +164,18 @@ func (t *Table) encode() []byte {
 		}
 		b.WriteString("\n" + text(r))
 	}
-	b.WriteString("\n]}")
+	b.WriteString("\n]")
+	for i, r := range t.Rates {
+		sep := ","
+		if i == 0 {
+			sep = ", \"rates\": ["
+		}
+		b.WriteString(sep + "\n" + text(r))
+	}
+	if len(t.Rates) > 0 {
+		b.WriteString("\n]")
+	}
+	b.WriteString("}")
 	return b.Bytes()
 }
 
@@ -181,6 +194,9 @@ func (t *Table) check() error {
 			return fmt.Errorf("%s has two prices", r)
 		}
 	}
+	if err := t.checkRates(); err != nil {
+		return err
+	}
 	t.digest = ir.Sum(t.encode())
 	return nil
 }
@@ -196,6 +212,15 @@ func (f *File) checkApart() error {
 				return fmt.Errorf("%s in %s has a price in the tables %q and %q: import one of them as the source of the other to replace it, or remove it with `tenon prices remove`", r.Type, r.Region, other, t.Source)
 			}
 			of[at] = t.Source
+		}
+	}
+	rates := map[[3]string]string{}
+	for _, t := range f.Tables {
+		for _, r := range t.Rates {
+			if other, ok := rates[r.place()]; ok && other != t.Source {
+				return fmt.Errorf("%s has a price in the tables %q and %q: import one of them as the source of the other to replace it, or remove it with `tenon prices remove`", r, other, t.Source)
+			}
+			rates[r.place()] = t.Source
 		}
 	}
 	return nil

@@ -51,6 +51,8 @@ type Spending struct {
 	Until time.Time       `json:"until"`
 	Rows  []planner.Spent `json:"rows"`
 	Total []planner.Spent `json:"total"` // for each currency
+	// PerRequest are services of that time whose requests are not counted, because their number is unknown.
+	PerRequest []planner.PerRequest `json:"per_request,omitempty"`
 	// Served is what each prediction cost, if that was asked for.
 	Served []Served `json:"served,omitempty"`
 }
@@ -79,6 +81,11 @@ func (w *Workspace) Spent(ctx context.Context, by string, predictions bool, sinc
 	s := &Spending{
 		By: by, Since: since, Until: until,
 		Rows: inGroups(planner.SpentBy(uses, since, until, group)), Total: planner.SpentBy(uses, since, until, everything),
+	}
+	for _, u := range uses {
+		if r := u.PerRequest; r != nil && u.To.After(since) && u.From.Before(until) && !slices.ContainsFunc(s.PerRequest, func(o planner.PerRequest) bool { return o.Unit == r.Unit }) {
+			s.PerRequest = append(s.PerRequest, *r)
+		}
 	}
 	if predictions {
 		if s.Served, err = w.served(ctx, by, uses, since, until); err != nil {
@@ -189,6 +196,9 @@ func (w *Workspace) uses(ctx context.Context, now time.Time) ([]planner.Use, err
 			if before, ok := standing[unit]; ok && before.Rate == u.Rate && before.Currency == u.Currency {
 				u.Revision = before.Revision
 			}
+			if u.Unchanged {
+				u.PerRequest = standing[unit].PerRequest
+			}
 			u.From, u.To = r.Finished, until
 			all = append(all, u)
 			services[unit] = u
@@ -253,7 +263,11 @@ func usesIn(p *planner.Plan, r state.Revision, names map[string]string) (jobs, s
 			use.Job = true
 			jobs[name] = use
 		case ir.Service:
-			use.Models, use.Uncounted = modelsOf(u), uncountedIn(u, name)
+			use.Models, use.Uncounted, use.Unchanged = modelsOf(u), uncountedIn(u, name), !it.Action.Changes()
+			if at := slices.IndexFunc(p.PerRequest, func(r planner.PerRequest) bool { return r.Unit == it.Unit }); at >= 0 {
+				r := p.PerRequest[at]
+				r.Unit, use.PerRequest = name, &r
+			}
 			services[name] = use
 		}
 	}

@@ -65,6 +65,9 @@ func (w *Workspace) planOn(ctx context.Context, r *compiler.Result, o PlanOption
 	if p.PerRequest, err = w.perRequest(ctx, p); err != nil {
 		return nil, err
 	}
+	if p.Transfer, err = w.transfer(ctx, p); err != nil {
+		return nil, err
+	}
 	if o.Quotas {
 		if p.Quotas, err = w.quotas(ctx, p); err != nil {
 			return nil, err
@@ -189,7 +192,8 @@ func (w *Workspace) inputs(ctx context.Context, sys *ir.System) (planner.Inputs,
 	if err != nil {
 		return planner.Inputs{}, err
 	}
-	_, pods := own.(executors.Scheduler)
+	_, schedules := own.(executors.Scheduler)
+	_, share := own.(executors.SharedReplicas)
 	digests := planner.NewFileDigests(w.dir)
 	digests.OnDrop = w.set.warn
 	var placed func(*ir.Unit, state.Handle) (string, string)
@@ -201,7 +205,7 @@ func (w *Workspace) inputs(ctx context.Context, sys *ir.System) (planner.Inputs,
 		perHour = p.PerHour
 	}
 	return planner.Inputs{
-		PerReplica: pods, Similar: true, Placed: placed, PerHour: perHour,
+		PerReplica: schedules && !share, Similar: true,
 		Dir: abs, State: w.store, Artifacts: w.artifacts, Digests: digests, Inspector: x, Preparer: preparer(x), Written: w.records(nil).Lost,
 	}, nil
 }

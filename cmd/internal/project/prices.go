@@ -24,6 +24,15 @@ type PriceTable struct {
 type Prices struct {
 	Tables []PriceTable   `json:"tables"`
 	Rows   []prices.Found `json:"rows"`
+	Rates  []FoundRate    `json:"rates"`
+}
+
+// A FoundRate is a rate of a table.
+type FoundRate struct {
+	prices.Rate
+	Source   string `json:"source"`
+	Date     string `json:"date"`
+	Currency string `json:"currency"`
 }
 
 // Prices returns the tables beside the system, and the rows that a query selects.
@@ -32,9 +41,12 @@ func (p *Project) Prices(q prices.Query) (*Prices, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &Prices{Tables: []PriceTable{}}
+	out := &Prices{Tables: []PriceTable{}, Rates: []FoundRate{}}
 	for _, t := range f.Tables {
 		out.Tables = append(out.Tables, described(t))
+		for _, r := range t.Rates {
+			out.Rates = append(out.Rates, FoundRate{r, t.Source, t.Date, t.Currency})
+		}
 	}
 	if out.Rows, err = f.Search(q); err != nil {
 		return nil, &RequestError{err}
@@ -43,12 +55,13 @@ func (p *Project) Prices(q prices.Query) (*Prices, error) {
 }
 
 func described(t prices.Table) PriceTable {
-	return PriceTable{PriceTable: t.Info(), Currency: t.Currency, Rows: len(t.Rows)}
+	return PriceTable{PriceTable: t.Info(), Currency: t.Currency, Rows: len(t.Rows) + len(t.Rates)}
 }
 
 // PriceImport says which table to import, and as what.
 type PriceImport struct {
-	Path     string // CSV or, by its name, Parquet; "" is the table that Tenon comes with
+	Path     string // CSV or, by its name, Parquet; "" is a table that Tenon comes with
+	Rates    bool   // of these, the one of rates
 	Source   string // "" is the name of the file
 	Date     string // of the prices; "" is the day on which the file was last changed
 	Currency string
@@ -74,31 +87,51 @@ func (p *Project) ImportPrices(ctx context.Context, o PriceImport) (*ImportedPri
 	if err != nil {
 		return nil, fmt.Errorf("import prices: %w", err)
 	}
-	rows, n, err := prices.Read(bytes.NewReader(text), prices.Import{Path: o.Path, Query: o.Query, Round: o.Round, ByRow: byRow})
+	t, n, err := o.table(text, byRow)
 	if err != nil {
 		return nil, err
-	}
-	if len(rows) == 0 {
-		return nil, fmt.Errorf("%s has no row to import: of its rows, %d are not selected, %d have no instance type, and %d no price", o.Path, n.Unselected, n.Typeless, n.Priceless)
 	}
 	f, err := prices.Open(p.set.Dir)
 	if err != nil {
 		return nil, err
 	}
 	before := len(f.Tables)
-	t := prices.Table{Source: o.Source, Date: o.Date, Currency: o.Currency, Rows: rows}
-	if err := f.Put(&t); err != nil {
+	if err := f.Put(t); err != nil {
 		return nil, &RequestError{err}
 	}
 	if err := f.Write(); err != nil {
 		return nil, err
 	}
-	return &ImportedPrices{PriceTable: described(t), Imported: n, Replaced: len(f.Tables) == before, Path: f.Path}, nil
+	return &ImportedPrices{PriceTable: described(*t), Imported: n, Replaced: len(f.Tables) == before, Path: f.Path}, nil
+}
+
+// table reads a table of instances or of rates.
+func (o PriceImport) table(text []byte, byRow bool) (*prices.Table, prices.Imported, error) {
+	t := &prices.Table{Source: o.Source, Date: o.Date, Currency: o.Currency}
+	how := prices.Import{Path: o.Path, Query: o.Query, Round: o.Round, ByRow: byRow}
+	var n prices.Imported
+	var err error
+	if prices.HasRates(text) {
+		if o.Query != (prices.Query{}) {
+			return nil, n, &RequestError{fmt.Errorf("%s has rates, of which all are imported: remove --type, --region and --gpu", o.Path)}
+		}
+		t.Rates, err = prices.ReadRates(bytes.NewReader(text), how)
+	} else {
+		t.Rows, n, err = prices.Read(bytes.NewReader(text), how)
+	}
+	if err == nil && len(t.Rows)+len(t.Rates) == 0 {
+		err = fmt.Errorf("%s has no row to import: of its rows, %d are not selected, %d have no instance type, and %d no price", o.Path, n.Unselected, n.Typeless, n.Priceless)
+	}
+	return t, n, err
 }
 
 // catalogue returns the table to import as CSV, whether only its rows are known to the user, and sets what
 // the user left open.
 func (p *Project) catalogue(ctx context.Context, o *PriceImport) (text []byte, byRow bool, err error) {
+	if o.Path == "" && o.Rates {
+		o.Path, o.Source, o.Date = "the table of rates", prices.CommonRatesSource, prices.CommonRatesDate
+		return prices.CommonRates, false, nil
+	}
 	if o.Path == "" {
 		o.Path, o.Source, o.Date = "the common table", prices.CommonSource, prices.CommonDate
 		return prices.Common, false, nil

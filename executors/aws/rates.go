@@ -1,0 +1,4 @@
+package aws
+
+// BilledIn implements [executors.Billed].
+func (e *Executor) BilledIn() string { return e.opts.Region }

@@ -1,0 +1,4 @@
+package gcp
+
+// BilledIn implements [executors.Billed].
+func (e *Executor) BilledIn() string { return e.opts.Region }
