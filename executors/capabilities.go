@@ -3,8 +3,10 @@ package executors
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -82,15 +84,22 @@ type Logger interface {
 type Keeper interface {
 	// BringKept copies the files of a deployed service in from.Folder, of all its versions and
 	// replicas, to a folder of this machine: those that were complete at since or later, and
-	// that are not there yet. It removes copies of files that no longer exist.
+	// that are not there yet. It removes copies of files that no longer exist. A [PartialError]
+	// says that a place where versions may have been does not answer: what is there lacks.
 	BringKept(ctx context.Context, h state.Handle, from ir.Shipment, since time.Time, to string) error
 }
 
-// A Locator knows the address of a service only once that is ready: before, nobody may reach it there.
-type Locator interface {
-	// Located returns the handle of a service that is ready, with its address.
-	Located(ctx context.Context, h state.Handle) (state.Handle, error)
+// A PartialError says that something was done, but without what does not answer now.
+type PartialError struct {
+	Lacks []string // what does not answer: "host 10.0.0.2"
+	Errs  []error  // why, for each
 }
+
+func (e *PartialError) Error() string {
+	return fmt.Sprintf("without what is on %s: %v", strings.Join(e.Lacks, ", "), errors.Join(e.Errs...))
+}
+
+func (e *PartialError) Unwrap() []error { return e.Errs }
 
 // A VersionRunner runs several versions of a service in one task, see [step.Step.Beside].
 type VersionRunner interface {

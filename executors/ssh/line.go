@@ -105,6 +105,7 @@ func (n *line) connect(ctx context.Context, a *attempt, abandoned int) {
 	a.canceled = a.err != nil && ctx.Err() != nil
 	n.link, n.attempt = a.link, nil
 	if l := a.link; l != nil {
+		breakers.answers(n.host)
 		go func() {
 			<-l.conn.Done()
 			_ = l.close() // whoever uses it next connects again
@@ -175,7 +176,7 @@ func (n *line) patiently(ctx context.Context, patience time.Duration, do func(*l
 			return err
 		}
 		if time.Since(silent) > patience {
-			return &lostError{n.host, err}
+			return breakers.lost(n.host, err)
 		}
 		select {
 		case <-ctx.Done():

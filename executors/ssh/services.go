@@ -104,26 +104,35 @@ func (e *Executor) called(ctx context.Context, t executors.Task) (executors.Task
 // serving returns the host that runs a service. While one version replaces another on another host,
 // that is where the newer one is.
 func (e *Executor) serving(ctx context.Context, of host.Service) (Host, error) {
+	found := make([]host.Serving, len(e.opts.Hosts))
+	gone := make([]error, len(found))
+	group, inGroup := errgroup.WithContext(ctx) // at once: each that is lost takes the whole patience
+	for i, h := range e.opts.Hosts {
+		group.Go(func() (err error) {
+			found[i], err = asked[host.Serving](inGroup, e, h, host.ServicePath, of)
+			var lost *lostError
+			if errors.As(err, &lost) {
+				gone[i] = err
+				return nil
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return Host{}, err
+	}
 	var at Host
 	var newest time.Time
-	var lost []error
-	for _, h := range e.opts.Hosts {
-		got, err := asked[host.Serving](ctx, e, h, host.ServicePath, of)
-		var gone *lostError
-		switch {
-		case errors.As(err, &gone):
-			lost = append(lost, err)
-		case err != nil:
-			return at, err
-		case got.Began.IsZero():
-		default:
-			if began := got.Began.Add(time.Since(got.Now)); began.After(newest) {
-				at, newest = h, began
-			}
+	for i, got := range found {
+		if got.Began.IsZero() {
+			continue
+		}
+		if began := got.Began.Add(time.Since(got.Now)); began.After(newest) {
+			at, newest = e.opts.Hosts[i], began
 		}
 	}
 	if newest.IsZero() {
-		return at, errors.Join(append([]error{fmt.Errorf("%s runs on no host: tenon apply starts it again", of.Unit)}, lost...)...)
+		return at, errors.Join(append([]error{fmt.Errorf("%s runs on no host: tenon apply starts it again", of.Unit)}, gone...)...)
 	}
 	return at, nil
 }
@@ -166,7 +175,8 @@ func (e *Executor) Observe(ctx context.Context, h state.Handle) (*step.Observed,
 const fromHost = "_"
 
 // BringKept copies what a service has kept on the hosts of the target, where its versions may have
-// been, and on the one that has it now.
+// been, and on the one that has it now. It does not wait for a host that does not answer, of which
+// it keeps the copies that are here, and then returns an [executors.PartialError].
 func (e *Executor) BringKept(ctx context.Context, h state.Handle, from ir.Shipment, since time.Time, to string) error {
 	st, err := e.fromHandle(h)
 	if err != nil {
@@ -179,35 +189,63 @@ func (e *Executor) BringKept(ctx context.Context, h state.Handle, from ir.Shipme
 	if !slices.ContainsFunc(hosts, st.Host.same) {
 		hosts = append(slices.Clone(hosts), st.Host)
 	}
-	there := map[string]bool{}
-	var ids []string
-	err = os.MkdirAll(to, 0o700)
-	for _, at := range hosts {
-		ids = append(ids, at.id())
-		if err == nil {
-			err = e.bringKept(ctx, at, host.Keeping{Service: st.Service, Folder: from.Folder}, since, to, there)
-		}
+	if err := os.MkdirAll(to, 0o700); err != nil {
+		return err
 	}
-	if err == nil {
-		err = removeOthers(to, ids, there)
+	there := make([]map[string]bool, len(hosts))
+	gone := make([]*lostError, len(hosts))
+	group, inGroup := errgroup.WithContext(ctx)
+	for i, at := range hosts {
+		group.Go(func() (err error) {
+			there[i], err = e.bringKept(inGroup, at, host.Keeping{Service: st.Service, Folder: from.Folder}, since, to)
+			if errors.As(err, &gone[i]) {
+				return nil
+			}
+			return err
+		})
 	}
-	if err != nil {
+	if err := group.Wait(); err != nil {
 		return fmt.Errorf("bring what %s has kept: %w", st.Service.Unit, err)
+	}
+	var partial executors.PartialError
+	var answered []string
+	all := map[string]bool{}
+	for i, at := range hosts {
+		if gone[i] != nil {
+			partial.Lacks = append(partial.Lacks, "host "+at.String())
+			partial.Errs = append(partial.Errs, gone[i])
+			continue
+		}
+		answered = append(answered, at.id())
+		maps.Copy(all, there[i])
+	}
+	if err := removeOthers(to, answered, all); err != nil {
+		return fmt.Errorf("bring what %s has kept: %w", st.Service.Unit, err)
+	}
+	if len(partial.Lacks) > 0 {
+		return &partial
 	}
 	return nil
 }
 
-// bringKept copies from one host the files that are not here yet, and notes the names of all.
-func (e *Executor) bringKept(ctx context.Context, at Host, in host.Keeping, since time.Time, to string, there map[string]bool) error {
-	all, err := asked[host.Kept](ctx, e, at, host.KeptPath, in)
-	if err != nil {
+// bringKept copies from one host the files that are not here yet, and returns the names of all.
+func (e *Executor) bringKept(ctx context.Context, at Host, in host.Keeping, since time.Time, to string) (there map[string]bool, err error) {
+	var all host.Kept
+	err = e.line(at).quickly(ctx, func(l *link) (err error) {
+		ctx, cancel := context.WithTimeout(ctx, e.opts.Quick)
+		defer cancel()
+		all, err = ask[host.Kept](ctx, l, host.KeptPath, in)
 		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	for _, f := range all.Files {
 		if !portOf(f.Name) {
-			return own(fmt.Errorf("host %s reports a file %q", at, f.Name))
+			return nil, own(fmt.Errorf("host %s reports a file %q", at, f.Name))
 		}
 	}
+	there = map[string]bool{}
 	group, inGroup := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
 	for _, f := range all.Files {
@@ -221,7 +259,7 @@ func (e *Executor) bringKept(ctx context.Context, at Host, in host.Keeping, sinc
 		file := in
 		group.Go(func() error { return e.getKept(inGroup, at, file, filepath.Join(to, name)) })
 	}
-	return group.Wait()
+	return there, group.Wait()
 }
 
 func (e *Executor) getKept(ctx context.Context, at Host, in host.Keeping, to string) error {
@@ -231,7 +269,7 @@ func (e *Executor) getKept(ctx context.Context, at Host, in host.Keeping, to str
 	}
 	defer os.RemoveAll(tmp) //nolint:errcheck // what is left has such a name
 	half := filepath.Join(tmp, "file")
-	err = e.line(at).patiently(ctx, e.opts.Patience, func(l *link) error {
+	err = e.line(at).quickly(ctx, func(l *link) error {
 		body, err := l.ask(ctx, host.KeptFilePath, in)
 		if err != nil {
 			return err

@@ -41,6 +41,8 @@ type Options struct {
 	// Patience is how long to wait for a host that does not answer before it is lost. Zero is
 	// 1 min.
 	Patience time.Duration
+	// Quick is how long a caller waits for a host that can do without its answer. Zero is 5 s.
+	Quick time.Duration
 	// Idle is after how long a connection that nobody uses is closed. Zero is 1 min.
 	Idle time.Duration
 }
@@ -86,6 +88,9 @@ func New(o Options) *Executor {
 	}
 	if o.Patience == 0 {
 		o.Patience = time.Minute
+	}
+	if o.Quick == 0 {
+		o.Quick = 5 * time.Second
 	}
 	if o.Idle == 0 {
 		o.Idle = time.Minute

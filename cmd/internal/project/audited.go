@@ -20,7 +20,7 @@ func (w *Workspace) Audited(ctx context.Context, name string, o RequestsOptions,
 		return "", err
 	}
 	dir, err := w.brought(ctx, u, requests.Audit(w.kept(u)), o.Since)
-	if err != nil {
+	if err = w.partly(err); err != nil {
 		return u.ID, err
 	}
 	return u.ID, requests.Audited(requests.Selection{Log: dir, Since: o.Since, ID: o.ID, Limit: o.Limit}, f)

@@ -3,6 +3,7 @@ package project
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/internal/money"
 	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/requests"
@@ -161,7 +163,11 @@ func (w *Workspace) predictions(ctx context.Context, u *ir.Unit, since time.Time
 		return 0, "it is not deployed any more", nil
 	}
 	dir, err := w.requestLog(ctx, u, since)
-	if err != nil {
+	var partial *executors.PartialError
+	switch {
+	case errors.As(err, &partial):
+		return 0, "its log is not complete without that of " + strings.Join(partial.Lacks, ", ") + ", which does not answer", nil
+	case err != nil:
 		return 0, "", err
 	}
 	var params struct {

@@ -299,7 +299,7 @@ func (w *Workspace) addTraffic(ctx context.Context, s *snapshot, of *LoopService
 	of.Step = intervals[i]
 	from = from.Truncate(of.Step)
 	log, err := w.requestLog(ctx, u, from)
-	if err != nil {
+	if err = w.partly(err); err != nil {
 		return err
 	}
 	duck, err := w.set.SQL.Program(ctx)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/planner/state"
 	"github.com/tenon-ml/tenon/stdlib/monitor/measure"
 	"github.com/tenon-ml/tenon/stdlib/monitor/window"
@@ -114,6 +115,7 @@ func (w *Workspace) Measure(ctx context.Context, name string, now time.Time) (*s
 	if err != nil {
 		return nil, fmt.Errorf("measure %s: %w", u.ID, err)
 	}
+	answer.Notes = append(answer.Notes, q.Gaps...)
 	made := measurement(u, q, answer)
 	if made.Report, err = json.Marshal(answer); err != nil {
 		return nil, err
@@ -158,7 +160,18 @@ func windowAt(m *ir.Monitor, now time.Time) window.Question {
 
 // measurement returns what a monitor measured, without the report.
 func measurement(u *ir.Unit, q window.Question, a *window.Answer) state.Measurement {
-	return state.Measurement{Monitor: u.ID, Begin: q.Begin, End: q.End, At: q.Now, Verdict: string(a.Verdict), Reason: a.Reason}
+	reason := strings.Join(slices.DeleteFunc(append([]string{a.Reason}, q.Gaps...), func(s string) bool { return s == "" }), "; ")
+	return state.Measurement{Monitor: u.ID, Begin: q.Begin, End: q.End, At: q.Now, Verdict: string(a.Verdict), Reason: reason}
+}
+
+// gap notes in a question which part of a log does not answer, if an error says that.
+func gap(q *window.Question, err error) error {
+	var partial *executors.PartialError
+	if !errors.As(err, &partial) {
+		return err
+	}
+	q.Gaps = append(q.Gaps, "without the log of "+strings.Join(partial.Lacks, ", ")+", which does not answer")
+	return nil
 }
 
 // askWindow asks tenon-duck about a window, and decodes the answer.
@@ -190,7 +203,8 @@ func (w *Workspace) measured(ctx context.Context, s *snapshot, u *ir.Unit, q *wi
 		return w.measuredService(ctx, service, q)
 	}
 	var err error
-	if q.Log, err = w.requestLog(ctx, service, q.Begin); err != nil {
+	q.Log, err = w.requestLog(ctx, service, q.Begin)
+	if err = gap(q, err); err != nil {
 		return err
 	}
 	if x := q.Monitor.Experiment; x != nil { // the outcomes are those of its metric

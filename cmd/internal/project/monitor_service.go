@@ -34,7 +34,7 @@ func (w *Workspace) measuredService(ctx context.Context, service *ir.Unit, q *wi
 		first = q.Begin
 	}
 	q.Log, err = w.brought(ctx, service, requests.Audit(w.kept(service)), first)
-	return err
+	return gap(q, err)
 }
 
 // answers returns since when the version of a service that is judged has answered as it does now. It has a name

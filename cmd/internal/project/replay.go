@@ -48,7 +48,7 @@ func (w *Workspace) Replay(ctx context.Context, name string, o ReplayOptions, te
 		return u.ID, fmt.Errorf("the run of %s is no longer recorded", u.ID)
 	}
 	log, err := w.requestLog(ctx, u, o.Since)
-	if err != nil {
+	if err = w.partly(err); err != nil {
 		return u.ID, err
 	}
 	ask := requests.Replay{Log: log, Kept: w.kept(u), Since: o.Since, Limit: int64(o.Limit), Inputs: map[string]string{}}

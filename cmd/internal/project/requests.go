@@ -44,7 +44,7 @@ func (w *Workspace) Requests(ctx context.Context, name string, o RequestsOptions
 		return "", 0, err
 	}
 	log, err := w.requestLog(ctx, u, o.Since)
-	if err != nil {
+	if err = w.partly(err); err != nil {
 		return u.ID, 0, err
 	}
 	ask := requests.Selection{Log: log, Since: o.Since, ID: o.ID, Limit: o.Limit}
@@ -70,8 +70,19 @@ func (w *Workspace) requestLog(ctx context.Context, u *ir.Unit, since time.Time)
 	return w.brought(ctx, u, requests.Folder(w.kept(u)), since)
 }
 
+// partly makes a warning of an error which says that a part of a log does not answer.
+func (w *Workspace) partly(err error) error {
+	var partial *executors.PartialError
+	if errors.As(err, &partial) {
+		w.set.warn(partial)
+		return nil
+	}
+	return err
+}
+
 // brought returns a folder in the one that a service keeps. If the service keeps it elsewhere, it
-// first brings the files that were complete at since or later.
+// first brings the files that were complete at since or later. With an [executors.PartialError],
+// the folder has what can be had now.
 func (w *Workspace) brought(ctx context.Context, u *ir.Unit, dir string, since time.Time) (string, error) {
 	from := u.Ships.Of(filepath.Base(dir))
 	if from == nil {

@@ -197,6 +197,22 @@ func (h *Host) Cut(t testing.TB) {
 	}
 }
 
+// Freeze stops all processes of the host, which then accepts connections and answers nothing. What is
+// returned lets them continue.
+func (h *Host) Freeze(t testing.TB) (thaw func()) {
+	t.Helper()
+	pids := h.processes(t)
+	send := func(s syscall.Signal) {
+		for _, pid := range pids {
+			if err := syscall.Kill(pid, s); err != nil && !errors.Is(err, syscall.ESRCH) {
+				t.Error(err)
+			}
+		}
+	}
+	send(syscall.SIGSTOP)
+	return func() { send(syscall.SIGCONT) }
+}
+
 // processes returns those on the network of the host.
 func (h *Host) processes(t testing.TB) (pids []int) {
 	t.Helper()

@@ -29,6 +29,8 @@ type Question struct {
 	Version string `json:"version,omitempty"`
 	// Versions are those that an experiment compares. Nil asks for a plan of one.
 	Versions *Versions `json:"versions,omitempty"`
+	// Gaps say what of the log cannot be had now. Whoever asks adds them to the answer.
+	Gaps []string `json:"-"`
 	// Write asks for the rows instead of a measurement. The answer is [Written].
 	Write *Files `json:"write,omitempty"`
 }
