@@ -29,7 +29,7 @@ type Garbage struct {
 // A Collector keeps more for units than Destroy removes, such as images.
 type Collector interface {
 	// Collect returns what it keeps and nobody needs, and removes it unless dry. It may
-	// be called again after a kill.
+	// be called again after a kill. A [PartialError] says where it could not look.
 	Collect(ctx context.Context, n Needed, dry bool) ([]Garbage, error)
 }
 
@@ -37,7 +37,9 @@ type Collector interface {
 type Needed struct {
 	Tasks map[string]bool // by name: those that are deployed, in the journal, or kept with their logs
 	Units []ir.Unit       // that are deployed, or that a kept revision can restore
-	Since time.Time       // see [Retention]
+	// Digests are those of the artifacts that are kept.
+	Digests map[string]bool
+	Since   time.Time // see [Retention]
 }
 
 // A Collection is what can be removed.
@@ -49,6 +51,8 @@ type Collection struct {
 	Garbage   []Garbage            // files, and what an executor keeps
 	// Measurements and Acts are how many measurements of monitors and acts of loops to remove.
 	Measurements, Acts int
+	// Unseen says where the executor keeps something and could not look, or is nil.
+	Unseen *PartialError
 
 	o       Options
 	pruning state.Pruning
@@ -101,7 +105,9 @@ func collect(ctx context.Context, o Options, k Retention) (*Collection, error) {
 		}
 	}
 	c.needed.Since, c.needed.Tasks = k.Since, tasks(l, c.pruning)
-	return c, c.look(ctx, func(digest string) bool { return digests[digest] || blobs[digest] })
+	maps.Copy(digests, blobs)
+	c.needed.Digests = digests
+	return c, c.look(ctx)
 }
 
 // environment adds what an environment needs.
@@ -277,13 +283,13 @@ func tasks(l roots, p state.Pruning) map[string]bool {
 }
 
 // look finds unused files, and asks the executor.
-func (c *Collection) look(ctx context.Context, named func(digest string) bool) error {
+func (c *Collection) look(ctx context.Context) error {
 	digests, err := c.o.Artifacts.All()
 	if err != nil {
 		return err
 	}
 	for _, digest := range digests {
-		if !named(digest) {
+		if !c.needed.Digests[digest] {
 			c.add("artifact", digest, c.o.Artifacts.Path(digest))
 		}
 	}
@@ -313,7 +319,7 @@ func (c *Collection) look(ctx context.Context, named func(digest string) bool) e
 	}
 	if x, ok := c.o.Executor.(Collector); ok {
 		found, err := x.Collect(ctx, c.needed, true)
-		if err != nil {
+		if err != nil && !errors.As(err, &c.Unseen) {
 			return err
 		}
 		c.Garbage = append(c.Garbage, found...)
@@ -378,7 +384,9 @@ func (c *Collection) Remove(ctx context.Context) error {
 			return errors.Join(left, fmt.Errorf("remove garbage: %w", err))
 		}
 		_, err := x.Collect(ctx, c.needed, false)
-		left = errors.Join(left, err)
+		if !errors.As(err, new(*PartialError)) { // what is there was not listed
+			left = errors.Join(left, err)
+		}
 	}
 	return left
 }

@@ -3,9 +3,11 @@ package ssh_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -86,7 +88,8 @@ func TestSentOnce(t *testing.T) {
 	if got, err := artifact.Digest(t.Context(), at(digest)); err != nil || got != digest {
 		t.Errorf("the host has %s, %v", got, err)
 	}
-	wait(t, e, apply(t, e, reads("second")), state.Succeeded)
+	second := reads("second")
+	wait(t, e, apply(t, e, second), state.Succeeded)
 	after, err := os.Stat(at(digest))
 	ok(t, err)
 	if !os.SameFile(before, after) {
@@ -103,6 +106,44 @@ func TestSentOnce(t *testing.T) {
 	if info.Mode().Perm() != 0o700 {
 		t.Errorf("the folder on the host has mode %o", info.Mode().Perm())
 	}
+
+	// Its output is garbage once the state does not keep it, and what it has read once its run is, too.
+	garbage := func(keeps executors.Needed, lost ...string) string {
+		t.Helper()
+		found, err := e.Collect(within(t), keeps, false)
+		var partial *executors.PartialError
+		if errors.As(err, &partial) && slices.Equal(partial.Lacks, lost) {
+			err = nil
+		} else if len(lost) > 0 {
+			t.Errorf("%q do not answer, and the error is %v", lost, err)
+		}
+		ok(t, err)
+		all := []string{}
+		for _, g := range found {
+			all = append(all, g.Kind+" "+g.Name[:strings.LastIndex(g.Name, " ")]+" "+g.Name[len(g.Name)-4:])
+		}
+		slices.Sort(all)
+		return strings.Join(all, ", ")
+	}
+	other, err := artifact.Digest(t.Context(), filepath.Join(second.Dir, "out/out"))
+	ok(t, err)
+	tasks := map[string]bool{"first": true, "second": true}
+	on := l.All[0].Address + " "
+	if got := garbage(executors.Needed{Tasks: tasks, Digests: map[string]bool{made: true, other: true}}); got != "" {
+		t.Errorf("while all is kept, garbage is %q", got)
+	}
+	if got := garbage(executors.Needed{Tasks: tasks, Digests: map[string]bool{other: true}}); got != "host artifact "+on+made[len(made)-4:] {
+		t.Errorf("garbage is %q", got)
+	}
+	l.All[1].Kill(t)
+	delete(tasks, "first")
+	if got := garbage(executors.Needed{Tasks: tasks, Digests: map[string]bool{other: true}}, "host "+l.All[1].Address); got != "host run folder "+on+"irst" {
+		t.Errorf("garbage is %q", got)
+	}
+	if got := garbage(executors.Needed{Digests: map[string]bool{other: true}}, "host "+l.All[1].Address); got != "host artifact "+on+digest[len(digest)-4:]+", host run folder "+on+"cond" {
+		t.Errorf("garbage is %q", got)
+	}
+	l.All[1].Start(t)
 }
 
 // No host is trusted whose key was not known before.

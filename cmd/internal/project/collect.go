@@ -2,6 +2,7 @@ package project
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -72,6 +73,9 @@ func (s *Session) Collect(ctx context.Context, o CollectOptions) (*Garbage, erro
 		Oldest: found.Oldest[""], Revisions: []int{}, Runs: found.Runs, Models: append([]state.ModelVersion{}, found.Models...),
 		Garbage: append([]executors.Garbage{}, found.Garbage...), session: s, found: found, cache: o.Since,
 		Measurements: found.Measurements, Acts: found.Acts,
+	}
+	if found.Unseen != nil {
+		s.set.warn(fmt.Errorf("garbage is left there until tenon gc runs again: %w", found.Unseen))
 	}
 	g.pages = map[string][]executors.Garbage{}
 	for _, env := range slices.Sorted(maps.Keys(found.Oldest)) {

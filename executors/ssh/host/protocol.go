@@ -25,6 +25,7 @@ const (
 	ServicePath  = "/service"   // Service, Serving
 	KeptPath     = "/kept"      // Keeping, Kept
 	KeptFilePath = "/kept/file" // Keeping with a name, its content
+	CollectPath  = "/collect"   // Collecting, Collected
 	ArtifactPath = "/artifact/" // GET or PUT with the digest, see [Send]
 	TreePath     = "/tree/"     // PUT with the digest of a folder of programs
 	ProgramPath  = "/program/"  // PUT with the digest

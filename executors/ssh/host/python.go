@@ -58,14 +58,16 @@ func (environments) Missing([]byte) *pyenv.Missing { return nil }
 // Version returns "": each environment has its own interpreter.
 func (environments) Version(context.Context, bool) (string, error) { return "", nil }
 
+// environmentName is the name of the folder of an environment.
+func environmentName(env Environment) string {
+	b, _ := json.Marshal(env) // a struct of strings
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:16])
+}
+
 // environment makes an environment, or finds it. The caller holds the lock of the folder.
 func (s *server) environment(ctx context.Context, env Environment) (python string, err error) {
-	b, err := json.Marshal(env)
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256(b)
-	dir := filepath.Join(s.dir, "environments", hex.EncodeToString(sum[:16]))
+	dir := filepath.Join(s.dir, "environments", environmentName(env))
 	python = filepath.Join(dir, "bin", "python")
 	if _, err := os.Stat(python); err == nil {
 		return python, nil

@@ -33,6 +33,8 @@ type record struct {
 	Outputs []string           `json:"outputs"` // ports
 	Claim   ir.Resources       `json:"claim"`
 	Devices []executors.Device `json:"devices,omitempty"`
+	// Uses are the digests, and the names of environments, of all that it uses.
+	Uses []string `json:"uses"`
 }
 
 func (s *server) run(name string) string { return filepath.Join(s.dir, "runs", name) }
@@ -110,6 +112,9 @@ func (s *server) start(ctx context.Context, in Start) (Started, error) {
 	}
 	rec.Run, rec.Name, rec.Claim, rec.Began, rec.Outputs = in.Run, in.Task.Name, claim, time.Now(), nil
 	rec.Devices, in.Task.Devices = devices, devices
+	if rec.Uses, err = s.uses(in); err != nil {
+		return Started{}, err
+	}
 	rec.Unit = Unit{
 		Service: Service{State: in.Task.State, Environment: in.Task.Environment, Unit: in.Task.Unit.ID},
 		Kind:    in.Task.Unit.Kind, Endpoint: in.Task.Unit.Endpoint,
@@ -390,6 +395,9 @@ func (s *server) result(ctx context.Context, in Named) (Result, error) {
 			continue
 		}
 		out.Outputs[port] = artifact.Ref{Digest: a.Digest, Dir: info.IsDir(), Size: a.Size}
+	}
+	if err := s.took(rec, out.Outputs); err != nil {
+		return out, err
 	}
 	if out.Metrics, err = outputs.Read(filepath.Join(dir, executors.MetricsFile)); errors.Is(err, fs.ErrNotExist) {
 		err = nil

@@ -108,6 +108,7 @@ func (s *server) handler() http.Handler {
 	mux.HandleFunc("POST "+ObservePath, answer(s.observe))
 	mux.HandleFunc("POST "+ServicePath, answer(s.services))
 	mux.HandleFunc("POST "+KeptPath, answer(s.kept))
+	mux.HandleFunc("POST "+CollectPath, answer(s.collect))
 	mux.HandleFunc("POST "+KeptFilePath, s.getKept)
 	mux.HandleFunc("POST "+WaitPath, s.wait)
 	mux.HandleFunc("POST "+LogsPath, s.logs)
@@ -264,7 +265,7 @@ func (s *server) missing(in Start) (digests []string) {
 
 // refs returns all artifacts that a start reads.
 func (in *Start) refs() (refs []artifact.Ref) {
-	for _, p := range append(slices.Collect(maps.Values(in.Beside)), in.Part) {
+	for _, p := range in.parts() {
 		if p.Code != nil {
 			refs = append(refs, *p.Code)
 		}

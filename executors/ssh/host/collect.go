@@ -1,0 +1,324 @@
+package host
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/internal/files"
+	"github.com/tenon-ml/tenon/planner/artifact"
+)
+
+// Collecting asks what a host has that is not needed any more. What every state may use is
+// garbage if none has used it for that long, and an artifact that only one state has used also if
+// that state does not need it.
+type Collecting struct {
+	State   string          `json:"state"`   // lineage of the state that asks
+	Tasks   map[string]bool `json:"tasks"`   // of that state, whose folders are kept, by name
+	Digests map[string]bool `json:"digests"` // of artifacts that the state needs
+	Age     time.Duration   `json:"age"`     // since the last use of what states share; zero keeps that
+	Dry     bool            `json:"dry"`     // remove nothing
+}
+
+// Collected is what was found. Sizes are in bytes; of files with several names, one counts.
+type Collected struct {
+	Garbage []executors.Garbage `json:"garbage"`
+}
+
+// Marks say who has used something, and their times when. They are named after a digest, or the name
+// of an environment, and end in a state or in others.
+const others = "others"
+
+// markEvery is how often a mark is renewed at most.
+const markEvery = time.Hour
+
+// markOf is the end of the marks of a state.
+func markOf(lineage string) string {
+	sum := sha256.Sum256([]byte(lineage))
+	return hex.EncodeToString(sum[:8])
+}
+
+// mark notes that things are used: by a state, if its garbage collection knows them, or by others.
+func (s *server) mark(by string, names ...string) error {
+	dir := filepath.Join(s.dir, "used")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, name := range names {
+		path := filepath.Join(dir, strings.TrimPrefix(name, "sha256:")+"-"+by)
+		if info, err := os.Lstat(path); err == nil && time.Since(info.ModTime()) < markEvery {
+			continue
+		}
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			return err
+		}
+		now := time.Now()
+		if err := os.Chtimes(path, now, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// uses returns the names of all that a start uses, and marks them.
+func (s *server) uses(in Start) ([]string, error) {
+	var ports, rest []string
+	for _, p := range in.parts() {
+		for _, ref := range p.Inputs {
+			ports = append(ports, ref.Digest)
+		}
+	}
+	for _, name := range []string{s.runner, in.Duck, in.Serve} {
+		if name != "" {
+			rest = append(rest, name)
+		}
+	}
+	for _, ref := range in.refs() {
+		if !slices.Contains(ports, ref.Digest) {
+			rest = append(rest, ref.Digest)
+		}
+	}
+	for _, e := range in.Environments {
+		rest = append(rest, e.Packages, environmentName(e))
+		if e.Interpreter != "" {
+			rest = append(rest, e.Interpreter)
+		}
+	}
+	if err := errors.Join(s.mark(markOf(in.Task.State), ports...), s.mark(others, rest...)); err != nil {
+		return nil, fmt.Errorf("note what is used: %w", err)
+	}
+	return append(ports, rest...), nil
+}
+
+// A collector looks for garbage. It holds the lock of the folder.
+type collector struct {
+	*server
+	Collecting
+	inUse map[string]bool                 // names that runs use, without "sha256:"
+	marks map[string]map[string]time.Time // by name and by who has used it
+	seen  map[uint64]bool                 // inodes that were counted
+	since time.Time                       // what was used before is garbage
+	lives map[string]bool                 // runs whose programs have not ended
+	found []executors.Garbage
+}
+
+func (s *server) collect(ctx context.Context, in Collecting) (Collected, error) {
+	locked, err := s.lock(ctx)
+	if err != nil {
+		return Collected{}, err
+	}
+	defer locked.Close()
+	c := &collector{
+		server: s, Collecting: in, inUse: map[string]bool{}, marks: map[string]map[string]time.Time{}, seen: map[uint64]bool{}, lives: map[string]bool{},
+	}
+	if in.Age > 0 {
+		c.since = time.Now().Add(-in.Age)
+	}
+	s.each(func(_ executors.Running, rec record) { c.lives[rec.Run] = true })
+	if err := c.look(ctx); err != nil {
+		return Collected{}, err
+	}
+	return Collected{c.found}, nil
+}
+
+func (c *collector) look(ctx context.Context) error {
+	whole, err := c.runs(ctx)
+	if err != nil || !whole {
+		return err
+	}
+	entries, err := os.ReadDir(filepath.Join(c.dir, "used"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		name, by, ok := strings.Cut(e.Name(), "-")
+		info, err := e.Info()
+		if !ok || err != nil {
+			continue
+		}
+		if c.marks[name] == nil {
+			c.marks[name] = map[string]time.Time{}
+		}
+		c.marks[name][by] = info.ModTime()
+	}
+	all, err := c.artifacts.All()
+	if err != nil {
+		return err
+	}
+	for _, digest := range all {
+		if c.unused(digest, c.artifacts.Path(digest)) {
+			if err := c.remove("host artifact", digest, c.artifacts.Path(digest), func(string) error { return c.artifacts.Remove(digest) }); err != nil {
+				return err
+			}
+		}
+	}
+	for _, kind := range []struct{ folder, name string }{{"environments", "host environment"}, {"trees", "host tree"}, {"programs", "host program"}} {
+		entries, err := os.ReadDir(filepath.Join(c.dir, kind.folder))
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			path := filepath.Join(c.dir, kind.folder, e.Name())
+			if c.unused(e.Name(), path) {
+				if err := c.remove(kind.name, e.Name(), path, files.RemoveAll); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if c.Dry {
+		return nil
+	}
+	return errors.Join(c.nameless(), files.SweepOlder(c.dir, halfWrittenAge))
+}
+
+// halfWrittenAge is how long it may take to receive something.
+const halfWrittenAge = 24 * time.Hour
+
+// runs removes the folders of runs that the state does not need and in which nothing runs, and notes
+// what the others use. It reports false if that is not known of one.
+func (c *collector) runs(ctx context.Context) (whole bool, err error) {
+	entries, err := os.ReadDir(filepath.Join(c.dir, "runs"))
+	if err != nil {
+		return false, err
+	}
+	whole = true
+	for _, e := range entries {
+		dir := c.run(e.Name())
+		var rec record
+		if err := local.ReadJSON(recordPath(dir), &rec); errors.Is(err, fs.ErrNotExist) {
+			continue // a start that did not get that far, which the next one replaces
+		} else if err != nil {
+			return false, err
+		}
+		if rec.Service.State == c.State && !c.Tasks[rec.Name] && !c.lives[rec.Run] {
+			if err := c.remove("host run folder", rec.Name, dir, func(string) error { return c.end(ctx, rec) }); err != nil {
+				return false, err
+			}
+			continue
+		}
+		whole = whole && rec.Uses != nil
+		for _, name := range rec.Uses {
+			c.inUse[strings.TrimPrefix(name, "sha256:")] = true
+		}
+	}
+	return whole, nil
+}
+
+// end removes what is left of a run that has ended.
+func (c *collector) end(ctx context.Context, rec record) error {
+	_, h, err := c.of(ctx, Named{Run: rec.Run, UID: rec.UID})
+	if err == nil && h != nil {
+		err = c.process.Destroy(ctx, *h)
+	}
+	return errors.Join(err, files.RemoveAll(c.run(rec.Run)))
+}
+
+// unused reports whether nobody needs what has a name, a digest or that of an environment.
+func (c *collector) unused(name, path string) bool {
+	name = strings.TrimPrefix(name, "sha256:")
+	if c.inUse[name] || strings.HasPrefix(name, ".") {
+		return false
+	}
+	marks := c.marks[name]
+	if len(marks) == 0 { // it came with an earlier version of Tenon, or just now
+		info, err := os.Lstat(path)
+		return err == nil && info.ModTime().Before(c.since)
+	}
+	_, mine := marks[markOf(c.State)]
+	if mine && len(marks) == 1 && !c.Digests["sha256:"+name] {
+		return true
+	}
+	for _, at := range marks {
+		if !at.Before(c.since) {
+			return false
+		}
+	}
+	return true
+}
+
+// remove notes garbage, and removes it with its marks.
+func (c *collector) remove(kind, name, path string, do func(path string) error) error {
+	c.found = append(c.found, executors.Garbage{Kind: kind, Name: name, Size: c.size(path)})
+	if c.Dry {
+		return nil
+	}
+	if err := do(path); err != nil {
+		return err
+	}
+	of := strings.TrimPrefix(name, "sha256:")
+	for by := range c.marks[of] {
+		if err := os.Remove(filepath.Join(c.dir, "used", of+"-"+by)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// size adds up the files below a path that were not counted yet, as far as they can be read.
+func (c *collector) size(path string) (sum int64) {
+	_ = filepath.WalkDir(path, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return nil //nolint:nilerr // it does not count
+		}
+		info, err := d.Info()
+		if err != nil {
+			return nil //nolint:nilerr // it has just gone
+		}
+		if st, ok := info.Sys().(*syscall.Stat_t); ok {
+			if c.seen[st.Ino] {
+				return nil
+			}
+			c.seen[st.Ino] = true
+		}
+		sum += info.Size()
+		return nil
+	})
+	return sum
+}
+
+// nameless removes the names of files in [server.filePath] that are in no folder any more.
+func (c *collector) nameless() error {
+	return filepath.WalkDir(filepath.Join(c.dir, "files"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		var st unix.Stat_t
+		if err := unix.Lstat(path, &st); err != nil || st.Nlink > 1 {
+			return err
+		}
+		return os.Remove(path)
+	})
+}
+
+// parts are what all versions in a start read.
+func (in *Start) parts() []Part {
+	all := []Part{in.Part}
+	for _, p := range in.Beside {
+		all = append(all, p)
+	}
+	return all
+}
+
+// took marks what a job of a state has made.
+func (s *server) took(rec *record, refs map[string]artifact.Ref) error {
+	for _, ref := range refs {
+		if err := s.mark(markOf(rec.Service.State), ref.Digest); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,144 @@
+package host
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/planner/artifact"
+)
+
+// A host loses what no state needs, and nothing that another one may need, or that a run uses.
+func TestCollect(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "host")
+	s, err := open(Options{Dir: dir})
+	ok(t, err)
+	put := func(text string) string {
+		t.Helper()
+		path := filepath.Join(t.TempDir(), "x")
+		ok(t, os.WriteFile(path, []byte(text), 0o644))
+		a, err := s.artifacts.Put(t.Context(), path, "input")
+		ok(t, err)
+		return a.Digest
+	}
+	const day = 24 * time.Hour
+	aged := func(by, digest string, age time.Duration) {
+		t.Helper()
+		ok(t, s.mark(by, digest))
+		at := time.Now().Add(-age)
+		ok(t, os.Chtimes(filepath.Join(dir, "used", strings.TrimPrefix(digest, "sha256:")+"-"+by), at, at))
+	}
+	mine, theirs := markOf("mine"), markOf("theirs")
+	all := map[string]string{}
+	for _, a := range []struct {
+		name string
+		by   map[string]time.Duration
+	}{
+		{"kept by this state", map[string]time.Duration{mine: 0}},
+		{"not kept by this state", map[string]time.Duration{mine: 0}},
+		{"used by both states", map[string]time.Duration{mine: 0, theirs: 0}},
+		{"read by a run", map[string]time.Duration{mine: 40 * day}},
+		{"data, of late", map[string]time.Duration{others: day}},
+		{"data, long ago", map[string]time.Duration{others: 40 * day}},
+		{"of both states, long ago", map[string]time.Duration{mine: 40 * day, theirs: 40 * day}},
+		{"just arrived", nil},
+	} {
+		all[a.name] = put(a.name)
+		for by, age := range a.by {
+			aged(by, all[a.name], age)
+		}
+	}
+	rec := func(run, state string, uses ...string) {
+		t.Helper()
+		ok(t, os.MkdirAll(s.run(run), 0o700))
+		ok(t, local.SaveJSON(recordPath(s.run(run)), record{UID: "u", Run: run, Name: "task-" + run, Unit: Unit{Service: Service{State: state}}, Uses: append([]string{}, uses...)}))
+	}
+	rec("kept", "mine", all["read by a run"])
+	rec("old", "mine")
+	rec("other", "theirs")
+	// A file that only its name under its digest is left of.
+	lonely := filepath.Join(dir, "files", "ab", "cd")
+	ok(t, os.MkdirAll(filepath.Dir(lonely), 0o700))
+	ok(t, os.WriteFile(lonely, nil, 0o444))
+
+	in := Collecting{State: "mine", Tasks: map[string]bool{"task-kept": true}, Digests: map[string]bool{all["kept by this state"]: true}, Dry: true}
+	names := func(in Collecting) (found []string) {
+		t.Helper()
+		out, err := s.collect(t.Context(), in)
+		ok(t, err)
+		for _, g := range out.Garbage {
+			name := g.Name
+			for n, digest := range all {
+				if digest == g.Name {
+					name = n
+				}
+			}
+			found = append(found, name)
+		}
+		slices.Sort(found)
+		return found
+	}
+	soon := []string{"not kept by this state", "task-old"}
+	if got := names(in); !slices.Equal(got, soon) {
+		t.Errorf("without an age, garbage is %q, want %q", got, soon)
+	}
+	in.Age = 30 * day
+	later := []string{"data, long ago", "not kept by this state", "of both states, long ago", "task-old"}
+	if got := names(in); !slices.Equal(got, later) {
+		t.Errorf("garbage is %q, want %q", got, later)
+	}
+	in.Dry = false
+	if got := names(in); !slices.Equal(got, later) {
+		t.Errorf("%q were removed, want %q", got, later)
+	}
+	if got := names(in); len(got) != 0 {
+		t.Errorf("afterwards, garbage is %q", got)
+	}
+	left, err := s.artifacts.All()
+	ok(t, err)
+	if len(left) != len(all)-3 {
+		t.Errorf("%d artifacts are left", len(left))
+	}
+	for path, there := range map[string]bool{s.run("old"): false, s.run("kept"): true, s.run("other"): true, lonely: false} {
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) == there {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	// What a run of an earlier version uses is not known.
+	ok(t, local.SaveJSON(recordPath(s.run("kept")), record{UID: "u", Run: "kept", Name: "task-kept", Unit: Unit{Service: Service{State: "mine"}}}))
+	in.Digests = nil
+	if got := names(in); len(got) != 0 {
+		t.Errorf("beside a run that does not say what it uses, garbage is %q", got)
+	}
+}
+
+// Whoever uses something marks it, and what a start reads counts as its state's.
+func TestUses(t *testing.T) {
+	s, err := open(Options{Dir: filepath.Join(t.TempDir(), "host"), Runner: "sha256:" + strings.Repeat("1", 64)})
+	ok(t, err)
+	digest := func(c string) artifact.Ref { return artifact.Ref{Digest: "sha256:" + strings.Repeat(c, 64)} }
+	code := digest("2")
+	in := Start{Part: Part{Code: &code, Inputs: map[string]artifact.Ref{"in": digest("3")}}, Data: []Datum{{Ref: digest("4")}}}
+	in.Task.State = "mine"
+	used, err := s.uses(in)
+	ok(t, err)
+	if len(used) != 4 {
+		t.Errorf("it uses %q", used)
+	}
+	var marks []string
+	entries, err := os.ReadDir(filepath.Join(s.dir, "used"))
+	ok(t, err)
+	for _, e := range entries {
+		marks = append(marks, e.Name()[:1]+e.Name()[64:])
+	}
+	want := []string{"1-others", "2-others", "3-" + markOf("mine"), "4-others"}
+	if !slices.Equal(marks, want) {
+		t.Errorf("marks are %q, want %q", marks, want)
+	}
+}
