@@ -1,6 +1,6 @@
 // Command tenon-host runs on hosts of tenon.#SSH: tenon copies it there and starts it over ssh.
 //
-//	tenon-host serve -dir FOLDER -runner DIGEST [-grace DURATION]
+//	tenon-host serve -dir FOLDER -runner DIGEST [-grace DURATION] [-containerd PATH]
 //
 // It answers requests over its standard input and output until these end, see package host.
 // Jobs that it has started continue.
@@ -23,7 +23,7 @@ import (
 
 func main() {
 	if len(os.Args) < 2 || os.Args[1] != "serve" {
-		fmt.Fprintln(os.Stderr, "usage: tenon-host serve -dir FOLDER -runner DIGEST [-grace DURATION]")
+		fmt.Fprintln(os.Stderr, "usage: tenon-host serve -dir FOLDER -runner DIGEST [-grace DURATION] [-containerd PATH]")
 		os.Exit(2)
 	}
 	o := host.Options{Env: os.Environ()}
@@ -31,7 +31,11 @@ func main() {
 	flags.StringVar(&o.Dir, "dir", "", "`folder` for programs, artifacts and runs")
 	flags.StringVar(&o.Runner, "runner", "", "`digest` of tenon-run")
 	flags.DurationVar(&o.Grace, "grace", 10*time.Second, "how `long` a program may take to end")
+	flags.StringVar(&o.Containerd, "containerd", "", "`path` of the socket of containerd (default \""+host.DefaultContainerd+"\")")
 	_ = flags.Parse(os.Args[2:]) // it exits
+	// Programs in containers run as another user and read what is written here. The folder around it
+	// keeps everybody else away.
+	unix.Umask(0o022)
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
 	defer stop()
 	if err := host.Serve(ctx, os.Stdin, os.Stdout, o); err != nil {

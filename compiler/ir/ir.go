@@ -54,6 +54,11 @@ func (s *System) Unit(id string) *Unit {
 	return nil
 }
 
+// RunsImages reports whether a unit of the system runs in an image: all do if the target has a base.
+func (s *System) RunsImages() bool {
+	return s.Target.Base() != "" || slices.ContainsFunc(s.Units, func(u Unit) bool { return u.Code.Image != "" })
+}
+
 // A Target binds the system to an executor and its settings.
 type Target struct {
 	Name     string         `json:"name"`

@@ -267,7 +267,11 @@ func newSSH(t ir.Target, s Setup) (executors.Executor, error) {
 		return nil, err
 	}
 	settings.State = s.State
-	return ssh.New(ssh.Options{Settings: settings, Programs: s.Programs, Python: s.Python, Runner: s.Runner, Host: s.Host, Runs: s.Runs, Env: s.Environ}), nil
+	o := ssh.Options{Settings: settings, Programs: s.Programs, Python: s.Python, Runner: s.Runner, Host: s.Host, Runs: s.Runs, Env: s.Environ}
+	if s.Images != nil {
+		o.Build = s.Images("").Build
+	}
+	return ssh.New(o), nil
 }
 
 func newAWS(t ir.Target, s Setup) (executors.Executor, error) {

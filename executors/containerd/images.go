@@ -28,13 +28,11 @@ func ImageName(digest string) string { return "tenon/image@" + digest }
 
 // image makes the task's image and makes sure that containerd has unpacked it.
 func (e *Executor) image(ctx context.Context, c *client.Client, t executors.Task) (*loaded, *v1.ConfigFile, error) {
-	parts, err := e.parts(ctx, t)
+	recipe, err := Recipe(ctx, t, e.opts.Programs)
 	if err != nil {
 		return nil, nil, err
 	}
-	u := t.Unit
-	u.Code.Image = "" // t.Image is that reference, by digest
-	built, err := e.opts.Build(ctx, image.RecipeFor(u, t.Image, parts))
+	built, err := e.opts.Build(ctx, recipe)
 	if err != nil {
 		return nil, nil, fmt.Errorf("build the image: %w", err)
 	}
@@ -51,14 +49,18 @@ func (e *Executor) image(ctx context.Context, c *client.Client, t executors.Task
 	return img, config, nil
 }
 
-// parts are what the image of a task is made of.
-func (e *Executor) parts(ctx context.Context, t executors.Task) (p image.Parts, err error) {
-	p.Code = os.DirFS(t.Code)
+// Recipe returns how to make the image of a task, which has Code, Lock, Environments and Image.
+func Recipe(ctx context.Context, t executors.Task, programs executors.Programs) (r image.Recipe, err error) {
+	p := image.Parts{Code: os.DirFS(t.Code)}
 	if p.Lock, p.Environments, err = local.Locks(t); err != nil {
-		return p, err
+		return r, err
 	}
-	p.Program, p.Duck, err = e.opts.Programs.Of(ctx, t.Unit.Code)
-	return p, err
+	if p.Program, p.Duck, err = programs.Of(ctx, t.Unit.Code); err != nil {
+		return r, err
+	}
+	u := t.Unit
+	u.Code.Image = "" // t.Image is that reference, by digest
+	return image.RecipeFor(u, t.Image, p), nil
 }
 
 // A loaded image is in containerd, and unpacked.
@@ -86,16 +88,21 @@ func (e *Executor) loaded(ctx context.Context, c *client.Client, built v1.Image,
 			return l, err
 		}
 	}
-	var layers []digest.Digest
-	for _, d := range config.RootFS.DiffIDs {
-		layers = append(layers, digest.Digest(d.String()))
-	}
-	l := &loaded{name: ImageName(hash.String()), digest: hash.String(), top: identity.ChainID(layers).String(), used: time.Now()}
+	l := unpacked(hash, config)
 	if err := e.load(ctx, c, l, built); err != nil {
 		return nil, err
 	}
 	e.images[l.digest] = l
 	return l, nil
+}
+
+// unpacked says where an image is once it is unpacked.
+func unpacked(hash v1.Hash, config *v1.ConfigFile) *loaded {
+	var layers []digest.Digest
+	for _, d := range config.RootFS.DiffIDs {
+		layers = append(layers, digest.Digest(d.String()))
+	}
+	return &loaded{name: ImageName(hash.String()), digest: hash.String(), top: identity.ChainID(layers).String(), used: time.Now()}
 }
 
 // forgetImage makes the next use of an image look for it again.

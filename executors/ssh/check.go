@@ -14,7 +14,7 @@ import (
 
 // Check returns one fault for each field of the target or the unit that hosts cannot honour.
 func (e *Executor) Check(u ir.Unit) []ir.Fault {
-	c := checks{faults: e.local.Check(u)}
+	c := checks{faults: e.runner(u).Check(u)}
 	c.target(e.opts.Settings)
 	c.unit(u)
 	hosts := e.candidates(u, nil)

@@ -22,3 +22,11 @@ func (e *Executor) Connections() (n int) {
 	}
 	return n
 }
+
+// ForgetLost forgets which hosts did not answer: those of the next test have the same addresses.
+func ForgetLost() {
+	breakers.mu.Lock()
+	defer breakers.mu.Unlock()
+	clear(breakers.open)
+	clear(breakers.at)
+}

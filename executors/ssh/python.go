@@ -24,17 +24,20 @@ func (e *Executor) Python(ctx context.Context, version string, install bool) (st
 	return e.local.Python(ctx, version, install)
 }
 
-// Prepares names the Python environment of a unit, or returns "" if it has none.
-func (e *Executor) Prepares(u ir.Unit, image string) string { return e.local.Prepares(u, image) }
+// Prepares names the Python environment of a unit, or its image, or returns "" if it has none.
+func (e *Executor) Prepares(u ir.Unit, image string) string { return e.runner(u).Prepares(u, image) }
 
 // Missing lists the packages of a unit's environment, or returns nil if it is installed here.
 func (e *Executor) Missing(u ir.Unit, image string, lock []byte) *planner.Preparation {
-	return e.local.Missing(u, image, lock)
+	return e.runner(u).Missing(u, image, lock)
 }
 
-// Prepare makes the environments of the task's unit here, and lists their files. They are sent to a
-// host once there is one with room.
+// Prepare makes the environments of the task's unit here, and lists their files, or makes its image.
+// They are sent to a host once there is one with room.
 func (e *Executor) Prepare(ctx context.Context, t executors.Task, report func(step.Progress)) error {
+	if contained(t.Unit) {
+		return e.prepareImage(ctx, t, report)
+	}
 	if err := e.local.Prepare(ctx, t, report); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -29,6 +30,7 @@ type source struct {
 	program bool
 	folder  bool
 	tree    *artifact.Contents // a folder of programs, which does not exist as such
+	image   v1.Image           // of a container
 }
 
 // prepare finds out the digests of what a task reads, which takes long for large data, so that
@@ -53,7 +55,16 @@ func (e *Executor) prepare(ctx context.Context, t executors.Task, run string) (*
 	if err := p.data(ctx, t.Files); err != nil {
 		return nil, err
 	}
-	if err := e.environments(ctx, t, p); err != nil {
+	in := contained(t.Unit)
+	if in {
+		img, err := e.image(ctx, t)
+		if err == nil {
+			err = p.image(ctx, t, img)
+		}
+		if err != nil {
+			return nil, err
+		}
+	} else if err := e.environments(ctx, t, p); err != nil {
 		return nil, err
 	}
 	for _, program := range []struct {
@@ -63,8 +74,8 @@ func (e *Executor) prepare(ctx context.Context, t executors.Task, run string) (*
 		digest *string
 	}{
 		{"tenon-run", func(context.Context) (string, error) { return e.opts.Runner, nil }, true, new(string)},
-		{"tenon-duck", e.opts.Programs.Duck, usesDuck(t), &p.start.Duck},
-		{"tenon-serve", e.opts.Programs.Serve, t.Unit.Code.Runtime == ir.Plane, &p.start.Serve},
+		{"tenon-duck", e.opts.Programs.Duck, usesDuck(t) && !in, &p.start.Duck},
+		{"tenon-serve", e.opts.Programs.Serve, t.Unit.Code.Runtime == ir.Plane && !in, &p.start.Serve},
 	} {
 		if !program.needed {
 			continue
@@ -235,16 +246,22 @@ func (p *prepared) add(ctx context.Context, path, digest, name string) (artifact
 const atOnce = 4
 
 // send copies to a host what that misses, by digest.
-func (e *Executor) send(ctx context.Context, l *link, sources map[string]source, missing []string) error {
+func (e *Executor) send(ctx context.Context, l *link, p *prepared, missing []string) error {
 	group, inGroup := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
 	for _, digest := range missing {
-		from, ok := sources[digest]
+		from, ok := p.sources[digest]
 		if !ok {
 			return own(fmt.Errorf("host %s asks for %s, which the task does not read", l.host, digest))
 		}
 		group.Go(func() error {
-			if err := l.put(inGroup, digest, from); err != nil {
+			var err error
+			if from.image != nil {
+				err = l.putImage(inGroup, *p.start.Image, from.image)
+			} else {
+				err = l.put(inGroup, digest, from)
+			}
+			if err != nil {
 				return fmt.Errorf("%s: %w", from.name, err)
 			}
 			return nil

@@ -33,6 +33,9 @@ type Host struct {
 	CPU     json.Number `json:"cpu,omitempty"`
 	Memory  string      `json:"memory,omitempty"`
 	Price   string      `json:"price,omitempty"` // "2.10 USD/h"
+	// Containerd is the path of the socket of containerd on the host, which runs images; "" is the
+	// usual one.
+	Containerd string `json:"containerd,omitempty"`
 	// KnownHosts is that of the settings, so that a handle suffices to connect.
 	KnownHosts string `json:"known_hosts,omitempty"`
 }

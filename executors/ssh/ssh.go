@@ -9,8 +9,12 @@ import (
 	"sync"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/containerd"
+	"github.com/tenon-ml/tenon/executors/image"
 	"github.com/tenon-ml/tenon/executors/process"
 	"github.com/tenon-ml/tenon/executors/pyenv"
 	"github.com/tenon-ml/tenon/executors/ssh/host"
@@ -29,6 +33,8 @@ type Options struct {
 	// Python makes Python environments here, which are sent to hosts. Without it no unit may need
 	// one.
 	Python Environments
+	// Build makes or finds the image of a recipe. Without it no unit may have an image.
+	Build func(context.Context, image.Recipe) (v1.Image, error)
 	// Runner is the path of tenon-run, and Host that of tenon-host. Both run on hosts.
 	Runner, Host string
 	// Runs is the folder that holds the folders of all runs, named after their tasks. If it is
@@ -51,7 +57,8 @@ type Options struct {
 // [executors.Executor].
 type Executor struct {
 	opts     Options
-	local    *process.Executor // knows what processes cannot do, on any machine
+	local    *process.Executor    // knows what processes cannot do, on any machine
+	boxes    *containerd.Executor // and this one what containers cannot do; it connects to nothing
 	programs programs
 
 	portables struct {
@@ -98,7 +105,7 @@ func New(o Options) *Executor {
 	for i := range o.Hosts {
 		o.Hosts[i].KnownHosts = o.KnownHosts
 	}
-	return &Executor{opts: o, local: process.New(process.Options{Env: o.Env, Python: o.Python}), lines: map[Host]*line{}}
+	return &Executor{opts: o, local: process.New(process.Options{Env: o.Env, Python: o.Python}), boxes: containerd.New(containerd.Options{Env: o.Env}), lines: map[Host]*line{}}
 }
 
 // Close closes the connections. Jobs and services continue.
@@ -274,7 +281,7 @@ func (e *Executor) startOn(ctx context.Context, st taskState, p *prepared, forme
 				st.UID = got.UID
 				return nil
 			}
-			if err := e.send(ctx, l, p.sources, got.Missing); err != nil {
+			if err := e.send(ctx, l, p, got.Missing); err != nil {
 				return err
 			}
 		}

@@ -55,6 +55,7 @@ type lab struct {
 
 func newLab(t testing.TB) *lab {
 	t.Helper()
+	ssh.ForgetLost()
 	return &lab{Hosts: sshtest.Up(t), starts: map[string]int{}}
 }
 

@@ -371,7 +371,7 @@ func (c *controlled) Mend(ctx context.Context, units []string, reason string) (d
 // imagesOf returns the images in which units were deployed, and which of the units these are: those of
 // revisions that resolved the same name differently are for another time.
 func (c *controlled) imagesOf(ctx context.Context, sys *ir.System, units []string) (images map[string]string, of []string, err error) {
-	if sys.Target.Base() == "" {
+	if !sys.RunsImages() {
 		return nil, units, nil
 	}
 	declared, err := c.declared(ctx)

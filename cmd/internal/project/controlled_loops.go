@@ -324,7 +324,7 @@ func (c *controlled) planSomeAt(ctx context.Context, o planner.Options, at time.
 	if !at.IsZero() {
 		in.Now = at
 	}
-	if sys.Target.Base() == "" {
+	if !sys.RunsImages() {
 		in.Python, err = c.pythons(ctx, sys, nil)
 	} else { // names may mean other images by now, and not everybody who controls can ask what
 		var then *planner.Plan

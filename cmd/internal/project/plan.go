@@ -1,6 +1,7 @@
 package project
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -250,19 +251,17 @@ func (w *Workspace) records(r records.Registry) executors.Records {
 	return records.New(w.dir, w.artifacts, r)
 }
 
-// pin resolves the images that a system names to digests, if its target runs images. With
-// again, it also asks registries for names that were resolved before.
+// pin resolves the images that a system names to digests, and those on which its target makes
+// images. It is nil if there are none. With again, it also asks registries for names that were
+// resolved before.
 func (p *Project) pin(ctx context.Context, sys *ir.System, again bool) (map[string]string, error) {
-	if sys.Target.Base() == "" {
+	if !sys.RunsImages() {
 		return nil, nil
 	}
 	store, pinned := p.imagesOf(sys.Target), map[string]string{}
 	for _, u := range sys.Units {
-		ref := u.Code.Image
-		if ref == "" {
-			ref = sys.Target.Base()
-		}
-		if pinned[ref] != "" || u.Kind == ir.Record {
+		ref := cmp.Or(u.Code.Image, sys.Target.Base())
+		if ref == "" || pinned[ref] != "" || u.Kind == ir.Record {
 			continue
 		}
 		var err error

@@ -194,14 +194,14 @@ func (w *Workspace) PlanRollback(ctx context.Context, r *state.Revision) (*plann
 		return nil, err
 	}
 	then, err := w.recordedPlan(ctx, r)
-	if errors.Is(err, artifact.ErrMissing) && sys.Target.Base() == "" {
+	if errors.Is(err, artifact.ErrMissing) && !sys.RunsImages() {
 		then, err = new(planner.Plan), nil // no more than notes are lost
 	}
 	if err != nil {
 		return nil, err
 	}
 	past.Rejected = then.Rejected()
-	if sys.Target.Base() != "" {
+	if sys.RunsImages() {
 		in.Images = then.Images
 	}
 	p, err := planner.PlanRollback(ctx, past, in)

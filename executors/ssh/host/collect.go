@@ -17,7 +17,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tenon-ml/tenon/executors"
-	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/internal/files"
 	"github.com/tenon-ml/tenon/planner/artifact"
 )
@@ -127,7 +126,7 @@ func (s *server) collect(ctx context.Context, in Collecting) (Collected, error) 
 	if in.Age > 0 {
 		c.since = time.Now().Add(-in.Age)
 	}
-	s.each(func(_ executors.Running, rec record) { c.lives[rec.Run] = true })
+	s.each(ctx, func(rec record) { c.lives[rec.Run] = true })
 	if err := c.look(ctx); err != nil {
 		return Collected{}, err
 	}
@@ -179,10 +178,23 @@ func (c *collector) look(ctx context.Context) error {
 			}
 		}
 	}
-	if c.Dry {
+	if err := c.images(ctx); err != nil || c.Dry {
+		return err
+	}
+	return errors.Join(c.nameless(), c.removeOldBlobs(), files.SweepOlder(c.dir, halfWrittenAge))
+}
+
+// images lets containerd find what nobody has used, if this host runs containers.
+func (c *collector) images(ctx context.Context) error {
+	if c.since.IsZero() || c.containerless(ctx) != "" {
 		return nil
 	}
-	return errors.Join(c.nameless(), files.SweepOlder(c.dir, halfWrittenAge))
+	found, err := c.containers.Collect(ctx, executors.Needed{Since: c.since}, c.Dry)
+	for _, g := range found {
+		g.Kind = "host " + g.Kind
+		c.found = append(c.found, g)
+	}
+	return err
 }
 
 // halfWrittenAge is how long it may take to receive something.
@@ -199,7 +211,7 @@ func (c *collector) runs(ctx context.Context) (whole bool, err error) {
 	for _, e := range entries {
 		dir := c.run(e.Name())
 		var rec record
-		if err := local.ReadJSON(recordPath(dir), &rec); errors.Is(err, fs.ErrNotExist) {
+		if err := readRecord(dir, &rec); errors.Is(err, fs.ErrNotExist) {
 			continue // a start that did not get that far, which the next one replaces
 		} else if err != nil {
 			return false, err
@@ -222,7 +234,7 @@ func (c *collector) runs(ctx context.Context) (whole bool, err error) {
 func (c *collector) end(ctx context.Context, rec record) error {
 	_, h, err := c.of(ctx, Named{Run: rec.Run, UID: rec.UID})
 	if err == nil && h != nil {
-		err = c.process.Destroy(ctx, *h)
+		err = c.runnerOf(&rec).Destroy(ctx, *h)
 	}
 	return errors.Join(err, files.RemoveAll(c.run(rec.Run)))
 }

@@ -33,7 +33,7 @@ func (s *server) lend(ctx context.Context, needs ir.Resources, replaced string) 
 	}
 	held := map[string]bool{}
 	var before []executors.Device // of the service that is replaced
-	s.each(func(_ executors.Running, rec record) {
+	s.each(ctx, func(rec record) {
 		if replaced != "" && rec.Run == replaced {
 			before = rec.Devices
 			return

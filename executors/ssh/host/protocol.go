@@ -25,6 +25,8 @@ const (
 	ServicePath  = "/service"   // Service, Serving
 	KeptPath     = "/kept"      // Keeping, Kept
 	KeptFilePath = "/kept/file" // Keeping with a name, its content
+	ImagePath    = "/image"     // Image, Loaded
+	BlobPath     = "/blob/"     // PUT with the digest
 	CollectPath  = "/collect"   // Collecting, Collected
 	ArtifactPath = "/artifact/" // GET or PUT with the digest, see [Send]
 	TreePath     = "/tree/"     // PUT with the digest of a folder of programs
@@ -48,12 +50,29 @@ type Start struct {
 	Serve string `json:"serve,omitempty"`
 	// Environments are the Python environments that the task names, by the digests of their locks.
 	Environments map[string]Environment `json:"environments,omitempty"`
+	// Image is the image of a container, or nil for a process.
+	Image *Image `json:"image,omitempty"`
 	// Former is the folder of the run that a service takes over from, or "".
 	Former string `json:"former,omitempty"`
 	// Claim is what the job takes from the host, which has Capacity. Amounts of Capacity that
 	// are 0 are those of the machine.
 	Claim    ir.Resources `json:"claim"`
 	Capacity ir.Resources `json:"capacity"`
+}
+
+// An Image is an image without its layers, which go by their digests.
+type Image struct {
+	Digest   string `json:"digest"` // of the manifest
+	Base     string `json:"base"`   // name of the image on which it is built, by digest
+	Type     string `json:"type"`   // media type
+	Manifest []byte `json:"manifest"`
+	Config   []byte `json:"config"`
+}
+
+// Loaded says which layers have to be sent before containerd can have an image. If there are none, it
+// has it.
+type Loaded struct {
+	Missing []string `json:"missing,omitempty"` // digests
 }
 
 // A Part is what one version of a unit reads.

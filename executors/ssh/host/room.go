@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"os"
@@ -8,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/executors"
 )
 
 // defaultMilliCPU is what a job takes that requests no cores: the usual one keeps one busy.
@@ -36,8 +36,8 @@ func claimed(claim, capacity ir.Resources) ir.Resources {
 
 // used adds up what everything takes that runs, whoever started it. Only a service that another one
 // replaces, in the folder of that run, does not count: both run for a moment.
-func (s *server) used(replaced string) (sum ir.Resources) {
-	s.each(func(_ executors.Running, rec record) {
+func (s *server) used(ctx context.Context, replaced string) (sum ir.Resources) {
+	s.each(ctx, func(rec record) {
 		if replaced != "" && rec.Run == replaced {
 			return
 		}

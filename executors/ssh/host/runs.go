@@ -33,11 +33,15 @@ type record struct {
 	Outputs []string           `json:"outputs"` // ports
 	Claim   ir.Resources       `json:"claim"`
 	Devices []executors.Device `json:"devices,omitempty"`
+	// Image is the digest of the image of a container, or "" for a process.
+	Image string `json:"image,omitempty"`
 	// Uses are the digests, and the names of environments, of all that it uses.
 	Uses []string `json:"uses"`
 }
 
 func (s *server) run(name string) string { return filepath.Join(s.dir, "runs", name) }
+
+func readRecord(dir string, into *record) error { return local.ReadJSON(recordPath(dir), into) }
 
 func recordPath(dir string) string { return filepath.Join(dir, "host.json") }
 
@@ -54,14 +58,14 @@ func (s *server) of(ctx context.Context, in Named) (*record, *state.Handle, erro
 	}
 	var rec record
 	dir := s.run(in.Run)
-	err := local.ReadJSON(recordPath(dir), &rec)
+	err := readRecord(dir, &rec)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && in.UID != "" && in.UID != rec.UID {
 		return nil, nil, nil
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	h, err := s.process.Find(ctx, rec.Name, dir)
+	h, err := s.runnerOf(&rec).Find(ctx, rec.Name, dir)
 	return &rec, h, err
 }
 
@@ -81,28 +85,38 @@ func (s *server) start(ctx context.Context, in Start) (Started, error) {
 	if rec != nil && (rec.Name != in.Task.Name || rec.Service.Unit != in.Task.Unit.ID) {
 		return Started{}, fmt.Errorf("the folder %s belongs to %s of %s", s.run(in.Run), rec.Name, rec.Service.Unit)
 	}
-	if continues, err := s.continues(ctx, in.Task, h); err != nil {
+	if continues, err := s.continues(ctx, in.Task, rec, h); err != nil {
 		return Started{}, err
 	} else if continues {
 		return Started{UID: rec.UID, Unit: rec.Unit}, nil
+	}
+	if in.Image != nil {
+		if never := s.containerless(ctx); never != "" {
+			return Started{Never: never}, nil
+		}
 	}
 	capacity := capacityOf(in.Capacity)
 	claim := claimed(in.Claim, capacity)
 	if never := beyond(claim, capacity, ir.Resources{}); never != "" {
 		return Started{Never: never}, nil
 	}
-	if full := beyond(claim, capacity, s.used(in.Former)); full != "" {
+	if full := beyond(claim, capacity, s.used(ctx, in.Former)); full != "" {
 		return Started{Full: full}, nil
 	}
 	devices, never, full, err := s.lend(ctx, in.Task.Unit.Needs, in.Former)
 	if err != nil || never != "" || full != "" {
 		return Started{Never: never, Full: full}, err
 	}
-	if missing := s.missing(in); len(missing) > 0 {
-		return Started{Missing: missing}, nil
+	if missing, err := s.missing(ctx, in); err != nil || len(missing) > 0 {
+		return Started{Missing: missing}, err
 	}
 	var unfit *unfitError
-	if err := s.prepare(ctx, in); errors.As(err, &unfit) {
+	if in.Image != nil {
+		err = os.Chmod(s.program(s.runner), 0o755) // earlier versions kept it from other users
+	} else {
+		err = s.prepare(ctx, in)
+	}
+	if errors.As(err, &unfit) {
 		return Started{Never: err.Error()}, nil
 	} else if err != nil {
 		return Started{}, err
@@ -111,7 +125,10 @@ func (s *server) start(ctx context.Context, in Start) (Started, error) {
 		rec = &record{UID: newUID()}
 	}
 	rec.Run, rec.Name, rec.Claim, rec.Began, rec.Outputs = in.Run, in.Task.Name, claim, time.Now(), nil
-	rec.Devices, in.Task.Devices = devices, devices
+	rec.Devices, in.Task.Devices, rec.Image = devices, devices, ""
+	if in.Image != nil {
+		rec.Image = in.Image.Digest
+	}
 	if rec.Uses, err = s.uses(in); err != nil {
 		return Started{}, err
 	}
@@ -130,7 +147,8 @@ func (s *server) start(ctx context.Context, in Start) (Started, error) {
 	if err != nil {
 		return Started{}, err
 	}
-	if by, err := s.process.Taken(ctx, t, former); err != nil {
+	with := s.runnerOf(rec)
+	if by, err := with.Taken(ctx, t, former); err != nil {
 		return Started{}, err
 	} else if by != "" {
 		return Started{Taken: fmt.Sprintf("%s is in use by %s", t.Unit.Endpoint.Address(), by)}, nil
@@ -138,7 +156,7 @@ func (s *server) start(ctx context.Context, in Start) (Started, error) {
 	if err := local.SaveJSON(recordPath(t.Dir), rec); err != nil {
 		return Started{}, err
 	}
-	if _, err := s.process.Apply(context.WithValue(ctx, startKey{}, in), t, former); err != nil {
+	if _, err := with.Apply(context.WithValue(ctx, startKey{}, in), t, former); err != nil {
 		return Started{}, err
 	}
 	return Started{UID: rec.UID, Unit: rec.Unit}, nil
@@ -247,11 +265,11 @@ func (s *server) find(ctx context.Context, in Named) (Started, error) {
 }
 
 func (s *server) inspect(ctx context.Context, in Named) (Status, error) {
-	_, h, err := s.of(ctx, in)
+	rec, h, err := s.of(ctx, in)
 	if err != nil || h == nil {
 		return Status{Status: state.Status{Phase: state.Absent}, Now: time.Now()}, err
 	}
-	st, err := s.process.Inspect(ctx, *h)
+	st, err := s.runnerOf(rec).Inspect(ctx, *h)
 	return Status{st, time.Now()}, err
 }
 
@@ -268,7 +286,7 @@ func (s *server) wait(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(m) // a caller that is gone has canceled the request
 		_ = http.NewResponseController(w).Flush()
 	}
-	_, h, err := s.of(r.Context(), in)
+	rec, h, err := s.of(r.Context(), in)
 	switch {
 	case err != nil:
 		send(Moment{Error: err.Error()})
@@ -283,7 +301,7 @@ func (s *server) wait(w http.ResponseWriter, r *http.Request) {
 	}
 	ended := make(chan ending, 1)
 	go func() {
-		st, err := s.process.Wait(r.Context(), *h)
+		st, err := s.runnerOf(rec).Wait(r.Context(), *h)
 		ended <- ending{st, err}
 	}()
 	progress := filepath.Join(s.run(in.Run), executors.ProgressFile)
@@ -335,7 +353,7 @@ func (s *server) logs(w http.ResponseWriter, r *http.Request) {
 	if !read(w, r, &in) {
 		return
 	}
-	_, h, err := s.of(r.Context(), in)
+	rec, h, err := s.of(r.Context(), in)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
@@ -345,7 +363,7 @@ func (s *server) logs(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_ = http.NewResponseController(w).Flush()
-	if err := s.process.Logs(r.Context(), *h, flushing{w}, in.Follow); err != nil {
+	if err := s.runnerOf(rec).Logs(r.Context(), *h, flushing{w}, in.Follow); err != nil {
 		panic(http.ErrAbortHandler)
 	}
 }
@@ -370,7 +388,7 @@ func (s *server) result(ctx context.Context, in Named) (Result, error) {
 	if h == nil {
 		return Result{}, errors.New("it was removed, with its outputs")
 	}
-	if st, err := s.process.Inspect(ctx, *h); err != nil {
+	if st, err := s.runnerOf(rec).Inspect(ctx, *h); err != nil {
 		return Result{}, err
 	} else if st.Phase == state.Running {
 		return Result{}, errors.New("it still runs")
@@ -417,7 +435,7 @@ func (s *server) destroy(ctx context.Context, in Named) (struct{}, error) {
 		if in.Now {
 			cancel()
 		}
-		if err := s.process.Destroy(within, *h); err != nil {
+		if err := s.runnerOf(rec).Destroy(within, *h); err != nil {
 			return struct{}{}, err
 		}
 	}

@@ -2,6 +2,7 @@ package host
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/containerd"
 	"github.com/tenon-ml/tenon/executors/process"
 	"github.com/tenon-ml/tenon/internal/files"
 	"github.com/tenon-ml/tenon/planner/artifact"
@@ -31,6 +33,8 @@ type Options struct {
 	Runner string        // digest of tenon-run
 	Grace  time.Duration // how long a program may take to end after SIGTERM; zero is 10 s
 	Env    []string      // variables of the host, from which a few are passed on; as of os.Environ
+	// Containerd is the path of the socket of containerd, which runs images; "" is [DefaultContainerd].
+	Containerd string
 }
 
 // A server answers requests.
@@ -41,6 +45,9 @@ type server struct {
 	address   string   // of this host, as the sender reaches it
 	artifacts *artifact.Store
 	process   *process.Executor
+
+	containerd string // path of its socket
+	containers *containerd.Executor
 }
 
 // Serve answers requests that arrive at in, until in ends or ctx is done.
@@ -49,6 +56,7 @@ func Serve(ctx context.Context, in io.ReadCloser, out io.WriteCloser, o Options)
 	if err != nil {
 		return err
 	}
+	defer s.containers.Close() //nolint:errcheck // the process ends
 	conn := NewConn(in, out)
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
@@ -85,7 +93,7 @@ func open(o Options) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{dir: o.Dir, runner: o.Runner, address: ownAddress(o.Env), artifacts: store}
+	s := &server{dir: o.Dir, runner: o.Runner, address: ownAddress(o.Env), artifacts: store, containerd: cmp.Or(o.Containerd, DefaultContainerd)}
 	s.process = process.New(process.Options{
 		Programs: executors.Programs{
 			Duck:  s.own("tenon-duck", func(in Start) string { return in.Duck }),
@@ -93,6 +101,7 @@ func open(o Options) (*server, error) {
 		},
 		Runner: s.program(o.Runner), Python: environments{s}, Env: o.Env, Grace: o.Grace,
 	})
+	s.containers = s.newContainers(o)
 	return s, nil
 }
 
@@ -112,6 +121,8 @@ func (s *server) handler() http.Handler {
 	mux.HandleFunc("POST "+KeptFilePath, s.getKept)
 	mux.HandleFunc("POST "+WaitPath, s.wait)
 	mux.HandleFunc("POST "+LogsPath, s.logs)
+	mux.HandleFunc("POST "+ImagePath, answer(s.load))
+	mux.HandleFunc("PUT "+BlobPath+"{digest}", s.putBlob)
 	mux.HandleFunc("GET "+ArtifactPath+"{digest}", s.getArtifact)
 	mux.HandleFunc("PUT "+ArtifactPath+"{digest}", s.putArtifact)
 	mux.HandleFunc("PUT "+TreePath+"{digest}", s.putTree)
@@ -158,7 +169,8 @@ func (s *server) program(digest string) string {
 func (s *server) putProgram(w http.ResponseWriter, r *http.Request) {
 	digest := r.PathValue("digest")
 	s.put(w, digest, func(tmp string) error {
-		if err := receiveFile(r.Body, tmp, 0o700, -1); err != nil {
+		// In a container, another user runs it. The folder around it keeps others away.
+		if err := receiveFile(r.Body, tmp, 0o755, -1); err != nil {
 			return err
 		}
 		got, err := artifact.File(r.Context(), tmp)
@@ -239,7 +251,7 @@ func (s *server) getArtifact(w http.ResponseWriter, r *http.Request) {
 }
 
 // missing lists what a start needs and the host does not have.
-func (s *server) missing(in Start) (digests []string) {
+func (s *server) missing(ctx context.Context, in Start) (digests []string, err error) {
 	for _, p := range []string{s.runner, in.Duck, in.Serve} {
 		if p == "" {
 			continue
@@ -253,6 +265,13 @@ func (s *server) missing(in Start) (digests []string) {
 			digests = append(digests, ref.Digest)
 		}
 	}
+	if in.Image != nil {
+		loaded, err := s.imageFor(ctx, in.Image)
+		if err == nil && !loaded {
+			digests = append(digests, in.Image.Digest)
+		}
+		return digests, err
+	}
 	for _, e := range in.Environments {
 		for _, tree := range []string{e.Packages, e.Interpreter} {
 			if _, err := os.Stat(s.treePath(tree)); tree != "" && err != nil {
@@ -260,7 +279,7 @@ func (s *server) missing(in Start) (digests []string) {
 			}
 		}
 	}
-	return digests
+	return digests, nil
 }
 
 // refs returns all artifacts that a start reads.

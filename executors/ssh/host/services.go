@@ -15,7 +15,6 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
-	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/executors/process"
 	"github.com/tenon-ml/tenon/internal/files"
 	"github.com/tenon-ml/tenon/planner/state"
@@ -60,37 +59,37 @@ func (s *server) former(ctx context.Context, in Start) (*state.Handle, error) {
 }
 
 // continues reports whether there is something to return to: a job, or a service that has not died.
-func (s *server) continues(ctx context.Context, t executors.Task, h *state.Handle) (bool, error) {
+func (s *server) continues(ctx context.Context, t executors.Task, rec *record, h *state.Handle) (bool, error) {
 	if h == nil || t.Unit.Kind != ir.Service {
 		return h != nil, nil
 	}
-	st, err := s.process.Inspect(ctx, *h)
+	st, err := s.runnerOf(rec).Inspect(ctx, *h)
 	return st.Phase == state.Running || st.Phase == state.Ready, err
 }
 
 func (s *server) setRoute(ctx context.Context, in Routed) (struct{}, error) {
-	_, h, err := s.of(ctx, in.Named)
+	rec, h, err := s.of(ctx, in.Named)
 	if err == nil && h == nil {
 		err = errors.New("it was removed")
 	}
 	if err != nil {
 		return struct{}{}, err
 	}
-	return struct{}{}, s.process.SetRoute(ctx, *h, in.Route)
+	return struct{}{}, s.runnerOf(rec).SetRoute(ctx, *h, in.Route)
 }
 
 func (s *server) observe(ctx context.Context, in Named) (*step.Observed, error) {
-	_, h, err := s.of(ctx, in)
+	rec, h, err := s.of(ctx, in)
 	if err != nil || h == nil {
 		return nil, err
 	}
-	return s.process.Observe(ctx, *h)
+	return s.runnerOf(rec).Observe(ctx, *h)
 }
 
 // services lists the starts of a service that run, see [Serving].
-func (s *server) services(_ context.Context, in Service) (Serving, error) {
+func (s *server) services(ctx context.Context, in Service) (Serving, error) {
 	out := Serving{Now: time.Now()}
-	s.each(func(r executors.Running, rec record) {
+	s.each(ctx, func(rec record) {
 		if rec.Service == in && rec.Began.After(out.Began) {
 			out.Began = rec.Began
 		}
@@ -99,15 +98,16 @@ func (s *server) services(_ context.Context, in Service) (Serving, error) {
 }
 
 // each calls f for everything that runs.
-func (s *server) each(f func(executors.Running, record)) {
+func (s *server) each(ctx context.Context, f func(record)) {
 	for _, r := range s.process.Running(filepath.Join(s.dir, "runs")) {
 		dir, err := process.DirOf(r.Handle)
 		var rec record
-		if err != nil || local.ReadJSON(recordPath(dir), &rec) != nil {
+		if err != nil || readRecord(dir, &rec) != nil {
 			continue // it was removed in the meantime
 		}
-		f(r, rec)
+		f(rec)
 	}
+	s.liveContainers(ctx, f)
 }
 
 // keptDir is the folder that all versions of a service have on this host.

@@ -5,6 +5,7 @@ package sshtest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,7 +57,7 @@ func Up(t testing.TB) *Hosts {
 	if os.Geteuid() != 0 {
 		t.Skip("making hosts for ssh needs root, for network namespaces")
 	}
-	for _, program := range []string{sshd, "ip", "unshare", "ssh-keygen"} {
+	for _, program := range []string{sshd, "ip", "unshare", "nsenter", "ssh-keygen"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skipf("making hosts for ssh needs openssh-server, iproute2 and util-linux: %v; `.ci/tools test` installs them", err)
 		}
@@ -148,7 +149,8 @@ func (h *Host) configure(t testing.TB, key string) {
 func (h *Host) Start(t testing.TB) {
 	t.Helper()
 	script := `hostname "$1" && mount --bind "$2" /root && mount -t tmpfs -o mode=1777 tmpfs /dev/shm && exec ` + sshd + ` -D -e -f "$3"`
-	h.outer = exec.Command("ip", "netns", "exec", h.NS, "unshare", "--uts", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+	// Unlike `ip netns exec`, it leaves /sys as it is, where runc looks for control groups.
+	h.outer = exec.Command("nsenter", "--net="+filepath.Join("/run/netns", h.NS), "unshare", "--uts", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
 		"sh", "-c", script, "sh", h.NS, h.Home, filepath.Join(h.Dir, "sshd_config"))
 	var said bytes.Buffer
 	h.outer.Stdout, h.outer.Stderr = &said, &said
@@ -229,6 +231,54 @@ func (h *Host) processes(t testing.TB) (pids []int) {
 		pids = append(pids, pid)
 	}
 	return pids
+}
+
+// Command returns a command that runs on the host, which ends it at the latest when it is killed.
+func (h *Host) Command(t testing.TB, name string, args ...string) *exec.Cmd {
+	t.Helper()
+	for _, pid := range h.processes(t) {
+		if exe, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "exe")); err == nil && exe == sshd {
+			return exec.Command("nsenter", append([]string{"--target", strconv.Itoa(pid), "--mount", "--uts", "--net", "--pid", "--", name}, args...)...)
+		}
+	}
+	t.Fatalf("%s does not run", h.Address)
+	return nil
+}
+
+// Containerd starts a containerd on the host, and returns the path of its socket. It skips the test
+// where there is none. The program is "containerd", or what $CONTAINERD names.
+func (h *Host) Containerd(t testing.TB) string {
+	t.Helper()
+	name, err := exec.LookPath(cmp.Or(os.Getenv("CONTAINERD"), "containerd"))
+	if err != nil {
+		t.Skipf("containers on hosts need containerd and runc: %v; `.ci/tools test` installs them", err)
+	}
+	dir, err := os.MkdirTemp("/tmp", "tns") // the path of a socket has at most 107 bytes
+	must(t, err)
+	address, config := filepath.Join(dir, "c.sock"), filepath.Join(dir, "config.toml")
+	must(t, os.WriteFile(config, fmt.Appendf(nil, "version = 2\nroot = %q\nstate = %q\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = %q\n",
+		filepath.Join(dir, "root"), filepath.Join(dir, "state"), address), 0o600))
+	cmd := h.Command(t, name, "-c", config)
+	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(name)+":"+os.Getenv("PATH"))
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	must(t, cmd.Start())
+	t.Cleanup(func() {
+		h.Kill(t)
+		_ = cmd.Wait() // it was killed with the host
+		must(t, os.RemoveAll(dir))
+	})
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if conn, err := net.Dial("unix", address); err == nil {
+			must(t, conn.Close())
+			return address
+		}
+		if time.Now().After(end) {
+			h.Kill(t)
+			_ = cmd.Wait()
+			t.Fatalf("containerd on %s does not answer: %s", h.Address, said.String())
+		}
+	}
 }
 
 // Of returns how many processes of the host have a variable in their environment.
