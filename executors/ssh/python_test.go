@@ -75,7 +75,7 @@ func TestPython(t *testing.T) {
 
 	// Another environment is sent with what differs, and has the same interpreter.
 	files := func() int {
-		all, err := filepath.Glob(filepath.Join(l.All[0].Home, ".cache/tenon/ssh/files/*/*"))
+		all, err := filepath.Glob(filepath.Join(l.All[0].Home, ".cache/tenon/ssh/tree-files/*/*"))
 		ok(t, err)
 		return len(all)
 	}

@@ -303,17 +303,20 @@ func (c *collector) size(path string) (sum int64) {
 }
 
 // nameless removes the names of files in [server.filePath] that are in no folder any more.
-func (c *collector) nameless() error {
-	return filepath.WalkDir(filepath.Join(c.dir, "files"), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			return err
-		}
-		var st unix.Stat_t
-		if err := unix.Lstat(path, &st); err != nil || st.Nlink > 1 {
-			return err
-		}
-		return os.Remove(path)
-	})
+func (c *collector) nameless() (err error) {
+	for _, of := range []string{ofArtifacts, ofTrees} {
+		err = errors.Join(err, filepath.WalkDir(filepath.Join(c.dir, of), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || !d.Type().IsRegular() {
+				return err
+			}
+			var st unix.Stat_t
+			if err := unix.Lstat(path, &st); err != nil || st.Nlink > 1 {
+				return err
+			}
+			return os.Remove(path)
+		}))
+	}
+	return err
 }
 
 // parts are what all versions in a start read.

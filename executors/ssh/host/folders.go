@@ -13,15 +13,33 @@ import (
 	"github.com/tenon-ml/tenon/planner/artifact"
 )
 
-// filePath is where the host has a file of any folder that it was sent, under its digest. It is
-// another name of that file, so that it takes no room while the folder is there.
-func (s *server) filePath(e artifact.Entry) string {
+// Where the host has files of folders that it was sent, under their digests. Those of artifacts and
+// those of trees are apart: a program can write to the environment in which it runs, and no artifact
+// may have the same inode.
+const (
+	ofArtifacts = "files"
+	ofTrees     = "tree-files"
+)
+
+// filePath is where the host has a file of any artifact, or of any tree. It is another name of that
+// file, so that it takes no room while the folder is there.
+func (s *server) filePath(of string, e artifact.Entry) string {
 	hex, _ := artifact.Hex(e.Digest) // it was parsed
 	name := hex[2:]
 	if e.Kind == artifact.Executable {
 		name += "x"
 	}
-	return filepath.Join(s.dir, "files", hex[:2], name)
+	return filepath.Join(s.dir, of, hex[:2], name)
+}
+
+// has returns where the host has a file, or "".
+func (s *server) has(e artifact.Entry) string {
+	for _, of := range []string{ofArtifacts, ofTrees} {
+		if info, err := os.Lstat(s.filePath(of, e)); err == nil && info.Size() == e.Size {
+			return s.filePath(of, e)
+		}
+	}
+	return ""
 }
 
 // treePath is where the host has a folder of programs that nobody changes.
@@ -41,7 +59,7 @@ func (s *server) lacks(_ context.Context, in Lacking) ([]string, error) {
 		if e.Kind != artifact.Plain && e.Kind != artifact.Executable {
 			continue
 		}
-		if info, err := os.Lstat(s.filePath(e)); err != nil || info.Size() != e.Size {
+		if s.has(e) == "" {
 			lacking = append(lacking, e.Digest)
 		}
 	}
@@ -51,12 +69,12 @@ func (s *server) lacks(_ context.Context, in Lacking) ([]string, error) {
 // receiveFolder stores a folder, of which the sender leaves out files that the host has. They are
 // copied, because a file of an artifact could be changed through another name.
 func (s *server) receiveFolder(ctx context.Context, r io.Reader, tmp, digest string) error {
-	return s.receive(r, tmp, s.artifacts.Path(digest), copied, func() error { return s.keep(ctx, tmp, digest) })
+	return s.receive(r, tmp, s.artifacts.Path(digest), ofArtifacts, s.copied, func() error { return s.keep(ctx, tmp, digest) })
 }
 
 // copied makes a file from one that the host has.
-func copied(from string, e artifact.Entry, at string) error {
-	f, err := os.Open(from)
+func (s *server) copied(e artifact.Entry, at string) error {
+	f, err := os.Open(s.has(e)) // without one, it does not exist
 	if err != nil {
 		return err
 	}
@@ -65,17 +83,18 @@ func copied(from string, e artifact.Entry, at string) error {
 }
 
 // receiveTree stores a folder of programs, such as the packages of a Python environment. The files
-// that the host has get another name, as those of environments on one machine: they are large, and
-// nobody changes them.
+// that another tree has get another name, as those of environments on one machine: they are large, and
+// nobody should change them.
 func (s *server) receiveTree(ctx context.Context, r io.Reader, tmp, digest string) error {
-	linked := func(from string, e artifact.Entry, at string) error {
-		err := os.Link(from, at)
-		if errors.Is(err, unix.EMLINK) { // an empty file may have very many names
-			return copied(from, e, at)
+	linked := func(e artifact.Entry, at string) error {
+		err := os.Link(s.filePath(ofTrees, e), at)
+		// An empty file may have very many names, and an artifact may have the file.
+		if errors.Is(err, unix.EMLINK) || errors.Is(err, fs.ErrNotExist) {
+			return s.copied(e, at)
 		}
 		return err
 	}
-	return s.receive(r, tmp, s.treePath(digest), linked, func() error {
+	return s.receive(r, tmp, s.treePath(digest), ofTrees, linked, func() error {
 		got, err := artifact.Digest(ctx, tmp)
 		if err == nil && got != digest {
 			err = &artifact.DamagedError{Digest: digest, Path: "what arrived", Got: got}
@@ -118,12 +137,12 @@ func sealed(dir string) error {
 }
 
 // receive receives a folder, lets keep store it at a path, and gives its files names under their
-// digests.
-func (s *server) receive(r io.Reader, tmp, at string, reuse func(from string, e artifact.Entry, at string) error, keep func() error) error {
+// digests, as those of artifacts or of trees.
+func (s *server) receive(r io.Reader, tmp, at, of string, reuse func(e artifact.Entry, at string) error, keep func() error) error {
 	var reused []string
 	entries, err := Receive(r, tmp, func(e artifact.Entry, at string) error {
-		reused = append(reused, s.filePath(e))
-		return reuse(s.filePath(e), e, at)
+		reused = append(reused, s.filePath(ofArtifacts, e), s.filePath(ofTrees, e))
+		return reuse(e, at)
 	})
 	if err == nil {
 		err = keep()
@@ -141,16 +160,16 @@ func (s *server) receive(r io.Reader, tmp, at string, reuse func(from string, e 
 	if err != nil {
 		return err
 	}
-	return s.index(entries, at)
+	return s.index(entries, at, of)
 }
 
 // index gives the files of a folder names under their digests.
-func (s *server) index(entries []artifact.Entry, root string) error {
+func (s *server) index(entries []artifact.Entry, root, of string) error {
 	for _, e := range entries {
 		if e.Kind != artifact.Plain && e.Kind != artifact.Executable {
 			continue
 		}
-		at := s.filePath(e)
+		at := s.filePath(of, e)
 		err := os.Link(filepath.Join(root, filepath.FromSlash(e.Path)), at)
 		if errors.Is(err, fs.ErrNotExist) {
 			if err = os.Mkdir(filepath.Dir(at), 0o700); err == nil || errors.Is(err, fs.ErrExist) {

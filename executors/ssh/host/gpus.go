@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
@@ -32,24 +33,26 @@ func (s *server) lend(ctx context.Context, needs ir.Resources, replaced string) 
 		return nil, fmt.Sprintf("it needs %d GPUs%s, and the host has %d of %d", needs.GPU, like(needs), len(fit), len(found)), "", nil
 	}
 	held := map[string]bool{}
-	var before []executors.Device // of the service that is replaced
+	before := map[string]bool{} // of the service that is replaced
 	s.each(ctx, func(rec record) {
 		if replaced != "" && rec.Run == replaced {
-			before = rec.Devices
+			for _, d := range rec.Devices {
+				before[identity(d)] = true
+			}
 			return
 		}
 		for _, d := range rec.Devices {
-			held[d.Name] = true
+			held[identity(d)] = true
 		}
 	})
-	free := slices.DeleteFunc(fit, func(d executors.Device) bool { return held[d.Name] })
+	free := slices.DeleteFunc(fit, func(d executors.Device) bool { return held[identity(d)] })
 	if int64(len(free)) < needs.GPU {
 		return nil, "", fmt.Sprintf("it needs %d GPUs%s, of which %d are free", needs.GPU, like(needs), len(free)), nil
 	}
 	// Others first: two versions on one device may need more memory than it has.
 	slices.SortStableFunc(free, func(a, b executors.Device) int {
 		had := func(d executors.Device) int {
-			if slices.Contains(before, d) {
+			if before[identity(d)] {
 				return 1
 			}
 			return 0
@@ -57,6 +60,15 @@ func (s *server) lend(ctx context.Context, needs ir.Resources, replaced string) 
 		return had(a) - had(b)
 	})
 	return free[:needs.GPU], "", "", nil
+}
+
+// identity names a device whatever its index is, which may change while a job has the device: by its
+// UUID, if it has one.
+func identity(d executors.Device) string {
+	if _, err := strconv.Atoi(d.ID); err == nil || d.ID == "" {
+		return d.Name
+	}
+	return d.ID
 }
 
 // suits reports whether a whole device is as a task asks. What is not known of it is not compared.

@@ -8,8 +8,11 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner/artifact"
@@ -126,7 +129,7 @@ func TestOnlyWhatIsLacking(t *testing.T) {
 	if got := lacks(); w.Code != http.StatusOK || !s.artifacts.Has(digest) || len(got) > 0 {
 		t.Errorf("put answered %d: %s, and it lacks %v", w.Code, w.Body, got)
 	}
-	same := s.filePath(artifact.Entry{Digest: ir.Sum([]byte("same"))})
+	same := s.filePath(ofArtifacts, artifact.Entry{Digest: ir.Sum([]byte("same"))})
 	ok(t, os.Remove(same))
 	ok(t, os.WriteFile(same, []byte("evil"), 0o644))
 	w, digest = put("3", "same")
@@ -136,6 +139,50 @@ func TestOnlyWhatIsLacking(t *testing.T) {
 	if got := lacks(); len(got) != 2 {
 		t.Errorf("it lacks %v, and has a damaged file", got)
 	}
+}
+
+// A program that writes to its environment changes no artifact, and trees share files with each other.
+func TestTreesAreApart(t *testing.T) {
+	s, h := newServer(t)
+	put := func(path string, contents map[string]string) (digest string) {
+		t.Helper()
+		root := t.TempDir()
+		for name, text := range contents {
+			ok(t, os.WriteFile(filepath.Join(root, name), []byte(text), 0o644))
+		}
+		c, err := artifact.ContentsOf(t.Context(), root)
+		ok(t, err)
+		listing, err := json.Marshal(Lacking{Listing: string(artifact.Listing(c.Entries))})
+		ok(t, err)
+		var lacking []string
+		ok(t, json.Unmarshal(request(h, http.MethodPost, LackPath, string(listing)).Body.Bytes(), &lacking))
+		var sent bytes.Buffer
+		ok(t, Send(t.Context(), &sent, c, func(e artifact.Entry) bool { return !slices.Contains(lacking, e.Digest) }))
+		if w := request(h, http.MethodPut, path+c.Digest()+"?folder", sent.String()); w.Code != http.StatusOK {
+			t.Fatalf("put answered %d: %s", w.Code, w.Body)
+		}
+		return c.Digest()
+	}
+	inode := func(path string) uint64 {
+		t.Helper()
+		var st unix.Stat_t
+		ok(t, unix.Stat(path, &st))
+		return st.Ino
+	}
+	data := put(ArtifactPath, map[string]string{"same": "content"})
+	first := put(TreePath, map[string]string{"same": "content", "more": "1"})
+	second := put(TreePath, map[string]string{"same": "content", "more": "2"})
+	of := func(dir string) string { return filepath.Join(dir, "same") }
+	if a, b := inode(of(s.treePath(first))), inode(of(s.treePath(second))); a != b || a == inode(of(s.artifacts.Path(data))) {
+		t.Error("trees do not share a file with each other, or do with an artifact")
+	}
+	ok(t, os.Chmod(of(s.treePath(first)), 0o600))
+	ok(t, os.WriteFile(of(s.treePath(first)), []byte("changed"), 0o600))
+	if got, err := artifact.Digest(t.Context(), s.artifacts.Path(data)); err != nil || got != data {
+		t.Errorf("the artifact is now %s, %v", got, err)
+	}
+	// And an artifact that is made of a file of a tree is compared with its digest.
+	put(ArtifactPath, map[string]string{"same": "content", "more": "1"})
 }
 
 func newServer(t *testing.T) (*server, http.Handler) {

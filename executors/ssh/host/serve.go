@@ -77,7 +77,7 @@ const maxRequests = 10_000
 
 // open prepares the folder.
 func open(o Options) (*server, error) {
-	for _, sub := range []string{"", "programs", "artifacts", "files", "trees", "runs", "environments"} {
+	for _, sub := range []string{"", "programs", "artifacts", ofArtifacts, ofTrees, "trees", "runs", "environments"} {
 		if err := os.MkdirAll(filepath.Join(o.Dir, sub), 0o700); err != nil {
 			return nil, err
 		}
