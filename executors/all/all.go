@@ -98,8 +98,8 @@ type Trial struct {
 var Trials = []Trial{
 	{process.Name, "tenon.#Process", "processes of the machine", ""},
 	{containerd.Name, "tenon.#Containerd", "containerd and runc", ""},
-	{kubernetes.Name, "tenon.#Kubernetes, tenon.#EKS, tenon.#GKE", "a cluster of one node: API server, kubelet, containerd, also behind a check of tokens of EKS; schemas of the providers and of pools of nodes", "EKS and GKE themselves, with what makes and scales them; AKS; several nodes; GPUs of a cluster"},
-	{ssh.Name, "tenon.#SSH", "sshd in network namespaces", "other machines; GPUs of hosts, for which a fake nvidia-smi answers"},
+	{kubernetes.Name, "tenon.#Kubernetes", "a cluster of one node: API server, kubelet, containerd", "EKS, GKE and AKS; several nodes; GPUs of a cluster"},
+	{ssh.Name, "tenon.#SSH", "sshd and containerd in network namespaces", "other machines; GPUs of hosts, for which a fake nvidia-smi answers"},
 	{aws.Name, "tenon.#AWS", "an emulator (moto) in which jobs and functions run; OpenTofu with version 4.9 of the provider", "AWS itself; version 6 of the provider, whose schema is checked"},
 	{gcp.Name, "tenon.#GCP", "a fake of the APIs in which jobs run", "Google Cloud itself; the provider, whose schema is checked"},
 	{azure.Name, "tenon.#Azure", "a fake of the APIs in which jobs run; azurite for blobs", "Azure itself; the provider, whose schema is checked"},

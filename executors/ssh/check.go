@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	gossh "golang.org/x/crypto/ssh"
 
@@ -15,6 +16,9 @@ import (
 // Check returns one fault for each field of the target or the unit that hosts cannot honour.
 func (e *Executor) Check(u ir.Unit) []ir.Fault {
 	c := checks{faults: e.runner(u).Check(u)}
+	for i, f := range c.faults {
+		c.faults[i].Hint = strings.Replace(f.Hint, "choose a target that runs containers", "give it an image, choose a target that runs containers", 1)
+	}
 	c.target(e.opts.Settings)
 	c.unit(u)
 	hosts := e.candidates(u, nil)

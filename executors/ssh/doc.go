@@ -1,9 +1,10 @@
-// Package ssh runs jobs and services as processes on machines that are reached over ssh.
+// Package ssh runs jobs and services on machines that are reached over ssh: as processes, or in
+// containers if they have an image and the machine has containerd.
 //
 // It copies two programs of Tenon to a host, by digest: tenon-host, which answers requests
 // over the connection (package host), and tenon-run, from which programs are started as on
-// this machine. Nothing else is installed, nothing listens there, and no rights are needed but
-// those of the user.
+// this machine. Nothing else is installed, nothing listens there, and processes need no
+// rights but those of the user.
 //
 // What a task reads is sent by digest, once for each host, and outputs come back by digest. Each
 // side compares what it receives with the digest. A Python environment is made on this machine and
