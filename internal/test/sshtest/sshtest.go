@@ -39,6 +39,7 @@ type Host struct {
 	Home    string // folder that is /root there
 	Dir     string
 	NS      string // network namespace
+	Socket  string // of its containerd, once there is one
 
 	outer *exec.Cmd
 }
@@ -249,6 +250,9 @@ func (h *Host) Command(t testing.TB, name string, args ...string) *exec.Cmd {
 // where there is none. The program is "containerd", or what $CONTAINERD names.
 func (h *Host) Containerd(t testing.TB) string {
 	t.Helper()
+	if h.Socket != "" { // this process was started by the one that has started it
+		return h.Socket
+	}
 	name, err := exec.LookPath(cmp.Or(os.Getenv("CONTAINERD"), "containerd"))
 	if err != nil {
 		t.Skipf("containers on hosts need containerd and runc: %v; `.ci/tools test` installs them", err)
@@ -271,6 +275,7 @@ func (h *Host) Containerd(t testing.TB) string {
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		if conn, err := net.Dial("unix", address); err == nil {
 			must(t, conn.Close())
+			h.Socket = address
 			return address
 		}
 		if time.Now().After(end) {
