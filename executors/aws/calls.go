@@ -201,13 +201,23 @@ func logsMissing(err error) bool { return hasCode(err, "ResourceNotFoundExceptio
 // A logsClient reads logs of CloudWatch.
 type logsClient struct{ *jsonClient }
 
-// streams returns the first 50 streams of a group whose name begins with prefix.
-func (c logsClient) streams(ctx context.Context, group, prefix string) ([]logStream, error) {
-	var out struct {
-		Streams []logStream `json:"logStreams"`
+// streams returns the streams of a group whose name begins with prefix.
+func (c logsClient) streams(ctx context.Context, group, prefix string) (all []logStream, err error) {
+	in := map[string]any{"logGroupName": group, "logStreamNamePrefix": prefix}
+	for {
+		var out struct {
+			Streams []logStream `json:"logStreams"`
+			Next    string      `json:"nextToken"`
+		}
+		if err := c.call(ctx, "DescribeLogStreams", in, &out); err != nil {
+			return nil, err
+		}
+		all = append(all, out.Streams...)
+		if out.Next == "" {
+			return all, nil
+		}
+		in["nextToken"] = out.Next
 	}
-	err := c.call(ctx, "DescribeLogStreams", map[string]any{"logGroupName": group, "logStreamNamePrefix": prefix}, &out)
-	return out.Streams, err
 }
 
 // page returns events of a stream, from its beginning or from a token, and the token of the next

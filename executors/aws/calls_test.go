@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -46,5 +47,25 @@ func TestCalls(t *testing.T) {
 				t.Errorf("%d calls give %v", calls, err)
 			}
 		})
+	}
+}
+
+// CloudWatch lists 50 streams at a time, and an endpoint has one for each instance that it ever had.
+func TestAllStreamsOfALogAreListed(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		switch {
+		case !strings.Contains(string(b), `"logStreamNamePrefix":"main/"`):
+			w.WriteHeader(http.StatusBadRequest)
+		case strings.Contains(string(b), `"nextToken":"1"`):
+			_, _ = io.WriteString(w, `{"logStreams":[{"logStreamName":"main/b","creationTime":2}]}`)
+		default:
+			_, _ = io.WriteString(w, `{"logStreams":[{"logStreamName":"main/a","creationTime":1}],"nextToken":"1"}`)
+		}
+	}))
+	defer s.Close()
+	got, err := logsClient{newClient(logsService, fake(s), "aws")}.streams(t.Context(), "group", "main/")
+	if want := []logStream{{"main/a", 1}, {"main/b", 2}}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %v, %v, want %v", got, err, want)
 	}
 }
