@@ -132,26 +132,9 @@ func (w *writer) versions() {
 
 func (w *writer) variables() {
 	f := w.file("variables.tf")
-	variable := func(name, description, kind string, value terraform.Expr) *terraform.Body {
-		b := f.Block("variable", name)
-		b.Set("description", terraform.Text(description))
-		b.Set("type", terraform.Code(kind))
-		b.Set("default", value)
-		return b
-	}
-	variable("region", "Region of all resources.", "string", terraform.Text(w.Region))
-	variable("log_retention_days", "Days after which log events are removed.", "number", terraform.Int(w.Retention))
-	var images []string
-	for _, u := range w.units {
-		if w.place(u) == onBatch {
-			images = append(images, u.ID)
-		}
-	}
-	if len(images) > 0 {
-		b := variable("images", "Images by unit, each with its digest. What runs a unit is made once its image is named.", "map(string)", terraform.Object())
-		validation(b, `alltrue([for image in values(var.images) : can(regex("@sha256:[0-9a-f]{64}$", image))])`, "An image has the form REPOSITORY@sha256:DIGEST.")
-		known(b, "images", images)
-	}
+	f.Variable("region", "Region of all resources.", "string", terraform.Text(w.Region))
+	f.Variable("log_retention_days", "Days after which log events are removed.", "number", terraform.Int(w.Retention))
+	clouds.Images(f, "Images by unit, each with its digest. What runs a unit is made once its image is named.", w.at(onBatch))
 	l := f.Block("locals")
 	tags := []terraform.Field{{Key: "tenon:system", Value: terraform.Text(w.sys.Name)}, {Key: "tenon:environment", Value: terraform.Text(w.environment())}}
 	l.Set("tags", terraform.Object(append(tags, clouds.Texts(w.Tags).Fields...)...))
@@ -159,9 +142,4 @@ func (w *writer) variables() {
 	l.Set("partition", terraform.Code("data.aws_partition.current.partition"))
 	f.Block("data", "aws_caller_identity", "current")
 	f.Block("data", "aws_partition", "current")
-}
-
-// imaged returns the units whose images are named before what runs them is made.
-func (w *writer) imaged() []*ir.Unit {
-	return clouds.Placed(w.sys, func(u *ir.Unit) bool { p := w.place(u); return p == onBatch || p == onSageMaker })
 }
