@@ -9,7 +9,9 @@ import (
 )
 
 // endpointPrices are what SageMaker charges for each hour of an instance of an endpoint, whether it answers
-// or not, in thousandths of a USD.
+// or not, in thousandths of a USD. They are quoted, not taken from AWS's price list, and may be wrong; other
+// regions mostly cost more. Types whose quoted prices contradict each other, such as ml.p4d, have none: AWS lowered that of EC2
+// by a third in June 2025.
 var endpointPrices = struct {
 	hour   map[string]int64
 	source string
@@ -19,7 +21,6 @@ var endpointPrices = struct {
 		"ml.m5.large": 115, "ml.m5.xlarge": 230, "ml.m5.2xlarge": 461, "ml.m5.4xlarge": 922,
 		"ml.g4dn.xlarge": 736, "ml.g4dn.2xlarge": 940, "ml.g4dn.12xlarge": 4890,
 		"ml.g5.xlarge": 1408, "ml.g5.2xlarge": 1515, "ml.g5.4xlarge": 2030, "ml.g5.12xlarge": 7090, "ml.g5.24xlarge": 10_180, "ml.g5.48xlarge": 20_360,
-		"ml.p4d.24xlarge": 37_688,
 	},
 	"prices of SageMaker in us-east-1, as quoted by third parties", "2026-11-29",
 }

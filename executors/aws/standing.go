@@ -7,11 +7,11 @@ import (
 	"github.com/tenon-ml/tenon/planner"
 )
 
-// hours in a month, as AWS counts them.
+// hoursOfMonth is the number of hours in a month, as AWS counts them.
 const hoursOfMonth = 730
 
 // standingSource says where rates are from.
-const standingSource = "on-demand rates in USD that AWS published for us-east-1, 2026-11"
+const standingSource = "on-demand rates of us-east-1 in USD, as quoted in 2026-11 and not checked"
 
 // A rate is what one of something costs each month while it exists, in some regions.
 type rate struct {
@@ -20,9 +20,9 @@ type rate struct {
 	region string
 }
 
-// Rates are those of the pages "AWS PrivateLink pricing" (0.01 USD for an hour of an endpoint in a subnet), "AWS
+// Rates are quoted from the pages "AWS PrivateLink pricing" (0.01 USD for an hour of an endpoint in a subnet), "AWS
 // Secrets Manager pricing" (0.40 USD for a month of a secret) and "Amazon CloudWatch pricing" (0.10 USD for a
-// month of a metric of an alarm). Those of other regions differ and are unknown.
+// month of a metric of an alarm). They may have changed. Those of other regions differ and are unknown.
 var (
 	interfaceRate = rate{"interfaces of VPC endpoints in a subnet", money.One / 100 * hoursOfMonth, "us-east-1"}
 	secretRate    = rate{"secrets", money.One * 40 / 100, "us-east-1"}
