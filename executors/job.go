@@ -149,10 +149,13 @@ func (c *call) commit(ctx context.Context) error {
 
 // finish records the run, and makes it current for the unit.
 func (c *call) finish(ctx context.Context, h *state.Handle) error {
-	n := c.n
+	n, now := c.n, c.o.Now()
+	if r := n.route; r != nil && len(r.Versions) > 1 && r.Since.IsZero() {
+		r.Since = now
+	}
 	current := state.Current{
 		Unit: n.unit.ID, Kind: n.unit.Kind, Definition: n.unit.Digest, Key: n.key,
-		Revision: c.result.Revision, Handle: h, Since: c.o.Now(), Route: n.route,
+		Revision: c.result.Revision, Handle: h, Since: now, Route: n.route,
 	}
 	if was, ok := c.walk.current[n.unit.ID]; ok && c.o.act == state.Repair {
 		current.Revision = was.Revision // which deployed it

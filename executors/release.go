@@ -161,7 +161,7 @@ func (w *walk) route(ctx context.Context, n *work) (*state.Route, error) {
 		r.Serial++
 		return r, nil
 	}
-	r := &state.Route{Serial: serial + 1, Since: w.o.Now(), Reason: "a new version"}
+	r := &state.Route{Serial: serial + 1, Reason: "a new version"} // its first step begins once it is ready
 	challenger := state.RouteVersion{Key: n.key, Definition: u.Digest, Revision: w.result.Revision}
 	champion := state.RouteVersion{Key: c.Key, Run: c.Run, Definition: c.Definition, Revision: c.Revision}
 	var err error

@@ -97,6 +97,9 @@ func TestANewVersionIsReleasedBesideTheChampion(t *testing.T) {
 	if got := b.weights(); got != "late v1 90, late v2 10" || c.Key == champion.Key || !c.Route.Releasing() {
 		t.Errorf("weights %s, route %+v", got, c.Route)
 	}
+	if early := c.Since.Sub(c.Route.Since); early.Abs() > time.Millisecond {
+		t.Errorf("its first step begins %s before it is ready", early)
+	}
 	task := b.fake.last[late]
 	beside, ok := task.Beside["late v1"]
 	if !ok || task.Version != "late v2" || task.Route.By != "age" || len(task.Beside) != 1 {
