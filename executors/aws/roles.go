@@ -105,7 +105,11 @@ func (w *writer) statements(u *ir.Unit) (all []statement) {
 		add("LogGroup", []terraform.Expr{arn("logs", group+":*")}, "logs:CreateLogGroup", "logs:DescribeLogStreams")
 		add("Log", []terraform.Expr{arn("logs", group+":log-stream:"+w.training(u)+"*")}, "logs:CreateLogStream", "logs:PutLogEvents")
 	} else {
-		add("Log", []terraform.Expr{terraform.Join(reference("aws_cloudwatch_log_group", label(u.ID), "arn"), ":*")}, "logs:CreateLogStream", "logs:PutLogEvents")
+		writes := []string{"logs:CreateLogStream", "logs:PutLogEvents"}
+		if w.place(u) == onSageMaker { // as "CreateModel API: Execution Role Permissions" of its developer guide says
+			writes = append(writes, "logs:DescribeLogStreams")
+		}
+		add("Log", []terraform.Expr{terraform.Join(reference("aws_cloudwatch_log_group", label(u.ID), "arn"), ":*")}, writes...)
 	}
 	if w.place(u) != onLambda {
 		add("Image", []terraform.Expr{terraform.Code("local.repository_arn")}, "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")

@@ -95,6 +95,7 @@ resource "aws_iam_role_policy" "deployments-vision" {
         Action = [
           "logs:CreateLogStream",
           "logs:PutLogEvents",
+          "logs:DescribeLogStreams",
         ]
         Resource = ["${aws_cloudwatch_log_group.deployments-vision.arn}:*"]
       },
