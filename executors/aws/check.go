@@ -121,6 +121,8 @@ func (c *checks) service(u ir.Unit) {
 	switch where := c.settings.place(&u); {
 	case where == onSageMaker && at.Instance == "":
 		c.Fault("needs", fmt.Sprintf("add an instance type to the target: endpoints: %s: {on: \"sagemaker\", instance: \"ml.m5.large\"}", entityName(&u)), "an endpoint of SageMaker needs an instance type")
+	case where == onSageMaker && u.Needs.Disk > mostVolume:
+		c.Fault("needs.disk", "request at most 512GiB", "an instance of an endpoint has at most 512 GiB of disk")
 	case where == onSageMaker && e.Scale != nil:
 		c.Fault("replicas", "use a fixed number of replicas, or on: \"lambda\"", "endpoints have a fixed number of instances: Tenon does not scale them")
 	case where == onLambda && u.Needs.GPU > 0:

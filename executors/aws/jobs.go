@@ -27,6 +27,7 @@ const (
 	leastTime   = time.Minute // that AWS Batch allows
 	mostLambda  = 10_240 << 20
 	mostScratch = 10_240 << 20
+	mostVolume  = 512 << 30 // of an instance of an endpoint
 	serviceMin  = 128 // MiB of a function
 )
 

@@ -85,6 +85,9 @@ func variantsOf(t executors.Task) []variant {
 
 // apply implements [backend].
 func (e endpoints) apply(ctx context.Context, c *cloud, st *taskState, t executors.Task, _ *taskState) error {
+	if err := c.runtime.unknown; err != nil { // the service would have no URL
+		return err
+	}
 	if err := e.ownEndpoint(ctx, c, st); err != nil {
 		return err
 	}

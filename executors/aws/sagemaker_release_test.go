@@ -118,6 +118,7 @@ func TestWhatAnEndpointDoesNotHave(t *testing.T) {
 		"release.judge":              func(u *ir.Unit) { u.Release = &ir.Release{Steps: []int{10}, Judge: ir.Judge{ErrorRate: &fraction}} },
 		"replicas":                   func(u *ir.Unit) { u.Endpoint.Scale = &ir.Scale{Max: 3} },
 		"needs":                      func(u *ir.Unit) { u.Needs.Memory = 64 << 30 },
+		"needs.disk":                 func(u *ir.Unit) { u.Needs.Disk = 513 << 30 },
 		"network":                    func(u *ir.Unit) { u.Network = ir.NetworkNone },
 		"component":                  func(u *ir.Unit) { u.Code.Runtime, u.Code.Lock = ir.Command, "" },
 		"component: auth is refused": func(u *ir.Unit) { u.Params = []byte(`{"auth":{}}`) },
