@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"strings"
+	"time"
+
+	"github.com/tenon-ml/tenon/internal/lambda"
 )
 
 // A logPosition is how far the log of a task in CloudWatch has been read.
@@ -64,11 +67,15 @@ func (f *followed) readStream(ctx context.Context, to *bytes.Buffer) error {
 	return nil
 }
 
+// overlap is how long before the last event that was read a look begins: CloudWatch gets the streams one by one, so
+// that an event may arrive after later ones of other streams.
+const overlap = 10 * time.Second
+
 // readSince reads the next page of what some streams of a group have got since the last look. It leaves out the counts that
 // instances of functions print for [functions.observe].
 func (at *logPosition) readSince(ctx context.Context, c *cloud, group string, of func(stream string) bool, to *bytes.Buffer) error {
 	if at.token == "" { // the first page of a look
-		at.from, at.next = at.since, map[string]bool{}
+		at.from, at.next = max(0, at.since-overlap.Milliseconds()), map[string]bool{}
 	}
 	events, next, err := c.logs.filter(ctx, group, "", at.from, at.token)
 	if logsMissing(err) {
@@ -91,7 +98,7 @@ func (at *logPosition) readSince(ctx context.Context, c *cloud, group string, of
 		to.WriteByte('\n')
 	}
 	if at.token, at.more = next, next != ""; !at.more {
-		at.seen = at.next // events of the last moment are read again
+		at.seen = at.next // the next look begins no earlier, so it finds these again and no older ones
 	}
 	return nil
 }

@@ -49,3 +49,37 @@ func TestEmptyPagesOfALog(t *testing.T) {
 		log["4"], log["5"] = [2]string{"third", "5"}, [2]string{"", "5"}
 	}
 }
+
+// events are those of a group, whose streams arrive one by one.
+type events []logEvent
+
+func (e *events) streams(context.Context, string, string) ([]logStream, error) { return nil, nil }
+
+func (e *events) page(context.Context, string, string, string) ([]logEvent, string, error) {
+	return nil, "", errors.New("it is not asked")
+}
+
+func (e *events) filter(_ context.Context, _, _ string, since int64, _ string) (found []logEvent, next string, err error) {
+	for _, x := range *e {
+		if x.Timestamp >= since {
+			found = append(found, x)
+		}
+	}
+	return found, "", nil
+}
+
+// An event that arrives after a later one of another stream is read, and none is read twice.
+func TestEventsThatArriveLate(t *testing.T) {
+	all := &events{}
+	at := &logPosition{since: 50_000}
+	var got bytes.Buffer
+	for _, x := range []logEvent{{"a", "one", 50_000, "first"}, {"b", "one", 60_000, "second"}, {"c", "two", 55_000, "late"}, {"d", "one", 75_000, "last"}} {
+		*all = append(*all, x)
+		if err := at.readSince(t.Context(), &cloud{logs: all}, "group", func(string) bool { return true }, &got); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := "first\nsecond\nlate\nlast\n"; got.String() != want {
+		t.Errorf("the log is %q, want %q", got.String(), want)
+	}
+}
