@@ -61,6 +61,18 @@ type RequestPricer interface {
 	PerRequest(u ir.Unit) (planner.PerRequest, bool)
 }
 
+// An HourPricer knows what services cost that run on machines of their own.
+type HourPricer interface {
+	// PerHour returns what a service costs, if that is known, or false if it costs what its pool says.
+	PerHour(u *ir.Unit) (planner.PerHour, bool)
+}
+
+// A Placer runs services in several ways within a target.
+type Placer interface {
+	// Placed says how a deployed service runs, and how the unit would run now; equal texts if it may stay.
+	Placed(u *ir.Unit, h state.Handle) (before, after string)
+}
+
 // A SharedReplicas executor runs all replicas of a service on one machine, where they share what the service asks for,
 // although it is a [Scheduler].
 type SharedReplicas interface {

@@ -18,6 +18,7 @@ type Pricing struct {
 }
 
 // A PerHour is the price of a service on machines of its own, which are billed whether it answers or not.
+// Without a currency, the price is unknown.
 type PerHour struct {
 	Unit     string       `json:"unit"`
 	Currency string       `json:"currency"`
@@ -56,7 +57,7 @@ func (m *maker) price(p *Plan) error {
 	}
 	p.Pricing = &Pricing{Currency: currency}
 	rate := func(u *ir.Unit) money.Amount {
-		if own, ok := m.own(u); ok && own.Currency == currency {
+		if own, ok := m.own(u); ok && (own.Currency == currency || own.Currency == "") {
 			return own.Rate
 		}
 		perHour := p.System.Rate(u)

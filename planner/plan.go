@@ -47,7 +47,7 @@ type Plan struct {
 	Warnings []ir.Warning `json:"warnings,omitempty"`
 	// Pricing is set if a pool has a price.
 	Pricing *Pricing `json:"pricing,omitempty"`
-	// PerHour lists the services that the plan starts on machines of their own whose price is known.
+	// PerHour lists the services that the plan starts on machines of their own, with their price if it is known.
 	PerHour []PerHour `json:"per_hour,omitempty"`
 	// PerRequest lists the services that are billed by requests alone.
 	PerRequest []PerRequest `json:"per_request,omitempty"`

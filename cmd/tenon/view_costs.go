@@ -28,6 +28,10 @@ func writePerRequest(b *strings.Builder, all []planner.PerRequest) {
 // writePerHour says what services cost on machines of their own.
 func writePerHour(b *strings.Builder, all []planner.PerHour) {
 	for _, x := range all {
+		if x.Currency == "" {
+			fmt.Fprintf(b, "%s: %s, which costs money also while idle, at a price that Tenon does not know: no budget counts it.\n", x.Unit, x.Of)
+			continue
+		}
 		fmt.Fprintf(b, "%s: %s a month, also while idle, for %s (%s, %s).\n",
 			x.Unit, x.Rate.Times(ir.Month, 1).Format(x.Currency), x.Of, x.Source, x.Date)
 	}

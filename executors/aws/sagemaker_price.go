@@ -31,11 +31,11 @@ func (e *Executor) PerHour(u *ir.Unit) (planner.PerHour, bool) {
 		return planner.PerHour{}, false
 	}
 	at, p := e.opts.endpoint(u).Instance, endpointPrices
+	n := instancesOf(*u)
 	one, known := p.hour[at]
 	if !known {
-		return planner.PerHour{}, false
+		return planner.PerHour{Unit: u.ID, Of: fmt.Sprintf("%d x %s", n, at)}, true
 	}
-	n := instancesOf(*u)
 	return planner.PerHour{
 		Unit: u.ID, Currency: "USD", Rate: money.One.Times(one*n, 1000), Of: fmt.Sprintf("%d x %s", n, at), Source: p.source, Date: p.date,
 	}, true

@@ -151,3 +151,19 @@ func TestPlacesOfADeployment(t *testing.T) {
 		}
 	}
 }
+
+// A type without a known price is in the plan, too.
+func TestPricesOfEndpoints(t *testing.T) {
+	u := served(t, "a", "one", func(u *ir.Unit) { u.Endpoint.Replicas = 2 }).Unit
+	for instance, want := range map[string]string{"ml.m5.large": "2 x ml.m5.large: 0.23 USD", "ml.p4d.24xlarge": "2 x ml.p4d.24xlarge: unknown"} {
+		e := aws.New(aws.Options{Settings: aws.Settings{Endpoints: map[string]aws.Endpoint{"api": {On: "sagemaker", Instance: instance}}}})
+		p, ok := e.PerHour(&u)
+		got := p.Of + ": unknown"
+		if p.Currency != "" {
+			got = p.Of + ": " + p.Rate.Format(p.Currency)
+		}
+		if !ok || got != want {
+			t.Errorf("got %q, %v, want %q", got, ok, want)
+		}
+	}
+}
