@@ -18,6 +18,9 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/cloud"
 )
 
 // A client calls a few methods of Azure's APIs. Azure's own library for Container Apps is not linked: it describes all
@@ -182,7 +185,11 @@ func explainCall(what string, err error) error {
 		hint = "check that this machine reaches Azure"
 	}
 	if hint != "" {
-		return fmt.Errorf("%s on Azure: %w: %s", what, err, hint)
+		err = fmt.Errorf("%s on Azure: %w: %s", what, err, hint)
+		if cloud.Lacks(hint, lacking) {
+			return &executors.LackingError{Err: err}
+		}
+		return err
 	}
 	return fmt.Errorf("%s on Azure: %w", what, err)
 }
@@ -204,6 +211,7 @@ var hints = []struct{ part, hint string }{
 	{"forbidden", rightHint},
 	{"quota", quota},
 	{"maxnumberof", quota},
+	{"capacity", noCapacity},
 	{"notfound", infrastructure},
 }
 

@@ -1,12 +1,14 @@
 package azure
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -60,11 +62,17 @@ func TestHints(t *testing.T) {
 		{404, `{"error": {"code": "SubscriptionNotFound", "message": "x"}}`, "check the subscription"},
 		{400, `{"error": {"code": "LocationNotAvailableForResourceType", "message": "x"}}`, "check the location"},
 		{400, `{"error": {"code": "MaxNumberOfRegionalEnvironmentsInSubExceeded", "message": "x"}}`, "a quota of the subscription"},
+		{409, `{"error": {"code": "ClusterCapacityHeavyUsage", "message": "x"}}`, noCapacity},
 		{429, `{"error": {"code": "TooManyRequests", "message": "x"}}`, "too many requests"},
 		{400, `{"error": {"code": "Other", "message": "two\nlines"}}`, "Other: two lines"},
 	} {
-		if got := explainCall("do it", refused(c.status, []byte(c.text))).Error(); !strings.HasPrefix(got, "do it on Azure: ") || !strings.Contains(got, c.want) {
+		err := explainCall("do it", refused(c.status, []byte(c.text)))
+		if got := err.Error(); !strings.HasPrefix(got, "do it on Azure: ") || !strings.Contains(got, c.want) {
 			t.Errorf("%s: got %q, want %q", c.text, got, c.want)
+		}
+		var lacks *executors.LackingError
+		if got, want := errors.As(err, &lacks), c.want == noCapacity || strings.HasPrefix(c.want, "a quota"); got != want {
+			t.Errorf("%s: lacking is %v, want %v", c.text, got, want)
 		}
 	}
 }
@@ -81,6 +89,9 @@ func TestStatusOfAnEnd(t *testing.T) {
 		{"success that Azure does not see", "Failed", "", &pod.Result{}, state.Succeeded, ""},
 		{"an exit code", "Failed", "", &pod.Result{End: pod.End{ExitCode: 3}}, state.Failed, "exit 3"},
 		{"an explanation", "Failed", explain([]string{"Error: OOMKilled"}), nil, state.Failed, "it used more memory than its container has: raise needs.memory (Azure: Error: OOMKilled)"},
+		{"no capacity", "Failed", explain([]string{"FailedScheduling: 0/3 nodes are available: 3 Insufficient cpu."}), nil, state.Failed, noCapacity},
+		{"a quota", "Failed", explain([]string{"Error: Quota exceeded"}), nil, state.Failed, quota},
+		{"a right", "Failed", explain([]string{"Error: insufficient privileges"}), nil, state.Failed, "Error: insufficient privileges"},
 		{"a stop", "Stopped", "", nil, state.Failed, "it was stopped on Azure"},
 		{"no result", "Succeeded", "", nil, state.Failed, "its result is not in the container of blobs"},
 		{"nothing", "Failed", "", nil, state.Failed, "it failed before it stored a result"},
@@ -89,6 +100,8 @@ func TestStatusOfAnEnd(t *testing.T) {
 		x.Properties.Status, x.Properties.Started = c.status, time.Now()
 		if got := statusOf(x, c.why, c.res); got.Phase != c.phase || !strings.HasPrefix(got.Message, c.want) || c.want == "" && got.Message != "" {
 			t.Errorf("%s: got %+v, want %s %q", c.name, got, c.phase, c.want)
+		} else if want := c.want == noCapacity || c.want == quota; got.Lacking != want {
+			t.Errorf("%s: lacking is %v, want %v", c.name, got.Lacking, want)
 		}
 	}
 }

@@ -22,9 +22,16 @@ var reasons = []struct{ part, message string }{
 	{"exec format error", "its image is for another architecture than x86_64, which Container Apps have"},
 	{"deadlineexceeded", "it took longer than its timeout"},
 	{"quota", quota},
-	{"insufficient", "the location has no capacity for it now: try again, lower needs, or choose another location"},
-	{"capacity", "the location has no capacity for it now: try again, lower needs, or choose another location"},
+	{"insufficient cpu", noCapacity},
+	{"insufficient memory", noCapacity},
+	{"insufficient resources", noCapacity},
+	{"capacity", noCapacity},
 }
+
+const noCapacity = "the location has no capacity for it now: try again, lower needs, or choose another location"
+
+// lacking are the messages about a lack of capacity or of a quota.
+var lacking = []string{noCapacity, quota}
 
 // explain returns what to do about the end of a job, with the line of the log of the system that says so, or that line,
 // or "".

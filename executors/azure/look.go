@@ -89,7 +89,7 @@ func statusOf(x appExecution, why string, res *pod.Result) state.Status {
 		cloud.Ended(&st, res)
 		st.Over = st.Phase == state.Succeeded
 	case why != "":
-		st.Message = why
+		st.Message, st.Lacking = why, cloud.Lacks(why, lacking)
 	case x.Properties.Status == "Stopped":
 		st.Message = "it was stopped on Azure"
 	case x.Properties.Status == "Succeeded":
