@@ -31,6 +31,9 @@ type client struct {
 
 	plain       *http.Client // without credentials
 	credentials *credentials
+
+	mu        sync.Mutex
+	pipelines map[string]runtime.Pipeline // by audience: each keeps its token until it expires
 }
 
 // endpointVariable names a server that answers for all APIs but that of blobs: the fake of tests.
@@ -39,7 +42,7 @@ const endpointVariable = "TENON_AZURE_ENDPOINT"
 func newClient() *client {
 	c := &client{
 		manager: "https://management.azure.com", logs: "https://api.loganalytics.azure.com", vault: "https://*.vault.azure.net",
-		plain: &http.Client{Timeout: time.Minute}, credentials: &credentials{},
+		plain: &http.Client{Timeout: time.Minute}, credentials: &credentials{}, pipelines: map[string]runtime.Pipeline{},
 	}
 	if at := os.Getenv(endpointVariable); at != "" {
 		c.manager, c.logs, c.vault = at, at+"/logs", at+"/vaults/*"
@@ -95,11 +98,23 @@ func once(ctx context.Context) context.Context {
 	return policy.WithRetryOptions(ctx, policy.RetryOptions{MaxRetries: -1})
 }
 
+// pipeline returns what sends requests with tokens for an audience. It is made once, because credentials of the Azure CLI
+// keep no token: they start az for each.
+func (c *client) pipeline(audience string) runtime.Pipeline {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p, ok := c.pipelines[audience]
+	if !ok {
+		p = runtime.NewPipeline("tenon", "", runtime.PipelineOptions{
+			PerRetry: []policy.Policy{runtime.NewBearerTokenPolicy(c.credentials, []string{audience}, nil)},
+		}, &policy.ClientOptions{Transport: c.plain, Retry: retries})
+		c.pipelines[audience] = p
+	}
+	return p
+}
+
 // call sends a request and decodes its answer into out, unless that is nil. Credentials are only sent over TLS.
 func (c *client) call(ctx context.Context, method, audience, to string, in, out any) error {
-	pipeline := runtime.NewPipeline("tenon", "", runtime.PipelineOptions{
-		PerRetry: []policy.Policy{runtime.NewBearerTokenPolicy(c.credentials, []string{audience}, nil)},
-	}, &policy.ClientOptions{Transport: c.plain, Retry: retries})
 	r, err := runtime.NewRequest(ctx, method, to)
 	if err == nil && in != nil {
 		err = runtime.MarshalAsJSON(r, in)
@@ -107,7 +122,7 @@ func (c *client) call(ctx context.Context, method, audience, to string, in, out 
 	if err != nil {
 		return err
 	}
-	answer, err := pipeline.Do(r)
+	answer, err := c.pipeline(audience).Do(r)
 	if err != nil {
 		var u *url.Error
 		if errors.As(err, &u) {

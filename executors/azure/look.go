@@ -162,14 +162,18 @@ func passing(err error) error {
 // log returns the customer id of the workspace with the log.
 func (e *Executor) log(ctx context.Context) (string, error) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.workspace == "" {
-		w := e.names()
-		p, err := e.client.property(ctx, w.id("Microsoft.OperationalInsights/workspaces", w.prefix), workspaceVersion)
-		if err != nil {
-			return "", err
-		}
-		e.workspace = p.Properties.Customer
+	known := e.workspace
+	e.mu.Unlock()
+	if known != "" {
+		return known, nil
 	}
-	return e.workspace, nil
+	w := e.names()
+	p, err := e.client.property(ctx, w.id("Microsoft.OperationalInsights/workspaces", w.prefix), workspaceVersion)
+	if err != nil {
+		return "", err
+	}
+	e.mu.Lock()
+	e.workspace = p.Properties.Customer
+	e.mu.Unlock()
+	return p.Properties.Customer, nil
 }

@@ -21,8 +21,8 @@ const (
 	addBlob    = blobs + "/add/action"
 	pathOf     = "@Resource[" + blobs + ":path]"
 	prefixOf   = "@Request[" + blobs + ":prefix]"
-	notListing = "!(ActionMatches{'" + readBlob + "'} AND NOT SubOperationMatches{'Blob.List'})"
-	notReading = "!(ActionMatches{'" + readBlob + "'} AND SubOperationMatches{'Blob.List'})"
+	notReading = "!(ActionMatches{'" + readBlob + "'} AND NOT SubOperationMatches{'Blob.List'})"
+	notListing = "!(ActionMatches{'" + readBlob + "'} AND SubOperationMatches{'Blob.List'})"
 	notWriting = "(!(ActionMatches{'" + writeBlob + "'}) AND !(ActionMatches{'" + addBlob + "'}))"
 )
 
@@ -40,7 +40,7 @@ var roles = []struct {
 
 // readCondition is true for reading blobs whose paths begin with one of some prefixes, and for listing these.
 func readCondition(paths []string) string {
-	return "((" + notListing + ") OR (" + anyPrefix(pathOf, paths) + ")) AND ((" + notReading + ") OR (" + anyPrefix(prefixOf, paths) + "))"
+	return "((" + notReading + ") OR (" + anyPrefix(pathOf, paths) + ")) AND ((" + notListing + ") OR (" + anyPrefix(prefixOf, paths) + "))"
 }
 
 // writeCondition is true for writing blobs whose paths begin with one of some prefixes.
