@@ -2,6 +2,7 @@ package gcp
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 
 	"github.com/tenon-ml/tenon/executors/cloud"
@@ -36,7 +37,7 @@ var reasons = []reason{
 	{[]string{"subnet", "ip address"}, "its subnet has no free addresses: choose a larger cidr, or another existing: network"},
 	{[]string{"health_check_container_error"}, notReady},
 	{[]string{"failed to start and listen"}, notReady},
-	{[]string{"min_instances_not_provisioned"}, "the region has no capacity for its instances now: try again, lower replicas or needs, or choose another region"},
+	{[]string{"min_instances_not_provisioned"}, noInstances},
 	{[]string{"active_revision_limit_reached"}, "the service has as many revisions as Cloud Run allows: remove old ones in its console"},
 	{[]string{"cancelled"}, "it was cancelled on Google Cloud"},
 	{[]string{"internal"}, "Cloud Run had a fault of its own: set retries to run it again"},
@@ -45,13 +46,14 @@ var reasons = []reason{
 const (
 	quota        = "a quota of the project is used up or 0: raise it under IAM & Admin, Quotas, for the region of the target"
 	noCapacity   = "the region has no capacity for it now: try again, lower needs, or choose another region"
+	noInstances  = "the region has no capacity for its instances now: try again, lower replicas or needs, or choose another region"
 	noImage      = "its image is not in the repository: plan and apply again, which pushes it"
 	noPull       = "the service agent of Cloud Run may not pull its image: grant it roles/artifactregistry.reader on the repository"
 	otherMachine = "its image is for another architecture than x86_64, which Cloud Run has"
 )
 
 // lacking are the messages about a lack of capacity or of a quota.
-var lacking = []string{noCapacity, quota}
+var lacking = []string{noCapacity, noInstances, quota, noMachine, vertexQuota}
 
 // known returns what to do about the end of a job, with what Cloud Run says, or "".
 func known(c runCondition, attempt *runAttempt) string {
@@ -123,6 +125,14 @@ const (
 	noMachine   = "the region has no such machine free now: try again, set retries, choose another GPU, or another region"
 	noType      = "the region has no such machines: choose another GPU, or another region"
 )
+
+// exhausted marks the error of a call that creates something if a quota refuses it, also after all attempts.
+func exhausted(err error) error {
+	if isStatus(err, http.StatusTooManyRequests) {
+		return &executors.LackingError{Err: err}
+	}
+	return err
+}
 
 // explainVertex is explainCall with what Vertex AI says.
 func explainVertex(what string, err error) error {

@@ -1,8 +1,15 @@
 package gcp
 
 import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/planner/state"
 )
 
 // What Vertex AI says becomes what to change.
@@ -22,5 +29,46 @@ func TestWhatVertexAISays(t *testing.T) {
 		if !strings.Contains(got.Error(), want) || !strings.Contains(got.Error(), "(Google Cloud: ") {
 			t.Errorf("%s: got %v, want %q", said, got, want)
 		}
+	}
+}
+
+// A version that fails because the region has no capacity, or because of a quota, says so: a choice of targets continues on the next one.
+func TestServicesWithoutCapacity(t *testing.T) {
+	st := taskState{Project: "p", Region: "r", Name: "a", Unit: "deployments/api", Run: "api-1", Token: "x", Service: "api"}
+	for message, lacks := range map[string]bool{
+		"MIN_INSTANCES_NOT_PROVISIONED: There are too few.":          true,
+		"Quota exceeded for total allowable CPU per project.":        true,
+		"There was no available instance.":                           true,
+		"HEALTH_CHECK_CONTAINER_ERROR: It did not listen in time.":   false,
+		"SECRETS_ACCESS_CHECK_FAILED: Permission denied on a secret": false,
+	} {
+		for _, there := range []bool{true, false} { // its revision
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				c := runCondition{Type: "Ready", State: failed, Message: message}
+				var answer any = runService{Annotations: map[string]string{noteUnit: st.Unit}, Template: &runRevisionSpec{Revision: st.start()}, TerminalCondition: &c}
+				if strings.HasSuffix(r.URL.Path, "/revisions/"+st.start()) {
+					if !there {
+						http.NotFound(w, r)
+						return
+					}
+					answer = runRevision{Conditions: []runCondition{c}}
+				}
+				_ = json.NewEncoder(w).Encode(answer)
+			}))
+			e := New(Options{})
+			e.client.run = server.URL
+			got, err := (&followed{e: e, st: st}).lookService(t.Context())
+			server.Close()
+			if err != nil || got.Phase != state.Failed || got.Lacking != lacks {
+				t.Errorf("%s: got %+v, %v", message, got, err)
+			}
+		}
+	}
+	var lacking *executors.LackingError
+	if err := exhausted(&refusal{code: 429}); !errors.As(err, &lacking) {
+		t.Errorf("a quota: %v", err)
+	}
+	if err := exhausted(&refusal{code: 403}); errors.As(err, &lacking) {
+		t.Errorf("a right: %v", err)
 	}
 }

@@ -117,8 +117,10 @@ func (e *Executor) searchService(ctx context.Context, st *taskState) (bool, erro
 // first one.
 func (e *Executor) deploy(ctx context.Context, st *taskState, t executors.Task) error {
 	e.revisionOf(st, t.Unit.ID)
-	if _, there, err := e.findService(ctx, st); err != nil || there {
+	if _, there, err := e.findService(ctx, st); err != nil || there && st.URL != "" {
 		return err
+	} else if there {
+		return e.located(ctx, st)
 	}
 	st.Token = newToken()[:suffixes]
 	var image string
@@ -162,14 +164,30 @@ func (e *Executor) deploy(ctx context.Context, st *taskState, t executors.Task) 
 			return st.URL != "", nil // which a new service gets a little later
 		case s == nil:
 			_, err = e.client.createService(ctx, *st, want)
-			return false, err
+			return false, exhausted(err)
 		}
 		want.Etag, want.Traffic = s.Etag, pinned(s)
 		if left := s.Annotations[noteGone]; left != "" {
 			want.Annotations[noteGone] = left
 		}
 		_, err = e.client.changeService(ctx, *st, want, "labels", "annotations", "scaling", "template", "traffic")
-		return false, err
+		return false, exhausted(err)
+	})
+}
+
+// located completes the state of a task whose service was made a moment ago, by an apply that was killed.
+func (e *Executor) located(ctx context.Context, st *taskState) error {
+	return e.until(ctx, "find the URL of "+st.Service, func(ctx context.Context) (bool, error) {
+		now := *st
+		_, there, err := e.findService(ctx, &now)
+		if err == nil && !there {
+			err = errors.New("its service was removed outside tenon: apply again")
+		}
+		if err != nil {
+			return false, err
+		}
+		*st = now
+		return st.URL != "", nil
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/planner/state"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
@@ -29,7 +30,8 @@ func (f *followed) lookService(ctx context.Context) (state.Status, error) {
 			return absent, nil
 		}
 		if c := s.TerminalCondition; c != nil && c.State == failed && !s.Reconciling {
-			return state.Status{Phase: state.Failed, Message: explain(*c, nil)}, nil
+			why := explain(*c, nil)
+			return state.Status{Phase: state.Failed, Message: why, Lacking: cloud.Lacks(why, lacking)}, nil
 		}
 		return state.Status{Phase: state.Running, Queued: true, Message: preparing}, nil
 	}
@@ -43,6 +45,7 @@ func (f *followed) lookService(ctx context.Context) (state.Status, error) {
 		}
 	case failed:
 		now.Phase, now.Message = state.Failed, explain(c, nil)
+		now.Lacking = cloud.Lacks(now.Message, lacking)
 	default:
 		if now.Message = explain(c, nil); now.Message == "" && time.Since(r.CreateTime) > prompt {
 			now.Message = preparing
@@ -92,7 +95,7 @@ func (e *Executor) released(ctx context.Context, h state.Handle) (taskState, err
 	}
 	now, err := (&followed{e: e, st: st}).lookService(ctx)
 	if err == nil && now.Phase == state.Absent {
-		err = errors.New("it is not on Cloud Run any more: apply again")
+		err = errors.New("it is no longer on Cloud Run: apply again")
 	}
 	return st, err
 }

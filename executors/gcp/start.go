@@ -42,11 +42,8 @@ func (e *Executor) start(ctx context.Context, st *taskState, t executors.Task) e
 		return err
 	}
 	created, err := e.client.create(ctx, *st, e.jobOf(*st, t, image, command, secrets))
-	if isStatus(err, http.StatusTooManyRequests) {
-		err = &executors.LackingError{Err: err}
-	}
 	if err != nil || created {
-		return err
+		return exhausted(err)
 	}
 	// It is that of another tenon, or of a call whose answer was lost.
 	there, err := e.find(ctx, st)
