@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"sync"
 	"time"
 
@@ -282,22 +280,14 @@ func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 	if err != nil {
 		return err
 	}
-	if err := e.destroy(ctx, c, st); err != nil {
+	ctx = context.WithoutCancel(ctx)
+	if err := clouds.Locked(ctx, st.Dir, func() error { return e.destroy(ctx, c, st) }); err != nil { // no other tenon may be about to submit it
 		return fmt.Errorf("destroy %s: %w", st.Unit, err)
 	}
 	return nil
 }
 
 func (e *Executor) destroy(ctx context.Context, c *cloud, st taskState) error {
-	ctx = context.WithoutCancel(ctx)
-	if _, err := os.Stat(st.Dir); err == nil {
-		locked, err := local.Lock(ctx, st.Dir) // no other tenon may be about to submit it
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		} else if err == nil {
-			defer locked.Close()
-		}
-	}
 	b, run := e.backend(st.Place), e.run(c, st)
 	if _, ended := run.Ended(); !ended {
 		run.SaveLog(ctx, &followed{e: e, c: c, st: st})

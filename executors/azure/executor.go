@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -167,7 +165,7 @@ func (e *Executor) apply(ctx context.Context, st *taskState, t executors.Task) e
 	if err := errors.Join(ctx.Err(), local.Present(t)); err != nil {
 		return err
 	}
-	return e.locked(ctx, t.Dir, func() error {
+	return cloud.Locked(ctx, t.Dir, func() error {
 		there, err := e.find(ctx, st)
 		if err == nil && !there {
 			err = e.create(ctx, st, t)
@@ -177,20 +175,6 @@ func (e *Executor) apply(ctx context.Context, st *taskState, t executors.Task) e
 		}
 		return err
 	})
-}
-
-// locked does something while no other tenon does something with the folder of a run. A folder that does not exist is
-// that of no tenon.
-func (e *Executor) locked(ctx context.Context, dir string, do func() error) error {
-	if _, err := os.Stat(dir); err == nil {
-		lock, err := local.Lock(ctx, dir)
-		if err == nil {
-			defer lock.Close()
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return do()
 }
 
 // find completes the state of a task with that of its job, and reports whether there is one.
@@ -275,7 +259,7 @@ func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 		return err
 	}
 	ctx = context.WithoutCancel(ctx)
-	err = e.locked(ctx, st.Dir, func() error {
+	err = cloud.Locked(ctx, st.Dir, func() error {
 		now := st
 		there, err := e.find(ctx, &now)
 		if err == nil && there && now.Token == st.Token { // and not that of a later start

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -264,21 +262,14 @@ func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 	if err != nil {
 		return err
 	}
-	if err := e.destroy(context.WithoutCancel(ctx), st); err != nil {
+	ctx = context.WithoutCancel(ctx)
+	if err := cloud.Locked(ctx, st.Dir, func() error { return e.destroy(ctx, st) }); err != nil { // no other tenon may be about to create it
 		return fmt.Errorf("destroy %s: %w", st.Unit, err)
 	}
 	return nil
 }
 
 func (e *Executor) destroy(ctx context.Context, st taskState) error {
-	if _, err := os.Stat(st.Dir); err == nil {
-		locked, err := local.Lock(ctx, st.Dir) // no other tenon may be about to create it
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		} else if err == nil {
-			defer locked.Close()
-		}
-	}
 	run := e.run(st)
 	if st.Service != "" || st.Custom != "" {
 		if _, ended := run.Ended(); !ended {
