@@ -16,10 +16,10 @@ import (
 )
 
 // A job with GPUs is a custom job of Vertex AI, whose name Google chooses. So a call whose answer was lost, or that still
-// runs when its tenon is killed, may make a job that nobody knows yet, and a look may come before it. Therefore a start is
-// claimed in the bucket before its job is created, and tenon-pod runs nothing unless the claim names its start: of
-// all jobs of a task, however they came to be, at most one runs the program. The label of the task finds all of them,
-// and a later look removes those of other starts.
+// runs when its tenon is killed, may make a job that no state records yet, and a look may come before it. Therefore a start is
+// claimed in the bucket before its job is created, and tenon-pod runs nothing unless the claim names its start when it
+// begins: of all jobs of a task, however they were made, those of former claims end at once. The label of the task finds
+// all of them, and a later look removes those of other starts.
 
 // Labels of custom jobs besides those of all resources.
 const (
