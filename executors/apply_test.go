@@ -230,9 +230,12 @@ func TestTheTimeOfAJobBeginsWhenItDoes(t *testing.T) {
 		case 3:
 			return state.Status{Phase: state.Running, Started: time.Now()}
 		}
-		return state.Status{Phase: state.Running, Started: time.Now().Add(-time.Hour), Message: "no node fits it"}
+		return state.Status{Phase: state.Running, Started: time.Now().Add(-time.Hour), Message: "no node fits it", Lacking: true}
 	}}
-	_, err := b.apply(a)
+	res, err := b.apply(a)
+	if executors.Lacking(res, err) == nil {
+		t.Error("the error does not say that the platform lacks something")
+	}
 	if u := failure(t, err, "sources/a"); u.Err.Error() != "took longer than its timeout 30ms: no node fits it" {
 		t.Errorf("error %q", u)
 	}

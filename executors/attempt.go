@@ -317,7 +317,10 @@ func (c *call) await(ctx context.Context) error {
 			return err
 		case c.timeLeft(since):
 		case c.status.Message != "":
-			return fmt.Errorf("%w: %s", late, c.status.Message)
+			if err = fmt.Errorf("%w: %s", late, c.status.Message); c.status.Lacking {
+				return &LackingError{err}
+			}
+			return err
 		default:
 			return late
 		}

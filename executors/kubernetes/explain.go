@@ -25,6 +25,12 @@ type why struct {
 	final   bool // it does not resolve by itself
 }
 
+// exhausted is with what the message begins about a ResourceQuota that is too small.
+const exhausted = "the quota of the namespace is exhausted: "
+
+// lacking reports whether a quota is why, so that it may work elsewhere.
+func (y why) lacking() bool { return strings.HasPrefix(y.message, exhausted) }
+
 // tryAgain is the hint for failures that are not the unit's fault.
 const tryAgain = ": set retries to run it again"
 
@@ -287,7 +293,7 @@ func explainRefusal(message string) why {
 	}
 	switch {
 	case strings.Contains(message, "exceeded quota"):
-		return why{"the quota of the namespace is exhausted: " + message + ": request less in needs, or raise the quota", false}
+		return why{exhausted + message + ": request less in needs, or raise the quota", false}
 	case strings.Contains(message, "failed quota"), strings.Contains(message, "must specify"):
 		return why{"the namespace sets limits: " + message + ": request it in needs", true}
 	case strings.Contains(message, "usage per"):

@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -136,8 +137,12 @@ func TestReasonsThatNoPodIsCreated(t *testing.T) {
 		`Error creating: admission webhook "validation.gatekeeper.sh" denied the request: [owner] no owner`:                          {"the cluster's policy validation.gatekeeper.sh rejects its pod: [owner] no owner: change the unit or the policy", true},
 		`Error creating: Internal error occurred: failed calling webhook "x": no endpoints`:                                          {`the cluster cannot create its pod: Internal error occurred: failed calling webhook "x": no endpoints`, false},
 	} {
-		if got := explainRefusal(message); got != want {
+		got := explainRefusal(message)
+		if got != want {
 			t.Errorf("%s:\n got %+v\nwant %+v", message, got, want)
+		}
+		if lacking := strings.Contains(message, "exceeded quota"); got.lacking() != lacking {
+			t.Errorf("%s: lacking is %v", message, !lacking)
 		}
 	}
 }

@@ -39,7 +39,7 @@ func (e *Executor) lookAtJob(ctx context.Context, l *link, ts taskState, job *ba
 	p := decisivePod(pods)
 	if st := ts.running(job, p); !over(job, pods) {
 		y, err := e.delay(ctx, l, ts, job, pods)
-		if st.Message = y.message; y.final {
+		if st.Message, st.Lacking = y.message, y.lacking(); y.final {
 			st.Phase = state.Failed
 		}
 		return st, nil, err
@@ -262,7 +262,7 @@ func (e *Executor) lookAtService(ctx context.Context, l *link, ts taskState, d *
 		}
 	}
 	y, p, err := ts.unready(ctx, l, d, pods)
-	if st.Message = y.message; y.final {
+	if st.Message, st.Lacking = y.message, y.lacking(); y.final {
 		st.Phase = state.Failed
 	}
 	if p != nil && ts.Routed {

@@ -50,7 +50,7 @@ type Status struct {
 	Started  time.Time `json:"started,omitzero"`
 	Finished time.Time `json:"finished,omitzero"`
 	Usage    Usage     `json:"usage,omitzero"`
-	// Lacking means that it failed because the platform lacks capacity, or because a quota of the account is
+	// Lacking means that it failed, or does not start, because the platform lacks capacity, or because a quota is
 	// too small: elsewhere it may work.
 	Lacking bool `json:"lacking,omitempty"`
 	// Over means that it has ended together with everything that it started. Not every
