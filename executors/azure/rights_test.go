@@ -84,7 +84,7 @@ func holds(t *rapid.T, condition, action, blob, prefix string) bool {
 	rest := operand.ReplaceAllString(condition, "$2")
 	rest = regexp.MustCompile(`(path|prefix)( OR (path|prefix))*`).ReplaceAllString(rest, "$1")
 	switch rest {
-	case "((" + notListing + ") OR (path)) AND ((" + notReading + ") OR (prefix))":
+	case "((" + notReading + ") OR (path)) AND ((" + notListing + ") OR (prefix))":
 		switch {
 		case action != readBlob:
 			return true
