@@ -128,8 +128,8 @@ func (c *client) customsOf(ctx context.Context, st taskState, label, value strin
 	for {
 		var page customJobs
 		if err := c.call(ctx, http.MethodGet, c.vertexAt(st.Region)+"/v1/"+st.customs()+"?"+q.Encode(), nil, &page); err != nil {
-			if r := (*refusal)(nil); errors.As(err, &r) && r.reason == "SERVICE_DISABLED" {
-				return nil, nil // nothing was ever made there
+			if r := (*refusal)(nil); errors.As(err, &r) && (r.reason == "SERVICE_DISABLED" || r.code == http.StatusNotFound) {
+				return nil, nil // nothing was ever made there: the API is off, or the region has no Vertex AI
 			}
 			return nil, explainCall("list the custom jobs of Vertex AI", err)
 		}

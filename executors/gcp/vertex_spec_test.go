@@ -1,6 +1,9 @@
 package gcp
 
 import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,6 +61,30 @@ func TestMachinesOfJobs(t *testing.T) {
 	} {
 		if m, _ := machineOf(c.needs); m.text() != c.want {
 			t.Errorf("%+v: got %s, want %s", c.needs, m.text(), c.want)
+		}
+	}
+}
+
+// A project without the API, and a region without Vertex AI, have no custom jobs: a job on Cloud Run needs neither.
+func TestNoVertexAI(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"error": {"code": 403, "status": "PERMISSION_DENIED", "details": [{"reason": "SERVICE_DISABLED"}]}}`: "",
+		"<html>Error 404 (Not Found)</html>":                                           "",
+		`{"error": {"code": 403, "status": "PERMISSION_DENIED", "message": "denied"}}`: "grant the right",
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			code := http.StatusForbidden
+			if strings.HasPrefix(text, "<") {
+				code = http.StatusNotFound
+			}
+			w.WriteHeader(code)
+			_, _ = w.Write([]byte(text)) // the caller may be gone
+		}))
+		c := &client{plain: server.Client(), vertex: server.URL}
+		all, err := c.customsOf(t.Context(), taskState{Project: "p", Region: "r"}, labelTask, "a")
+		server.Close()
+		if len(all) > 0 || (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, %v, want %q", text, all, err, want)
 		}
 	}
 }
