@@ -48,8 +48,9 @@ func (r Run) Observed(ctx context.Context, idle bool) (*step.Observed, error) {
 	if err != nil {
 		return nil, err
 	}
-	reports := map[string]step.Observed{}
+	reports, mayLive := map[string]step.Observed{}, map[string]time.Time{}
 	now, lives := time.Now(), map[string]bool{}
+	var newest time.Time
 	for name, b := range stored {
 		var o step.Observed
 		id := strings.TrimPrefix(name, prefix)
@@ -57,7 +58,19 @@ func (r Run) Observed(ctx context.Context, idle bool) (*step.Observed, error) {
 			return nil, fmt.Errorf("what the instance %s has stored: %w", id, err)
 		}
 		reports[id] = o
-		if _, over := ended[gone+id]; !over && now.Sub(o.At) < silence {
+		if _, over := ended[gone+id]; !over {
+			mayLive[id] = o.At
+			if o.At.After(newest) {
+				newest = o.At
+			}
+		}
+	}
+	since := now
+	if !idle && newest.Before(now) { // one of them lives, and the clock of this machine may be ahead
+		since = newest
+	}
+	for id, at := range mayLive {
+		if since.Sub(at) < silence {
 			lives[id] = true
 		}
 	}

@@ -31,6 +31,7 @@ func TestWhatInstancesObserve(t *testing.T) {
 		{"one that ended has counted", map[string]step.Observed{"a": seen(3, time.Second, 5, ""), "b": seen(3, time.Hour, 7, "it was gone")}, []string{"b"}, false, 3, 12, "", time.Second},
 		{"one is silent, and may still have the former route", map[string]step.Observed{"a": seen(3, time.Second, 5, ""), "b": seen(2, 30*time.Second, 7, "")}, nil, false, 2, 7, "", 30 * time.Second},
 		{"one is silent for so long that it was killed", map[string]step.Observed{"a": seen(3, time.Second, 5, ""), "b": seen(2, 2*time.Minute, 7, "")}, nil, false, 3, 5, "", time.Second},
+		{"the clock here is ahead", map[string]step.Observed{"a": seen(3, 2*time.Minute, 5, ""), "b": seen(2, 2*time.Minute, 7, "")}, nil, false, 2, 7, "", 2 * time.Minute},
 		{"one cannot answer", map[string]step.Observed{"a": seen(3, time.Second, 5, "no memory")}, nil, false, 3, 5, "instance a: no memory", time.Second},
 		{"all are silent", map[string]step.Observed{"a": seen(3, time.Hour, 5, "")}, nil, false, 3, 5, "", time.Hour},
 		{"nobody asks, so that there are none", map[string]step.Observed{"a": seen(2, time.Hour, 5, ""), "b": seen(4, time.Hour, 2, "")}, []string{"a", "b"}, true, 4, 2, "", 0},
