@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
@@ -372,5 +374,23 @@ func TestListenersOfSockDiagAreThoseOfTheTables(t *testing.T) {
 				t.Errorf("%s, asked for %v (-tables +sock_diag):\n%s", at, ips, diff)
 			}
 		}
+	}
+}
+
+// A dump that fails ends with the same message as a complete one, which then carries the error.
+func TestAnAnswerOfSockDiagThatFails(t *testing.T) {
+	message := func(kind uint16, code int32) syscall.NetlinkMessage {
+		return syscall.NetlinkMessage{Header: syscall.NlMsghdr{Type: kind}, Data: binary.NativeEndian.AppendUint32(nil, uint32(code))}
+	}
+	if err := ended(message(unix.NLMSG_DONE, 0)); err != nil {
+		t.Errorf("a complete answer: %v", err)
+	}
+	for _, kind := range []uint16{unix.NLMSG_DONE, unix.NLMSG_ERROR} {
+		if err := ended(message(kind, -int32(unix.ENOENT))); !errors.Is(err, unix.ENOENT) {
+			t.Errorf("a message of type %d with ENOENT: %v", kind, err)
+		}
+	}
+	if ended(syscall.NetlinkMessage{Header: syscall.NlMsghdr{Type: unix.NLMSG_DONE}}) == nil {
+		t.Error("an end without a code counts as complete")
 	}
 }

@@ -90,13 +90,8 @@ func diagnoseFamily(fd int, family uint8, port int, ips []netip.Addr, to map[uin
 		}
 		for _, m := range messages {
 			switch m.Header.Type {
-			case unix.NLMSG_DONE:
-				return nil
-			case unix.NLMSG_ERROR:
-				if len(m.Data) >= 4 {
-					return os.NewSyscallError("sock_diag", syscall.Errno(-int32(binary.NativeEndian.Uint32(m.Data))))
-				}
-				return fmt.Errorf("sock_diag: an error of %d bytes", len(m.Data))
+			case unix.NLMSG_DONE, unix.NLMSG_ERROR: // both may carry an error, such as ENOENT without the module tcp_diag
+				return ended(m)
 			}
 			var a diagAnswer
 			if _, err := binary.Decode(m.Data, binary.NativeEndian, &a); err != nil {
@@ -107,6 +102,18 @@ func diagnoseFamily(fd int, family uint8, port int, ips []netip.Addr, to map[uin
 			}
 		}
 	}
+}
+
+// ended returns the error with which an answer ends, or nil if it is complete.
+func ended(m syscall.NetlinkMessage) error {
+	if len(m.Data) < 4 {
+		return fmt.Errorf("sock_diag: an answer ends with %d bytes", len(m.Data))
+	}
+	code := -int32(binary.NativeEndian.Uint32(m.Data))
+	if code != 0 || m.Header.Type != unix.NLMSG_DONE {
+		return fmt.Errorf("sock_diag: %w", syscall.Errno(code))
+	}
+	return nil
 }
 
 // address returns where a socket is bound.
