@@ -235,6 +235,33 @@ func TestAnExecutorCollectsItsOwn(t *testing.T) {
 	}
 }
 
+// A partial collector has hosts, of which one does not answer.
+type partial struct{ collector }
+
+func (p *partial) Collect(ctx context.Context, n executors.Needed, dry bool) ([]executors.Garbage, error) {
+	found, err := p.collector.Collect(ctx, n, dry)
+	return found, errors.Join(err, &executors.PartialError{Lacks: []string{"host b"}, Errs: []error{errors.New("b is lost")}})
+}
+
+// What the other hosts have is listed before it is removed.
+func TestAHostThatDoesNotAnswerHidesNoGarbageOfOthers(t *testing.T) {
+	b := newBench(t)
+	b.mustApply(table("sources/a", `{"v":1}`))
+	x := &partial{collector{fake: b.fake}}
+	o := b.options()
+	var err error
+	o.Executor, err = executors.Route("hosts", []string{"hosts"}, func(string) (executors.Executor, error) { return x, nil })
+	b.ok(err)
+	c, err := executors.Collect(t.Context(), o, executors.Retention{Revisions: 1})
+	b.ok(err)
+	if diff := cmp.Diff([]executors.Garbage{{Kind: "image", Name: "old", Size: 7}}, c.Garbage); diff != "" {
+		t.Errorf("garbage (-want +got):\n%s", diff)
+	}
+	if c.Unseen == nil || !slices.Equal(c.Unseen.Lacks, []string{"host b"}) {
+		t.Errorf("unseen is %v", c.Unseen)
+	}
+}
+
 // Whatever systems were applied, whatever went wrong, and wherever a collection was
 // stopped: afterwards the plan for what is deployed is unchanged, every kept revision can
 // be restored as before, and the next collection finds nothing.

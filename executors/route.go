@@ -2,6 +2,7 @@ package executors
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -195,6 +196,7 @@ func (r *router) Python(ctx context.Context, version string, install bool) (stri
 // Collect asks every executor. Executors other than the target's may be unavailable.
 func (r *router) Collect(ctx context.Context, n Needed, dry bool) ([]Garbage, error) {
 	var all []Garbage
+	var partial error // a [PartialError] of the target's
 	for _, name := range r.names {
 		x, err := r.of(name)
 		if err != nil {
@@ -205,12 +207,14 @@ func (r *router) Collect(ctx context.Context, n Needed, dry bool) ([]Garbage, er
 			continue
 		}
 		found, err := c.Collect(ctx, n, dry)
-		if err != nil && name == r.name {
+		if name == r.name && errors.As(err, new(*PartialError)) {
+			partial = err
+		} else if name == r.name && err != nil {
 			return nil, err
 		}
 		all = append(all, found...)
 	}
-	return all, nil
+	return all, partial
 }
 
 func (r *router) Logs(ctx context.Context, h state.Handle, w io.Writer, follow bool) error {
