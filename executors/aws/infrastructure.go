@@ -143,3 +143,8 @@ func (w *writer) variables() {
 	f.Block("data", "aws_caller_identity", "current")
 	f.Block("data", "aws_partition", "current")
 }
+
+// imaged returns the units whose images are named before what runs them is made.
+func (w *writer) imaged() []*ir.Unit {
+	return clouds.Placed(w.sys, func(u *ir.Unit) bool { return w.place(u) == onBatch })
+}
