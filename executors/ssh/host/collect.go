@@ -21,7 +21,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/artifact"
 )
 
-// Collecting asks what a host has that is not needed any more. What every state may use is
+// Collecting asks what a host has that is no longer needed. What every state may use is
 // garbage if none has used it for that long, and an artifact that only one state has used also if
 // that state does not need it.
 type Collecting struct {
@@ -172,7 +172,7 @@ func (c *collector) look(ctx context.Context) error {
 		for _, e := range entries {
 			path := filepath.Join(c.dir, kind.folder, e.Name())
 			if c.unused(e.Name(), path) {
-				if err := c.remove(kind.name, e.Name(), path, files.RemoveAll); err != nil {
+				if err := c.remove(kind.name, e.Name(), path, c.discard); err != nil {
 					return err
 				}
 			}
@@ -184,7 +184,7 @@ func (c *collector) look(ctx context.Context) error {
 	return errors.Join(c.nameless(), c.removeOldBlobs(), files.SweepOlder(c.dir, halfWrittenAge))
 }
 
-// images lets containerd find what nobody has used, if this host runs containers.
+// images lets containerd find what has not been used, if this host runs containers.
 func (c *collector) images(ctx context.Context) error {
 	if c.since.IsZero() || c.containerless(ctx) != "" {
 		return nil
@@ -239,7 +239,7 @@ func (c *collector) end(ctx context.Context, rec record) error {
 	return errors.Join(err, files.RemoveAll(c.run(rec.Run)))
 }
 
-// unused reports whether nobody needs what has a name, a digest or that of an environment.
+// unused reports whether no state needs what has a name, a digest or that of an environment.
 func (c *collector) unused(name, path string) bool {
 	name = strings.TrimPrefix(name, "sha256:")
 	if c.inUse[name] || strings.HasPrefix(name, ".") {
@@ -280,6 +280,16 @@ func (c *collector) remove(kind, name, path string, do func(path string) error) 
 	return nil
 }
 
+// discard removes a folder or a file. If it is killed, no part of a folder is left in its place, where
+// a start would take it for the whole.
+func (c *collector) discard(path string) error {
+	away, err := os.MkdirTemp(c.dir, files.HalfWritten)
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.Rename(path, filepath.Join(away, "old")), files.RemoveAll(away))
+}
+
 // size adds up the files below a path that were not counted yet, as far as they can be read.
 func (c *collector) size(path string) (sum int64) {
 	_ = filepath.WalkDir(path, func(_ string, d fs.DirEntry, err error) error {
@@ -302,7 +312,8 @@ func (c *collector) size(path string) (sum int64) {
 	return sum
 }
 
-// nameless removes the names of files in [server.filePath] that are in no folder any more.
+// nameless removes the names of files in [server.filePath] that are in no folder any longer. Another
+// connection may remove some at the same time.
 func (c *collector) nameless() (err error) {
 	for _, of := range []string{ofArtifacts, ofTrees} {
 		err = errors.Join(err, filepath.WalkDir(filepath.Join(c.dir, of), func(path string, d fs.DirEntry, err error) error {
@@ -310,10 +321,13 @@ func (c *collector) nameless() (err error) {
 				return err
 			}
 			var st unix.Stat_t
-			if err := unix.Lstat(path, &st); err != nil || st.Nlink > 1 {
-				return err
+			if err = unix.Lstat(path, &st); err == nil && st.Nlink == 1 {
+				err = os.Remove(path)
 			}
-			return os.Remove(path)
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			return err
 		}))
 	}
 	return err

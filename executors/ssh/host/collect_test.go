@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/internal/files"
 	"github.com/tenon-ml/tenon/planner/artifact"
 )
 
@@ -67,6 +68,11 @@ func TestCollect(t *testing.T) {
 	ok(t, os.MkdirAll(filepath.Dir(lonely), 0o700))
 	ok(t, os.WriteFile(lonely, nil, 0o444))
 
+	// A tree that no state has used for long.
+	tree := filepath.Join(dir, "trees", strings.Repeat("5", 64))
+	ok(t, os.MkdirAll(filepath.Join(tree, "packages"), 0o755))
+	aged(others, filepath.Base(tree), 40*day)
+
 	in := Collecting{State: "mine", Tasks: map[string]bool{"task-kept": true}, Digests: map[string]bool{all["kept by this state"]: true}, Dry: true}
 	names := func(in Collecting) (found []string) {
 		t.Helper()
@@ -89,7 +95,7 @@ func TestCollect(t *testing.T) {
 		t.Errorf("without an age, garbage is %q, want %q", got, soon)
 	}
 	in.Age = 30 * day
-	later := []string{"data, long ago", "not kept by this state", "of both states, long ago", "task-old"}
+	later := []string{filepath.Base(tree), "data, long ago", "not kept by this state", "of both states, long ago", "task-old"}
 	if got := names(in); !slices.Equal(got, later) {
 		t.Errorf("garbage is %q, want %q", got, later)
 	}
@@ -105,10 +111,13 @@ func TestCollect(t *testing.T) {
 	if len(left) != len(all)-3 {
 		t.Errorf("%d artifacts are left", len(left))
 	}
-	for path, there := range map[string]bool{s.run("old"): false, s.run("kept"): true, s.run("other"): true, lonely: false} {
+	for path, there := range map[string]bool{s.run("old"): false, s.run("kept"): true, s.run("other"): true, lonely: false, tree: false} {
 		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) == there {
 			t.Errorf("%s: %v", path, err)
 		}
+	}
+	if half, err := filepath.Glob(filepath.Join(dir, files.HalfWritten+"*")); err != nil || len(half) > 0 {
+		t.Errorf("left half removed: %q, %v", half, err)
 	}
 	// What a run of an earlier version uses is not known.
 	ok(t, local.SaveJSON(recordPath(s.run("kept")), record{UID: "u", Run: "kept", Name: "task-kept", Unit: Unit{Service: Service{State: "mine"}}}))

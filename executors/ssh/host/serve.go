@@ -57,6 +57,9 @@ func Serve(ctx context.Context, in io.ReadCloser, out io.WriteCloser, o Options)
 		return err
 	}
 	defer s.containers.Close() //nolint:errcheck // the process ends
+	if own, err := os.Executable(); err == nil {
+		_ = s.mark(others, filepath.Base(own)) // otherwise it is sent again some day, and a full disk may need this process
+	}
 	conn := NewConn(in, out)
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
