@@ -56,6 +56,14 @@ func (r *router) Taken(ctx context.Context, t Task, prior *state.Handle) (string
 	return "", nil
 }
 
+// Admit asks the target's executor.
+func (r *router) Admit(ctx context.Context, units []ir.Unit) (bool, error) {
+	if a, ok := r.target.(Admitter); ok {
+		return a.Admit(ctx, units)
+	}
+	return false, nil
+}
+
 // Located asks the executor of the service.
 func (r *router) Located(ctx context.Context, h state.Handle) (state.Handle, error) {
 	x, err := r.of(h.Executor)

@@ -1,8 +1,11 @@
 package executors_test
 
 import (
+	"context"
+	"errors"
 	"testing"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -43,5 +46,29 @@ func TestAServiceMovesToAnotherExecutor(t *testing.T) {
 				t.Errorf("the old one stays: %t, want %t", stays, c.stays)
 			}
 		})
+	}
+}
+
+// limited is an executor whose account has a quota of 0.
+type limited struct{ *fake }
+
+func (limited) Admit(_ context.Context, units []ir.Unit) (bool, error) {
+	return true, &executors.LackingError{Err: errors.New(units[0].ID + " needs 1 and the account has 0")}
+}
+
+// A quota that is too small ends an apply before it begins a revision.
+func TestAQuotaThatIsTooSmall(t *testing.T) {
+	b := newBench(t)
+	units := []ir.Unit{table("sources/a", `{"v":1}`)}
+	for i := range units {
+		b.ok(units[i].Define())
+	}
+	o := b.options()
+	var err error
+	o.Executor, err = executors.Route("limited", []string{"limited"}, func(string) (executors.Executor, error) { return limited{b.fake}, nil })
+	b.ok(err)
+	result, err := executors.Apply(t.Context(), b.plan(units), o)
+	if executors.Lacking(result, err) == nil || result != nil || len(b.fake.tasks) > 0 {
+		t.Errorf("the error is %v, with the result %+v and %d tasks", err, result, len(b.fake.tasks))
 	}
 }
