@@ -31,6 +31,8 @@ type Option struct {
 	// Compared is what targets are compared by, see [Costs.Compared]. What is fetched is part of it if its price is
 	// known and in the same currency.
 	Compared money.Amount `json:"compared"`
+	// Unpriced is set if a cloud bills the target, and no pool of it has a price: what it costs is unknown.
+	Unpriced bool `json:"unpriced,omitempty"`
 }
 
 // assumedTime is how long a job counts of which nothing is known, where targets are compared. All targets
@@ -54,8 +56,18 @@ func NewOption(p *Plan) Option {
 func (c *Costs) Compared() money.Amount { return c.Apply.Plus(c.Assumed).Plus(c.Month) }
 
 // Choose puts options in the order in which an apply tries them: the cheapest first, those that cannot be used
-// last. Of equally cheap ones, the first stays first. One that is kept comes before all others.
+// last. Of equally cheap ones, the first stays first. One that is kept comes before all others. If one has a price,
+// those whose costs cannot be compared with it come after it: they are unknown, or in another currency.
 func Choose(options []Option, kept string) {
+	currency := ""
+	for _, o := range options {
+		if o.Skipped == "" && o.Costs != nil {
+			currency = cmp.Or(currency, o.Costs.Currency)
+		}
+	}
+	incomparable := func(o Option) bool {
+		return currency != "" && (o.Unpriced || o.Costs != nil && o.Costs.Currency != currency)
+	}
 	slices.SortStableFunc(options, func(a, b Option) int {
 		if (a.Skipped == "") != (b.Skipped == "") {
 			return after(a.Skipped != "", b.Skipped != "")
@@ -63,7 +75,7 @@ func Choose(options []Option, kept string) {
 		if a.Skipped != "" {
 			return 0
 		}
-		return cmp.Or(after(a.Target != kept, b.Target != kept), cmp.Compare(a.Compared, b.Compared))
+		return cmp.Or(after(a.Target != kept, b.Target != kept), after(incomparable(a), incomparable(b)), cmp.Compare(a.Compared, b.Compared))
 	})
 }
 
@@ -83,7 +95,7 @@ func (c *Choice) Next() (next []Option) {
 // Quotas say whether the limits of an account allow what a plan runs.
 type Quotas struct {
 	Lacking   string `json:"lacking,omitempty"`   // what is too small: an apply is refused
-	Unchecked string `json:"unchecked,omitempty"` // why nobody could ask
+	Unchecked string `json:"unchecked,omitempty"` // why they were not checked
 }
 
 // after orders what is not so before what is.
@@ -120,7 +132,7 @@ func (p *Plan) PoolOptions(u *ir.Unit) (all []PoolOption) {
 			o.Rate, o.Skipped = pool.Rate(u), ""
 			switch {
 			case cmp.Or(cmp.Compare(o.Rate, rate), cmp.Compare(at, used)) < 0:
-				o.Skipped = "is too small"
+				o.Skipped = "does not fit"
 			case pool.Price == nil:
 				o.Skipped = "has no price"
 			default:

@@ -42,6 +42,36 @@ func TestTargetsAreTriedInOrder(t *testing.T) {
 	}
 }
 
+// What is unknown, or in another currency, is not compared as if it were cheap. Machines of your own without a price cost
+// nothing, and without any price the first target counts.
+func TestUnknownCostsAreNotCheap(t *testing.T) {
+	usd, eur := &planner.Costs{Currency: "USD"}, &planner.Costs{Currency: "EUR"}
+	for name, c := range map[string]struct {
+		options []planner.Option
+		want    []string
+	}{
+		"a cloud without a price": {
+			[]planner.Option{{Target: "cloud", Unpriced: true}, {Target: "dear", Costs: usd, Compared: 3}, {Target: "own"}},
+			[]string{"own", "dear", "cloud"},
+		},
+		"another currency": {
+			[]planner.Option{{Target: "dollars", Costs: usd, Compared: 3}, {Target: "euros", Costs: eur, Compared: 1}, {Target: "cheap", Costs: usd, Compared: 2}},
+			[]string{"cheap", "dollars", "euros"},
+		},
+		"no price":                    {[]planner.Option{{Target: "cloud", Unpriced: true}, {Target: "own"}}, []string{"cloud", "own"}},
+		"the only price is of no use": {[]planner.Option{{Target: "dear", Costs: usd, Skipped: "no quota"}, {Target: "cloud", Unpriced: true}, {Target: "own"}}, []string{"cloud", "own", "dear"}},
+	} {
+		planner.Choose(c.options, "")
+		var got []string
+		for _, o := range c.options {
+			got = append(got, o.Target)
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
 // Jobs of unknown length count as an hour on each target, so that only the rates decide.
 func TestJobsOfUnknownLengthCountAsAnHour(t *testing.T) {
 	p := &planner.Plan{
