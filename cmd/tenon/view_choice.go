@@ -40,7 +40,7 @@ func optionCost(o planner.Option) string {
 	c := o.Costs
 	var parts []string
 	if fetched, ok := o.Transfer.Cost(); ok && fetched > 0 {
-		parts = append(parts, "egress "+fetched.Format(o.Transfer.Charge.Currency))
+		parts = append(parts, "egress "+least(o.Transfer)+fetched.Format(o.Transfer.Charge.Currency))
 	}
 	if c == nil {
 		return strings.Join(append([]string{"no price"}, parts...), ", ")

@@ -76,11 +76,19 @@ func writeTransfer(b *strings.Builder, t *planner.Transfer) {
 	if c := t.Charge; c != nil {
 		cost = fmt.Sprintf("%s for 1 GiB", c.Price.Format(c.Currency))
 		if sum, ok := t.Cost(); ok {
-			cost = sum.Format(c.Currency)
+			cost = least(t) + sum.Format(c.Currency)
 		}
 		cost += fmt.Sprintf(" (%s, %s)", c.Source, c.Date)
 	}
 	fmt.Fprintf(b, "Egress: %s; %s.\n", amount, cost)
+}
+
+// least says that what is fetched is more than what is known of it, or returns "".
+func least(t *planner.Transfer) string {
+	if len(t.Unknown) > 0 {
+		return "at least "
+	}
+	return ""
 }
 
 // about says whether an amount is an estimate or a limit.

@@ -1,10 +1,12 @@
 package project
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -47,12 +49,10 @@ func (s *Session) Next(ctx context.Context, p *planner.Plan, result *executors.R
 // choose makes the plan for each target that may be chosen, and returns one of them.
 func (w *Workspace) choose(ctx context.Context) (*planner.Plan, error) {
 	c := w.choosing
-	kept, why, err := w.keeps(ctx)
+	kept, why, services, err := w.keeps(ctx)
 	if err != nil {
 		return nil, err
 	}
-	o := c.options
-	o.Infrastructure, o.Quotas = false, true // only the chosen one's takes minutes to compare
 	var options []planner.Option
 	var errs []error
 	plans := map[string]*planner.Plan{}
@@ -60,10 +60,10 @@ func (w *Workspace) choose(ctx context.Context) (*planner.Plan, error) {
 		k := &c.from.Candidates[i]
 		option := planner.Option{Target: k.Target.Name, Executor: k.Target.Executor, Skipped: k.Refused}
 		if option.Skipped == "" {
-			option.Skipped = c.lacked[k.Target.Name]
+			option.Skipped = cmp.Or(c.lacked[k.Target.Name], c.stays(services, k))
 		}
 		if option.Skipped == "" {
-			p, err := w.planOn(ctx, c.from.On(k), o)
+			p, err := w.planFor(ctx, k)
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}
@@ -71,18 +71,17 @@ func (w *Workspace) choose(ctx context.Context) (*planner.Plan, error) {
 				option.Skipped = oneLine(err.Error())
 				errs = append(errs, fmt.Errorf("%s: %w", k.Target.Name, err))
 			} else {
-				p.Warnings = append(p.Warnings, k.Warnings...)
 				plans[k.Target.Name] = p
-				option = planner.NewOption(p)
-				option.Skipped = unusable(p)
+				if option, err = w.option(ctx, p); err != nil {
+					return nil, err
+				}
 			}
+		} else {
+			errs = append(errs, fmt.Errorf("%s: %s", k.Target.Name, option.Skipped))
 		}
 		options = append(options, option)
 	}
 	if len(plans) == 0 {
-		for _, target := range slices.Sorted(maps.Keys(c.lacked)) {
-			errs = append(errs, fmt.Errorf("%s: %s", target, c.lacked[target]))
-		}
 		return nil, fmt.Errorf("no target of %s can be used: %w", c.from.Choice, errors.Join(errs...))
 	}
 	planner.Choose(options, kept)
@@ -108,6 +107,51 @@ func (w *Workspace) choose(ctx context.Context) (*planner.Plan, error) {
 	return nil, errors.New("no target was planned for")
 }
 
+// planFor makes the plan for a candidate, without its infrastructure: to compare that takes minutes, and only that of the
+// chosen one counts. It returns an error if that infrastructure cannot be planned for, such as because that of the environment
+// is in another place.
+func (w *Workspace) planFor(ctx context.Context, k *compiler.Candidate) (*planner.Plan, error) {
+	o := w.choosing.options
+	if o.Infrastructure {
+		var unmanaged *errUnmanaged
+		if _, err := w.provisioner(ctx, k.Target); err != nil && !errors.As(err, &unmanaged) {
+			return nil, err
+		}
+	}
+	o.Infrastructure, o.Quotas = false, true
+	p, err := w.planOn(ctx, w.choosing.from.On(k), o)
+	if err == nil {
+		p.Warnings = append(p.Warnings, k.Warnings...)
+	}
+	return p, err
+}
+
+// option returns what a plan says about its target.
+func (w *Workspace) option(ctx context.Context, p *planner.Plan) (planner.Option, error) {
+	o := planner.NewOption(p)
+	o.Skipped = unusable(p)
+	if o.Costs != nil {
+		return o, nil
+	}
+	cloud, _, err := w.billing(ctx, p.System.Name, p.System.Target)
+	o.Unpriced = cloud != ""
+	return o, err
+}
+
+// stays says why a candidate is left out because of services on another one, or returns "". A plan moves services from
+// one executor to another. It does not see that they are elsewhere if that has the same executor with other settings.
+func (c *choosing) stays(services map[string]string, k *compiler.Candidate) string {
+	for i := range c.from.Candidates {
+		other := &c.from.Candidates[i].Target
+		unit := services[other.Name]
+		if unit == "" || other.Name == k.Target.Name || other.Executor != k.Target.Executor || reflect.DeepEqual(other.Settings, k.Target.Settings) {
+			continue
+		}
+		return fmt.Sprintf("%s runs on %s, and services do not move between two targets of the same kind: run tenon destroy first", unit, other.Name)
+	}
+	return ""
+}
+
 // unusable says why an apply of a plan would be refused, or returns "".
 func unusable(p *planner.Plan) string {
 	if p.Quotas != nil && p.Quotas.Lacking != "" {
@@ -122,23 +166,21 @@ func unusable(p *planner.Plan) string {
 func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 // keeps returns the target that a plan keeps although another may be cheaper, with the reason, or "": an interrupted
-// apply continues where it began, and services do not move because of a price.
-func (w *Workspace) keeps(ctx context.Context) (target, why string, err error) {
+// apply continues where it began, and services do not move because of a price. services has, by target, a service that runs
+// there.
+func (w *Workspace) keeps(ctx context.Context) (target, why string, services map[string]string, err error) {
 	last, err := w.store.Revisions(ctx, 1)
 	if err != nil || len(last) == 0 {
-		return "", "", err
-	}
-	if last[0].Outcome == state.Started {
-		return last[0].Target, fmt.Sprintf("revision @%d began there and was interrupted", last[0].Number), nil
+		return "", "", nil, err
 	}
 	current, err := w.store.Current(ctx)
 	if err != nil {
-		return "", "", err
+		return "", "", nil, err
 	}
-	newest := 0
+	newest, services := 0, map[string]string{}
 	for _, unit := range slices.Sorted(maps.Keys(current)) {
 		c := current[unit]
-		if c.Handle == nil || c.Revision <= newest {
+		if c.Handle == nil {
 			continue
 		}
 		r, err := w.store.Revision(ctx, c.Revision)
@@ -146,11 +188,17 @@ func (w *Workspace) keeps(ctx context.Context) (target, why string, err error) {
 			continue
 		}
 		if err != nil {
-			return "", "", err
+			return "", "", nil, err
 		}
-		newest, target, why = c.Revision, r.Target, unit+" runs there"
+		services[r.Target] = unit
+		if c.Revision > newest {
+			newest, target, why = c.Revision, r.Target, unit+" runs there"
+		}
 	}
-	return target, why, nil
+	if last[0].Outcome == state.Started {
+		target, why = last[0].Target, fmt.Sprintf("revision @%d began there and was interrupted", last[0].Number)
+	}
+	return target, why, services, nil
 }
 
 // quotaPatience is how long a plan waits for a platform to say its limits.
