@@ -107,15 +107,8 @@ func (c *checker) targets() choice {
 
 // target returns the entry of targets with a name that is written at a place, or reports that there is none.
 func (c *checker) target(name string, at diag.Span) (t ir.Target, found bool) {
-	e := c.entities["targets/"+name]
+	e := c.targetEntity(name, at)
 	if e == nil {
-		if !c.broken["targets/"+name] && name != defaultTarget {
-			c.fault(diag.Diagnostic{
-				Message: fmt.Sprintf("unknown target %q", name),
-				Spans:   []diag.Span{at},
-				Hint:    diag.DidYouMean(name, append(c.sys.EntityNames("targets"), defaultTarget)),
-			})
-		}
 		return ir.Target{Name: defaultTarget, Executor: c.options.Default}, name == defaultTarget
 	}
 	settings, _ := plain(e.fields).(map[string]any)
@@ -128,14 +121,28 @@ func (c *checker) target(name string, at diag.Span) (t ir.Target, found bool) {
 	return ir.Target{Name: name, Executor: e.string("executor"), Settings: settings}, true
 }
 
-// poolTarget returns the target that has a pool, or "" if all have it.
+// targetEntity returns the entry of targets with a name that is written at a place, or nil. It reports a fault if there is none.
+func (c *checker) targetEntity(name string, at diag.Span) *entity {
+	e := c.entities["targets/"+name]
+	if e == nil && !c.broken["targets/"+name] && name != defaultTarget {
+		c.fault(diag.Diagnostic{
+			Message: fmt.Sprintf("unknown target %q", name),
+			Spans:   []diag.Span{at},
+			Hint:    diag.DidYouMean(name, append(c.sys.EntityNames("targets"), defaultTarget)),
+		})
+	}
+	return e
+}
+
+// poolTarget returns the target that has a pool, or "" if all have it. It does not read what that target reads of files,
+// which need not exist unless the system runs there.
 func (c *checker) poolTarget(e *entity) string {
 	name := e.string("target")
 	if name == "" {
 		return ""
 	}
 	at := c.sys.At("", e.path("target")...)
-	if t, ok := c.target(name, at); ok && t.Executor == choosing {
+	if t := c.targetEntity(name, at); t != nil && t.string("executor") == choosing {
 		c.fail(e, diag.Diagnostic{
 			Message: fmt.Sprintf("%s is of %s, which is a choice of targets", e, name),
 			Spans:   []diag.Span{at, c.sys.Label("", "targets", name)},
