@@ -38,7 +38,7 @@ func (m *maker) own(u *ir.Unit) (PerHour, bool) {
 
 // price sets the rates of the items, if a pool has a price, or a service one of its own. A service in a
 // cluster has what it asks for in each of its replicas, and on one machine once. Prices of machines
-// in another currency than that of the pools are in the plan, and in no sum.
+// in another currency than that of the pools or the budget are in the plan, and in no sum.
 func (m *maker) price(p *Plan) error {
 	currency := p.System.Currency()
 	units := p.units()
@@ -47,7 +47,9 @@ func (m *maker) price(p *Plan) error {
 		if !ok || p.Items[i].Action == Delete {
 			continue
 		}
-		currency = cmp.Or(currency, own.Currency)
+		if limit := p.System.Budget.Currency; limit == "" || limit == own.Currency {
+			currency = cmp.Or(currency, own.Currency)
+		}
 		if p.Items[i].Action.Changes() {
 			p.PerHour = append(p.PerHour, own)
 		}

@@ -45,6 +45,15 @@ func TestServicesOnMachinesOfTheirOwn(t *testing.T) {
 			t.Errorf("%s: %+v (-want +got)\n%s", name, p.PerHour, diff)
 		}
 	}
+	limited := sys(service("deployments/api"))
+	limit := money.One
+	limited.Budget = ir.Budget{Currency: "EUR", Month: &limit}
+	if p := plan(limited, "USD"); p.Costs() != nil || len(p.PerHour) != 1 || p.CheckBudget() != nil {
+		t.Errorf("with a budget in another currency: %+v, %v", p.Costs(), p.CheckBudget())
+	}
+	if p := plan(limited, "EUR"); p.CheckBudget() == nil {
+		t.Error("the budget in the currency of the machines does not count")
+	}
 	w.apply(plan(alone, "USD"))
 	if p := plan(alone, "USD"); p.Changes() || len(p.PerHour) > 0 || p.Costs().Month != 730*money.One {
 		t.Errorf("the second plan: %q, %+v", lines(p), p.Costs())
