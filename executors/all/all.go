@@ -156,6 +156,9 @@ func Infrastructure(sys *ir.System) (docs []terraform.Document, ok bool, err err
 	return docs, true, err
 }
 
+// InCloud reports whether a cloud bills what runs on a target.
+func InCloud(t ir.Target) bool { return platformOf(t) != nil }
+
 // CloudFormation returns [Infrastructure] as a template, or false if the target is not in AWS.
 func CloudFormation(sys *ir.System) (docs []terraform.Document, ok bool, err error) {
 	if sys.Target.Executor != aws.Name {

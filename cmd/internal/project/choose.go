@@ -72,9 +72,9 @@ func (w *Workspace) choose(ctx context.Context) (*planner.Plan, error) {
 				errs = append(errs, fmt.Errorf("%s: %w", k.Target.Name, err))
 			} else {
 				plans[k.Target.Name] = p
-				if option, err = w.option(ctx, p); err != nil {
-					return nil, err
-				}
+				option = planner.NewOption(p)
+				option.Skipped = unusable(p)
+				option.Unpriced = option.Costs == nil && all.InCloud(k.Target)
 			}
 		} else {
 			errs = append(errs, fmt.Errorf("%s: %s", k.Target.Name, option.Skipped))
@@ -124,18 +124,6 @@ func (w *Workspace) planFor(ctx context.Context, k *compiler.Candidate) (*planne
 		p.Warnings = append(p.Warnings, k.Warnings...)
 	}
 	return p, err
-}
-
-// option returns what a plan says about its target.
-func (w *Workspace) option(ctx context.Context, p *planner.Plan) (planner.Option, error) {
-	o := planner.NewOption(p)
-	o.Skipped = unusable(p)
-	if o.Costs != nil {
-		return o, nil
-	}
-	cloud, _, err := w.billing(ctx, p.System.Name, p.System.Target)
-	o.Unpriced = cloud != ""
-	return o, err
 }
 
 // stays says why a candidate is left out because of services on another one, or returns "". A plan moves services from
