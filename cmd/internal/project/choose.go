@@ -43,7 +43,11 @@ func (s *Session) Next(ctx context.Context, p *planner.Plan, result *executors.R
 		return nil, nil
 	}
 	s.choosing.lacked[p.System.Target.Name] = "an apply has just failed there: " + oneLine(lacks.Error())
-	return s.choose(ctx)
+	next, err := s.choose(ctx)
+	if next != nil {
+		next.From = p.From
+	}
+	return next, err
 }
 
 // choose makes the plan for each target that may be chosen, and returns one of them.
