@@ -23,6 +23,7 @@ type choosing struct {
 	from    *compiler.Result
 	options PlanOptions
 	lacked  map[string]string // why, by target
+	waited  time.Duration     // for quotas
 }
 
 // Plan compares a compiled system with the state. If the system may run on several targets, it makes the plan for each, and
@@ -53,6 +54,7 @@ func (s *Session) Next(ctx context.Context, p *planner.Plan, result *executors.R
 // choose makes the plan for each target that may be chosen, and returns one of them.
 func (w *Workspace) choose(ctx context.Context) (*planner.Plan, error) {
 	c := w.choosing
+	c.waited = 0
 	kept, why, services, err := w.keeps(ctx)
 	if err != nil {
 		return nil, err
@@ -193,7 +195,7 @@ func (w *Workspace) keeps(ctx context.Context) (target, why string, services map
 	return target, why, services, nil
 }
 
-// quotaPatience is how long a plan waits for a platform to say its limits.
+// quotaPatience is how long a plan waits for platforms to say their limits, for all targets of a choice together.
 const quotaPatience = 20 * time.Second
 
 // quotas asks the platform whether its limits allow what a plan runs. A plan does not depend on an answer.
@@ -206,7 +208,13 @@ func (w *Workspace) quotas(ctx context.Context, p *planner.Plan) (*planner.Quota
 	if err != nil {
 		return nil, err
 	}
-	within, cancel := context.WithTimeoutCause(ctx, quotaPatience, fmt.Errorf("there was no answer within %s", quotaPatience))
+	patience := quotaPatience
+	if c := w.choosing; c != nil {
+		patience = max(patience-c.waited, time.Second).Round(time.Second)
+		began := time.Now()
+		defer func() { c.waited += time.Since(began) }()
+	}
+	within, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("there was no answer within %s", patience))
 	defer cancel()
 	asked, err := executors.Admit(within, p, x)
 	switch {
