@@ -65,8 +65,8 @@ func testAWS(t *testing.T, same func(*testing.T, *system)) {
 		t.Errorf("POST /predict: %d %s", status, body)
 	}
 
-	s.edit("flights.cue", "max_iter: 200", "max_iter: 150")
-	contains(t, tenon("apply", "--yes"), "4 reused")
+	s.edit("flights.cue", "roc_auc: {min: *0.6", "roc_auc: {min: *0.55")
+	contains(t, tenon("apply", "--yes"), "models/late/gate", "1 ran")
 	if status, body := answer(); status != http.StatusOK || !strings.Contains(body, `"probability"`) {
 		t.Errorf("POST /predict after an edit: %d %s", status, body)
 	}
