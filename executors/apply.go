@@ -55,9 +55,9 @@ type Options struct {
 	// further retry up to a minute; the actual pause is random, between half of that and
 	// all of it.
 	Backoff time.Duration
-	// Ready is how long a service without a timeout may take to become ready,
-	// 60 s if it is 0.
-	Ready time.Duration
+	// Ready returns how long a service may take to become ready. If it is nil or returns 0, that is
+	// the timeout of the service, or 60 s without one.
+	Ready func(u *ir.Unit) time.Duration
 
 	// Settling is the least time that the verification of outputs may take, 1 min if it
 	// is 0. It may take as long as the timeout of the unit.
@@ -84,9 +84,6 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.Backoff <= 0 {
 		o.Backoff = time.Second
-	}
-	if o.Ready <= 0 {
-		o.Ready = time.Minute
 	}
 	if o.Settling <= 0 {
 		o.Settling = time.Minute

@@ -1,6 +1,7 @@
 package executors
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -214,10 +215,16 @@ func (c *call) limit() (time.Duration, error) {
 
 // allowed returns how long an attempt may take in total; 0 means no limit.
 func (c *call) allowed() time.Duration {
-	if d := c.n.unit.Timeout; d > 0 || c.n.unit.Kind != ir.Service {
-		return d
+	u := c.n.unit
+	if u.Kind != ir.Service {
+		return u.Timeout
 	}
-	return c.o.Ready
+	if c.o.Ready != nil {
+		if d := c.o.Ready(u); d > 0 {
+			return d
+		}
+	}
+	return cmp.Or(u.Timeout, time.Minute)
 }
 
 // timeLeft reports whether an attempt has time left although our clock says that it is

@@ -127,9 +127,9 @@ type VersionRunner interface {
 // A Scheduler has its own resources and queues tasks until these are free. The engine
 // then neither limits units without a pool nor lends them devices.
 type Scheduler interface {
-	// ReadyWithin is how long a service without a timeout may take to become ready,
-	// including the time in the queue.
-	ReadyWithin() time.Duration
+	// ReadyWithin returns how long a service may take to become ready, including the time in
+	// the queue and that of its machine. 0 is what it is on this machine.
+	ReadyWithin(u *ir.Unit) time.Duration
 }
 
 // A Remote executor runs tasks on other machines. Any machine can inspect and end them.

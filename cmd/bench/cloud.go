@@ -231,6 +231,9 @@ func runSDKJob(ctx context.Context, endpoint, text string, out io.Writer) error 
 		if err != nil {
 			return err
 		}
+		if len(now.Jobs) == 0 {
+			return fmt.Errorf("the job %s is gone", *submitted.JobId)
+		}
 		if s := now.Jobs[0].Status; s == types.JobStatusSucceeded || s == types.JobStatusFailed {
 			fmt.Fprintln(out, s, aws.ToString(now.Jobs[0].StatusReason))
 			break

@@ -174,7 +174,7 @@ func CloudFormation(sys *ir.System) (docs []terraform.Document, ok bool, err err
 // Standing returns what the infrastructure of a system costs while nothing runs, or nil if that is not known of
 // its target.
 func Standing(sys *ir.System) (*planner.Standing, error) {
-	if sys.Target.Executor != aws.Name {
+	if p := platformOf(sys.Target); p == nil || p.name != aws.Name && p.name != aws.EKS {
 		return nil, nil
 	}
 	return aws.Standing(sys)

@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -100,12 +101,19 @@ func (e *Executor) OwnPorts() bool { return true }
 // Remote returns true: jobs run on other machines.
 func (e *Executor) Remote() bool { return true }
 
-// ReadyWithin returns how long a service without a timeout may take to become ready.
-func (e *Executor) ReadyWithin() time.Duration { return readyWithin }
+// ReadyWithin returns how long a service may take to become ready. AWS prepares the instances of an endpoint before
+// their containers start, which is not a part of its timeout.
+func (e *Executor) ReadyWithin(u *ir.Unit) time.Duration {
+	if e.opts.place(u) == onSageMaker {
+		return instanceTime + startup(u)
+	}
+	return cmp.Or(u.Timeout, functionTime)
+}
 
-// readyWithin is enough for an endpoint, whose instance AWS prepares before its container starts. A
-// function takes seconds.
-const readyWithin = 30 * time.Minute
+const (
+	instanceTime = 20 * time.Minute // of the instances of an endpoint
+	functionTime = 5 * time.Minute  // of a function without a timeout
+)
 
 // RegistryHosts returns the folder with the configuration of registries.
 func (e *Executor) RegistryHosts() string { return e.opts.Hosts }

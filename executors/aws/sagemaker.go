@@ -47,6 +47,11 @@ const (
 	mostStartup  = time.Hour
 )
 
+// startup returns how long a container of a deployment may take to become ready.
+func startup(u *ir.Unit) time.Duration {
+	return max(leastStartup, min(cmp.Or(u.Timeout, usualStartup), mostStartup))
+}
+
 // prepare implements [backend].
 func (e endpoints) prepare(st *taskState, t executors.Task) {
 	w := e.names()
@@ -166,12 +171,11 @@ const envNamed = "TENON_VERSION"
 
 // configure makes a configuration of the endpoint with some variants.
 func (e endpoints) configure(ctx context.Context, c *cloud, st *taskState, config string, u ir.Unit, variants []variant) error {
-	startup := max(leastStartup, min(cmp.Or(u.Timeout, usualStartup), mostStartup))
 	var list []production
 	for _, v := range variants {
 		list = append(list, production{
 			VariantName: v.name, ModelName: st.Run + "-" + v.name, InstanceType: st.Instance, InitialInstanceCount: instancesOf(u),
-			InitialVariantWeight: float64(v.weight) / 100, ContainerStartupHealthCheckTimeoutInSeconds: int64(startup / time.Second),
+			InitialVariantWeight: float64(v.weight) / 100, ContainerStartupHealthCheckTimeoutInSeconds: int64(startup(&u) / time.Second),
 			VolumeSizeInGB: (u.Needs.Disk + gib - 1) / gib,
 		})
 	}

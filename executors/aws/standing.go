@@ -21,12 +21,15 @@ type rate struct {
 }
 
 // Rates are quoted from the pages "AWS PrivateLink pricing" (0.01 USD for an hour of an endpoint in a subnet), "AWS
-// Secrets Manager pricing" (0.40 USD for a month of a secret) and "Amazon CloudWatch pricing" (0.10 USD for a
-// month of a metric of an alarm). They may have changed. Those of other regions differ and are unknown.
+// Secrets Manager pricing" (0.40 USD for a month of a secret), "Amazon CloudWatch pricing" (0.10 USD for a
+// month of a metric of an alarm), "Amazon EKS pricing" (0.10 USD for an hour of a cluster) and "Amazon VPC
+// pricing" (0.045 USD for an hour of a NAT gateway). They may have changed. Those of other regions differ and are unknown.
 var (
 	interfaceRate = rate{"interfaces of VPC endpoints in a subnet", money.One / 100 * hoursOfMonth, "us-east-1"}
 	secretRate    = rate{"secrets", money.One * 40 / 100, "us-east-1"}
 	alarmRate     = rate{"metrics of alarms", money.One / 10, "us-east-1"}
+	clusterRate   = rate{"clusters of EKS", money.One / 10 * hoursOfMonth, "us-east-1"}
+	natRate       = rate{"NAT gateways", money.One * 45 / 1000 * hoursOfMonth, "us-east-1"}
 )
 
 // Standing returns what the infrastructure of a system costs while nothing runs: what AWS bills because it exists.
@@ -48,6 +51,10 @@ func Standing(sys *ir.System) (*planner.Standing, error) {
 				if kind, _ := b.Body.Attribute("vpc_endpoint_type"); kind.Text == "Interface" {
 					counts[interfaceRate] += subnetsOfLane
 				}
+			case "aws_eks_cluster":
+				counts[clusterRate]++
+			case "aws_nat_gateway":
+				counts[natRate]++
 			case "aws_secretsmanager_secret":
 				counts[secretRate]++
 			case "aws_cloudwatch_metric_alarm":
@@ -61,7 +68,7 @@ func Standing(sys *ir.System) (*planner.Standing, error) {
 			}
 		}
 	}
-	for _, r := range []rate{interfaceRate, secretRate, alarmRate} {
+	for _, r := range []rate{clusterRate, natRate, interfaceRate, secretRate, alarmRate} {
 		if counts[r] == 0 {
 			continue
 		}
@@ -71,6 +78,9 @@ func Standing(sys *ir.System) (*planner.Standing, error) {
 			item.Month = &month
 		}
 		out.Items = append(out.Items, item)
+	}
+	if counts[natRate] > 0 {
+		out.Items = append(out.Items, planner.StandingItem{What: "what passes NAT gateways"})
 	}
 	for _, what := range sortedKeys(stored) {
 		out.Items = append(out.Items, planner.StandingItem{What: "storage of " + what})

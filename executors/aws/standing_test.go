@@ -16,9 +16,12 @@ func TestWhatInfrastructureCostsWhileNothingRuns(t *testing.T) {
 		{"everything", "us-east-1", []string{"6 interfaces of VPC endpoints in a subnet 43.80 USD", "2 secrets 0.80 USD", "14 metrics of alarms 1.40 USD", "storage of artifacts", "storage of images", "storage of logs, and what is written to them"}},
 		{"everything", "eu-central-1", []string{"6 interfaces of VPC endpoints in a subnet", "2 secrets", "14 metrics of alarms", "storage of artifacts", "storage of images", "storage of logs, and what is written to them"}},
 		{"existing", "us-east-1", []string{"1 secrets 0.40 USD", "6 metrics of alarms 0.60 USD", "storage of logs, and what is written to them"}},
+		{"cluster", "us-east-1", []string{"1 clusters of EKS 73.00 USD", "1 NAT gateways 32.85 USD", "what passes NAT gateways", "storage of artifacts", "storage of images", "storage of logs, and what is written to them"}},
 		{"empty", "us-east-1", []string{"storage of artifacts"}},
 	} {
-		sys := systems()[c.system]
+		all := systems()
+		all["cluster"] = clusterSystem()
+		sys := all[c.system]
 		sys.Target.Settings["region"] = c.region
 		s, err := Standing(sys)
 		if err != nil {

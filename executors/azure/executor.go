@@ -85,7 +85,7 @@ func (e *Executor) OwnPorts() bool { return true }
 func (e *Executor) Remote() bool { return true }
 
 // ReadyWithin returns 0: no service runs there.
-func (e *Executor) ReadyWithin() time.Duration { return 0 }
+func (e *Executor) ReadyWithin(*ir.Unit) time.Duration { return 0 }
 
 // RegistryHosts returns the folder with the configuration of registries.
 func (e *Executor) RegistryHosts() string { return e.opts.Hosts }

@@ -1,6 +1,7 @@
 package gcp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,9 +90,11 @@ func (e *Executor) OwnPorts() bool { return true }
 // Remote returns true: jobs run on other machines.
 func (e *Executor) Remote() bool { return true }
 
-// ReadyWithin returns how long a service without a timeout may take to become ready: as long as Cloud Run waits for its
+// ReadyWithin returns how long a service may take to become ready: as long as Cloud Run waits for its
 // program, and some time to prepare it.
-func (e *Executor) ReadyWithin() time.Duration { return startTime + 4*time.Minute }
+func (e *Executor) ReadyWithin(u *ir.Unit) time.Duration {
+	return cmp.Or(u.Timeout, startTime+4*time.Minute)
+}
 
 // RegistryHosts returns the folder with the configuration of registries.
 func (e *Executor) RegistryHosts() string { return e.opts.Hosts }

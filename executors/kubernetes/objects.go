@@ -138,8 +138,8 @@ func (s Settings) nodes(t executors.Task) *corev1.Service {
 // image may have to be pulled, and a node to become free.
 const readyWithin = 10 * time.Minute
 
-// ReadyWithin returns how long a service without a timeout may take to become ready.
-func (e *Executor) ReadyWithin() time.Duration { return readyWithin }
+// ReadyWithin returns how long a service may take to become ready.
+func (e *Executor) ReadyWithin(u *ir.Unit) time.Duration { return patience(*u) }
 
 // settleSeconds is how long a pod without a readiness probe has to stay up before it
 // counts as available: [executors.Settle], and one second because a cluster notes times

@@ -127,7 +127,7 @@ func (e *Executor) OwnPorts() bool { return true }
 func (e *Executor) Remote() bool { return true }
 
 // ReadyWithin returns 0: a service may take as long as on this machine, once a host has room.
-func (e *Executor) ReadyWithin() time.Duration { return 0 }
+func (e *Executor) ReadyWithin(*ir.Unit) time.Duration { return 0 }
 
 // Apply starts the task on the cheapest host with enough free cores and memory, or finds what was
 // started under its name before. It waits while no host has enough. A service takes over from its

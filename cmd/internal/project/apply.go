@@ -197,7 +197,7 @@ func (s *Session) options(t ir.Target, setup all.Setup, o ApplyOptions) (executo
 		Tags: s.set.Tags, Backoff: s.set.Faults.Backoff, Devices: s.lentGPUs,
 	}
 	if q, ok := x.(executors.Scheduler); ok {
-		opts.Unbounded, opts.Devices, opts.Ready = true, nil, q.ReadyWithin()
+		opts.Unbounded, opts.Devices, opts.Ready = true, nil, q.ReadyWithin
 	}
 	return opts, nil
 }
