@@ -17,6 +17,7 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/logging"
 
 	clouds "github.com/tenon-ml/tenon/executors/cloud"
 )
@@ -29,7 +30,7 @@ func ReachCluster(ctx context.Context, cluster string) (access clouds.ClusterAcc
 		return access, fmt.Errorf("%q is not a cluster of EKS", cluster)
 	}
 	account, region, name := parts[1], parts[2], parts[3]
-	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(region))
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(region), config.WithLogger(logging.Nop{}))
 	if err != nil {
 		return access, fmt.Errorf("read the configuration of AWS: %w", err)
 	}
