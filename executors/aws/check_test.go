@@ -59,7 +59,6 @@ func TestWhatAWSCannotHonourIsRefused(t *testing.T) {
 			u.Endpoint.TLS, u.Endpoint.Management, u.Release, u.Keeps = true, &ir.Listen{Port: 9090}, &ir.Release{}, "log"
 			u.Secrets, u.MachineFiles = []ir.Secret{{Name: "A", Env: "A"}}, []string{"tls.cert"}
 		}), []string{"log", "management", "secrets.A", "tls", "tls.cert"}},
-		{"a release on SageMaker", sagemaker, service("api", func(u *ir.Unit) { u.Release = &ir.Release{} }), []string{"release"}},
 		{"a worker", nil, service("api", func(u *ir.Unit) { u.Endpoint = nil }), []string{"command"}},
 		{"objectives without a metric", nil, slo("a", "deployments/api", `{"window":"30d","freshness":"7d","quality":{"auc":{"min":1}},"parity":0}`), []string{"freshness", "parity", "quality"}},
 	} {
