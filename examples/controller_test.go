@@ -63,8 +63,9 @@ func TestAControllerRunsInTheCluster(t *testing.T) {
 	r.writeRides(longRide, true)
 	r.control(alerts, address)
 	r.must("loops", "trigger", "fare", "--reason", "the rides were exported again")
-	r.comesTo("logs --controller", "decided: loops/fare  rolled back: the release of deployments/api ends at 50 %: mean_absolute_error ")
-	contains(t, r.must("history"), "fare v3 was rejected: the release of deployments/api ends at 50 %: mean_absolute_error ")
+	// At 50 %, or at 100 % if the first window has hardly any answers of the new version.
+	r.comesTo("logs --controller", "decided: loops/fare  rolled back: the release of deployments/api ends at ")
+	contains(t, r.must("history"), "fare v3 was rejected: the release of deployments/api ends at ", "mean_absolute_error ")
 	r.answersAlone(address, "fare v2")
 	all.stop()
 	if all.failed != nil || all.answers["fare v1"] == 0 || all.answers["fare v2"] == 0 || all.answers["fare v3"] == 0 {
