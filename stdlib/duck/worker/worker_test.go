@@ -50,7 +50,8 @@ func (s *slow) Preview(ctx context.Context, path string, n int) (duck.Preview, e
 	if filepath.Ext(path) != ".slow" {
 		return s.Engine.Preview(ctx, path, n)
 	}
-	if err := os.WriteFile(path+".started", fmt.Append(nil, os.Getpid()), 0o644); err != nil {
+	// It is there with its content, or not at all.
+	if err := errors.Join(os.WriteFile(path+".part", fmt.Append(nil, os.Getpid()), 0o644), os.Rename(path+".part", path+".started")); err != nil {
 		return duck.Preview{}, err
 	}
 	<-ctx.Done()
