@@ -87,10 +87,19 @@ func (d document) allows(action, resource string, keys map[string]string) bool {
 		for operator, c := range s.Condition {
 			for key, patterns := range c {
 				value, there := keys[key]
-				if operator == "StringLikeIfExists" && !there {
-					continue
-				}
-				if !strings.HasPrefix(operator, "StringLike") || !slices.ContainsFunc(patterns, func(p string) bool { return like(p, value) }) {
+				switch operator {
+				case "StringLike", "StringLikeIfExists":
+					if operator == "StringLikeIfExists" && !there {
+						continue
+					}
+					if !slices.ContainsFunc(patterns, func(p string) bool { return like(p, value) }) {
+						return false
+					}
+				case "StringEquals", "Bool":
+					if !slices.Contains(patterns, value) {
+						return false
+					}
+				default:
 					return false
 				}
 			}

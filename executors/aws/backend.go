@@ -59,7 +59,7 @@ func (e *Executor) backend(p place) backend {
 		return functions{e}
 	case onSageMaker:
 		return endpoints{e}
-	case onTenon:
+	case onTenon, onCluster:
 	}
 	return nil
 }

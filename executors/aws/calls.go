@@ -45,10 +45,11 @@ type jsonService struct {
 }
 
 var (
-	sagemakerService = jsonService{"sagemaker", "SageMaker", "api.sagemaker"}
-	logsService      = jsonService{"logs", "Logs_20140328", "logs"}
-	eksService       = jsonService{"eks", "", "eks"}
-	quotasService    = jsonService{"servicequotas", "ServiceQuotasV20190624", "servicequotas"}
+	sagemakerService = jsonService{"SageMaker", "sagemaker", "SageMaker", "api.sagemaker", "api-fips.sagemaker", ""}
+	logsService      = jsonService{"CloudWatch Logs", "logs", "Logs_20140328", "logs", "logs-fips", "logs"}
+	eksService       = jsonService{"EKS", "eks", "", "eks", "fips.eks", "eks"}
+	runtimeService   = jsonService{"SageMaker Runtime", "sagemaker", "", "runtime.sagemaker", "runtime-fips.sagemaker", ""}
+	quotasService    = jsonService{"Service Quotas", "servicequotas", "ServiceQuotasV20190624", "servicequotas", "", ""}
 )
 
 // mostAnswer is the size in bytes of the longest answer that is read.
@@ -58,18 +59,11 @@ func newClient(s jsonService, cfg aws.Config, partition string) *jsonClient {
 	if cfg.HTTPClient == nil { // as the clients of the SDK do
 		cfg.HTTPClient = awshttp.NewBuildableClient()
 	}
+	endpoint, unknown := s.address(cfg, partition)
 	return &jsonClient{
-		jsonService: s, cfg: cfg, endpoint: cmp.Or(aws.ToString(cfg.BaseEndpoint), "https://"+s.host+"."+cfg.Region+"."+domainOf(partition)),
+		jsonService: s, cfg: cfg, endpoint: endpoint, unknown: unknown,
 		retryer: retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts = cfg.RetryMaxAttempts }),
 	}
-}
-
-// domainOf returns the end of the names of hosts in a partition.
-func domainOf(partition string) string {
-	if partition == "aws-cn" {
-		return "amazonaws.com.cn"
-	}
-	return "amazonaws.com"
 }
 
 // call makes a call and decodes its answer, if out is not nil. Errors of the service
@@ -94,6 +88,9 @@ func (c *jsonClient) call(ctx context.Context, operation string, in, out any) er
 
 // get is call for a service with the REST protocol.
 func (c *jsonClient) get(ctx context.Context, path string, out any) error {
+	if c.unknown != nil {
+		return c.unknown
+	}
 	return c.repeat(ctx, path, nil, out, func() (*http.Request, error) {
 		return http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(c.endpoint, "/")+path, nil)
 	})

@@ -138,9 +138,6 @@ func (c *checks) service(u ir.Unit) {
 	if e.Management != nil {
 		c.Fault("management", "remove management", "the service has one port in AWS")
 	}
-	if u.Release != nil && c.settings.place(&u) != onSageMaker {
-		c.Fault("release", "remove release", "releases on AWS are not supported")
-	}
 	if u.Keeps != "" {
 		c.Fault(u.Keeps, "remove "+u.Keeps, "the service has no folder that outlives it in AWS")
 	}

@@ -53,6 +53,7 @@ type cloud struct {
 	lambda                     *lambda.Client
 	sagemaker                  *jsonClient
 	quotas                     *jsonClient
+	runtime                    *jsonClient // of SageMaker, for its address only
 
 	lists quotaLists
 	warn  func(error)
@@ -96,6 +97,7 @@ func (e *Executor) cloud(ctx context.Context, region string) (*cloud, error) {
 	}
 	c.logs = logsClient{newClient(logsService, cfg, c.partition)}
 	c.sagemaker, c.quotas = newClient(sagemakerService, cfg, c.partition), newClient(quotasService, cfg, c.partition)
+	c.runtime = newClient(runtimeService, cfg, c.partition)
 	e.clouds[region] = c
 	return c, nil
 }
@@ -149,7 +151,12 @@ func (e *Executor) repository(c *cloud) string {
 	if name == "" {
 		name = w.prefix
 	}
-	return c.account + ".dkr.ecr." + c.region + "." + domainOf(c.partition) + "/" + name
+	return registryOf(c.account, c.region, c.partition) + "/" + name
+}
+
+// registryOf returns the host of the repositories of an account.
+func registryOf(account, region, partition string) string {
+	return account + ".dkr.ecr." + region + "." + domainOf(partition)
 }
 
 // role returns the ARN of the role of a unit.

@@ -21,8 +21,7 @@ import (
 	"github.com/tenon-ml/tenon/internal/test/cfntest"
 )
 
-// stacks are the systems whose infrastructure is a template. The
-// ids of networks are long enough for cfn-lint.
+// stacks are the systems whose infrastructure can be a template. The ids of networks are long enough for cfn-lint.
 func stacks() map[string]*ir.System {
 	all := systems()
 	existing, _ := all["existing"].Target.Settings["existing"].(map[string]any)
@@ -61,6 +60,10 @@ func TestTemplates(t *testing.T) {
 }
 
 func TestWhatHasNoTemplateIsRefused(t *testing.T) {
+	_, err := CloudFormation(clusterSystem())
+	if want := "--format=cloudformation does not support aws_eks_"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %q", err, want)
+	}
 	changes := map[string]func(*terraform.Body){
 		"aws_s3_bucket.artifacts: it has force_destroy, which nothing maps":       func(b *terraform.Body) { b.Set("force_destroy", terraform.Bool(true)) },
 		"aws_s3_bucket.artifacts: it has logging.target, which nothing maps":      func(b *terraform.Body) { b.Block("logging").Set("target", terraform.Text("x")) },

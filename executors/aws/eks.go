@@ -1,10 +1,7 @@
 package aws
 
 import (
-	"bytes"
-	_ "embed"
 	"path"
-	"text/template"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
@@ -13,27 +10,20 @@ import (
 )
 
 // cluster writes what a cluster needs besides the bucket and the repository.
-func (w *writer) cluster() ([]terraform.Document, error) {
+func (w *writer) cluster() error {
 	w.clusterNetwork()
 	w.clusterRoles()
 	w.eks()
 	w.admins()
 	if err := w.roles(); err != nil {
-		return nil, err
+		return err
 	}
 	w.identities()
 	if w.sys.Budget.Month != nil {
 		w.topic(w.file("budget.tf"))
 	}
-	if err := w.budget(); err != nil {
-		return nil, err
-	}
 	w.clusterOutputs()
-	page, err := w.clusterReadme()
-	if err != nil {
-		return nil, err
-	}
-	return clouds.Documents(w.files, page), nil
+	return w.budget()
 }
 
 // Tags of subnets in which EKS makes load balancers.
@@ -225,32 +215,8 @@ func (w *writer) inCluster(u *ir.Unit) (all []statement) {
 
 func (w *writer) clusterOutputs() {
 	f := w.file("outputs.tf")
-	for _, o := range []struct {
-		name, description string
-		value             terraform.Expr
-	}{
-		{"cluster", "Name of the cluster.", reference("aws_eks_cluster", "main", "name")},
-		{"endpoint", "URL of its API.", reference("aws_eks_cluster", "main", "endpoint")},
-		{"artifacts", "Folder of the system in the bucket.", terraform.Join("s3://", terraform.Code("local.bucket"), "/", terraform.Code("local.root"))},
-		{"repository", "Where images are pushed.", terraform.Code("local.repository_url")},
-	} {
-		b := f.Block("output", o.name)
-		b.Set("description", terraform.Text(o.description))
-		b.Set("value", o.value)
-	}
-}
-
-//go:embed eks.md.tmpl
-var clusterText string
-
-var clusterTemplate = template.Must(template.New("README.md").Parse(clusterText))
-
-// clusterReadme returns the page for whoever applies the files.
-func (w *writer) clusterReadme() ([]byte, error) {
-	var b bytes.Buffer
-	err := clusterTemplate.Execute(&b, map[string]any{
-		"Header": terraform.Header, "System": w.sys.Name, "Environment": w.environment(), "Region": w.Region, "Provider": provider, "Version": providerVersion,
-		"Name": w.prefix, "Network": w.Existing.Network == nil, "Budget": w.sys.Budget.Month != nil,
-	})
-	return b.Bytes(), err
+	f.Output("cluster", "Name of the cluster.", reference("aws_eks_cluster", "main", "name"))
+	f.Output("endpoint", "URL of its API.", reference("aws_eks_cluster", "main", "endpoint"))
+	f.Output("artifacts", "Folder of the system in the bucket.", terraform.Join("s3://", terraform.Code("local.bucket"), "/", terraform.Code("local.root")))
+	f.Output("repository", "Where images are pushed.", terraform.Code("local.repository_url"))
 }

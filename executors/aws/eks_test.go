@@ -53,15 +53,23 @@ func existingCluster() *ir.System {
 	})}}
 }
 
-func TestFilesOfClusters(t *testing.T) {
-	for name, sys := range map[string]*ir.System{"cluster": clusterSystem(), "cluster-existing": existingCluster()} {
-		t.Run(name, func(t *testing.T) {
-			if c, err := ClusterOf(sys.Target, sys.Name, sys.Env); err != nil || len(c.Faults) > 0 {
-				t.Errorf("the target is refused: %+v, %v", c, err)
-			}
-			cloudtest.Golden(t, filepath.Join("testdata", name), write(t, sys), *update)
-		})
+// withClusters returns all systems of golden files.
+func withClusters() map[string]*ir.System {
+	all := systems()
+	all["cluster"], all["cluster-existing"] = clusterSystem(), existingCluster()
+	return all
+}
+
+// checked checks a unit as its executor does.
+func checked(t ir.Target, u ir.Unit) []ir.Fault {
+	if t.Executor == Name {
+		return Check(t, u)
 	}
+	c, err := ClusterOf(t, "flights", "prod")
+	if err != nil {
+		return []ir.Fault{{Message: err.Error()}}
+	}
+	return c.Check(u)
 }
 
 // The executor for Kubernetes uses the bucket, the repository and the accounts that the files make.
@@ -82,7 +90,7 @@ func TestWhatTheExecutorKnowsOfACluster(t *testing.T) {
 	if diff := cmp.Diff(want, c); diff != "" {
 		t.Error(diff)
 	}
-	files := texts(write(t, sys))
+	files := cloudtest.Texts(write(t, sys))
 	for file, text := range map[string]string{
 		"cluster.tf": `name     = "tenon-flights-prod"`,
 		"storage.tf": `bucket = "tenon-flights-prod-${local.account}-${var.region}"`,

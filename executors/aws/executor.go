@@ -62,6 +62,7 @@ var (
 	_ executors.ImageRunner   = (*Executor)(nil)
 	_ executors.RequestPricer = (*Executor)(nil)
 	_ executors.Admitter      = (*Executor)(nil)
+	_ executors.Locator       = (*Executor)(nil)
 	_ executors.Placer        = (*Executor)(nil)
 	_ executors.HourPricer    = (*Executor)(nil)
 )
@@ -86,7 +87,7 @@ func New(o Options) *Executor {
 	return &Executor{
 		opts: o, images: inside.Images{Programs: o.Programs, Pod: o.Pod, Bare: true, Build: o.Build, Publish: o.Publish},
 		hosted: inside.Images{Programs: o.Programs, Pod: o.Pod, Entry: []string{pod.Program}, Build: o.Build, Publish: o.Publish},
-		clouds: map[string]*cloud{},
+		clouds: map[string]*cloud{}, tallies: map[string]*tally{},
 	}
 }
 

@@ -20,6 +20,19 @@ var domains = map[string]string{
 // domainOf returns the domain of a partition, or that of most if it is not known.
 func domainOf(partition string) string { return cmp.Or(domains[partition], domains["aws"]) }
 
+// partitionOf returns the partition of a region, from its name.
+func partitionOf(region string) string {
+	for _, p := range []struct{ prefix, partition string }{
+		{"cn-", "aws-cn"}, {"us-gov-", "aws-us-gov"}, {"eusc-", "aws-eusc"},
+		{"us-iso-", "aws-iso"}, {"us-isob-", "aws-iso-b"}, {"eu-isoe-", "aws-iso-e"}, {"us-isof-", "aws-iso-f"},
+	} {
+		if strings.HasPrefix(region, p.prefix) {
+			return p.partition
+		}
+	}
+	return "aws"
+}
+
 // address returns where a service is asked: at the endpoint that the user has configured, in the ways that the SDK
 // knows, or at that of AWS.
 func (s jsonService) address(cfg aws.Config, partition string) (string, error) {

@@ -42,7 +42,7 @@ func written(sys *ir.System) (*writer, error) {
 	w.storage()
 	w.images()
 	if s.Cluster.Service == EKS {
-		return w.cluster()
+		return w, w.cluster()
 	}
 	w.logs()
 	w.secrets()
@@ -142,9 +142,4 @@ func (w *writer) variables() {
 	l.Set("partition", terraform.Code("data.aws_partition.current.partition"))
 	f.Block("data", "aws_caller_identity", "current")
 	f.Block("data", "aws_partition", "current")
-}
-
-// imaged returns the units whose images are named before what runs them is made.
-func (w *writer) imaged() []*ir.Unit {
-	return clouds.Placed(w.sys, func(u *ir.Unit) bool { return w.place(u) == onBatch })
 }

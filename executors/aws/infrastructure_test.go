@@ -60,43 +60,11 @@ func systems() map[string]*ir.System {
 	return map[string]*ir.System{"everything": everything, "existing": existing, "empty": {Name: "empty", Target: ir.Target{Executor: Name, Settings: settings(nil)}}}
 }
 
-var writes = cloudtest.Writer{Systems: systems, Write: Infrastructure, Check: Check, Version: providerVersion}
+var writes = cloudtest.Writer{Systems: withClusters, Write: Infrastructure, Check: checked, Version: providerVersion}
 
 func write(t testing.TB, sys *ir.System) map[string][]byte { return writes.Files(t, sys) }
 
-func TestFiles(t *testing.T) {
-	for name, sys := range systems() {
-		t.Run(name, func(t *testing.T) {
-			for _, u := range sys.Units {
-				for _, f := range Check(sys.Target, u) {
-					if !f.Note {
-						t.Errorf("%s is refused: %+v", u.ID, f)
-					}
-				}
-			}
-			cloudtest.Golden(t, filepath.Join("testdata", name), write(t, sys), *update)
-		})
-	}
-}
-
-// The files are the same, whatever the order of units is.
-func TestFilesAreDeterministic(t *testing.T) {
-	sys := systems()["everything"]
-	want := texts(write(t, sys))
-	slices.Reverse(sys.Units)
-	if diff := cmp.Diff(want, texts(write(t, sys))); diff != "" {
-		t.Error(diff)
-	}
-}
-
-// What is written exists in the current provider, which is the one that the files request.
-func TestFilesFitTheSchemaOfTheProvider(t *testing.T) {
-	all := map[string]map[string][]byte{"cluster": write(t, clusterSystem()), "cluster-existing": write(t, existingCluster())}
-	for name, sys := range systems() {
-		all[name] = write(t, sys)
-	}
-	cloudtest.Fits(t, all, providerVersion)
-}
+func TestFiles(t *testing.T) { writes.Test(t) }
 
 // A misspelled attribute, a missing one and an unknown type are found in the files that are written.
 func TestFaultsInFilesAreFound(t *testing.T) {

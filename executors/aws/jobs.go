@@ -28,7 +28,7 @@ const (
 	mostLambda  = 10_240 << 20
 	mostScratch = 10_240 << 20
 	mostVolume  = 512 << 30 // of an instance of an endpoint
-	serviceMin  = 128 // MiB of a function
+	serviceMin  = 128       // MiB of a function
 )
 
 // size returns the smallest task that has what a unit needs: thousandths of cores, and memory in

@@ -343,7 +343,7 @@ func (e functions) forget(ctx context.Context, c *cloud, st taskState) error {
 	if err != nil || now == nil {
 		return err
 	}
-	own := st.own(published) // the name of the task includes the state, so nobody else has such versions
+	own := st.own(published) // the name of the task includes the state, so no other task has such versions
 	others := slices.DeleteFunc(published, func(v version) bool { return v.run == st.Run })
 	if len(others) == 0 && (len(own) > 0 || now.run == st.Run) {
 		return e.remove(ctx, c, st.Function)

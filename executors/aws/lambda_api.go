@@ -71,7 +71,7 @@ func (c *cloud) function(ctx context.Context, name string) (*lambda.GetFunctionO
 	if missing(err) {
 		return nil, nil
 	}
-	if err == nil && f.TagsError != nil { // without tags, nobody can say whose function it is
+	if err == nil && f.TagsError != nil { // without tags, its owner is unknown
 		return nil, fmt.Errorf("read the tags of the function %s in AWS: %s: grant lambda:ListTags to these credentials: docs/aws.md lists the rights", name, oneLine(aws.ToString(f.TagsError.Message)))
 	}
 	return f, explainLambda("look at the function "+name, err)

@@ -116,18 +116,30 @@ func (e functions) stream(context.Context, *cloud, taskState) (group, stream str
 	return "", "", nil
 }
 
-// readStreams implements [streamed]. AWS names a stream "2026/11/29/[VERSION]INSTANCE".
+// versionOfStream returns the number of the version that has a stream. AWS names it
+// "2026/11/29/[VERSION]INSTANCE".
+func versionOfStream(name string) string {
+	_, at, _ := strings.Cut(name, "[")
+	number, _, _ := strings.Cut(at, "]")
+	return number
+}
+
+// readStreams implements [streamed].
 func (e functions) readStreams(ctx context.Context, c *cloud, st taskState, at *logPosition, to *bytes.Buffer) error {
-	_, number, _ := strings.Cut(st.Record, ":function:"+st.Function+":")
 	if at.since == 0 { // the log of versions before may be long
-		f, err := c.lambda.GetFunctionConfiguration(ctx, &lambda.GetFunctionConfigurationInput{FunctionName: &st.Function, Qualifier: &number})
-		if missing(err) {
+		published, _, err := c.versions(ctx, st.Function)
+		if err != nil {
+			return err
+		}
+		at.numbers, at.since = map[string]bool{}, math.MaxInt64
+		for _, v := range st.own(published) {
+			at.numbers[v.number] = true
+			at.since = min(at.since, max(parsed(v.LastModified).UnixMilli(), 0))
+		}
+		if len(at.numbers) == 0 {
+			at.since = 0
 			return nil
 		}
-		if err != nil {
-			return explainLambda("look at the function "+st.Function, err)
-		}
-		at.since = max(parsed(f.LastModified).UnixMilli(), 0)
 	}
-	return at.readSince(ctx, c, st.Group, func(stream string) bool { return strings.Contains(stream, "["+number+"]") }, to)
+	return at.readSince(ctx, c, st.Group, func(stream string) bool { return at.numbers[versionOfStream(stream)] }, to)
 }

@@ -143,7 +143,7 @@ func (e functions) point(ctx context.Context, c *cloud, st *taskState, p pointin
 	return explainLambda("change the alias of the function "+st.Function, err)
 }
 
-// setRoute implements [releaser]. Versions that are not in the route any more are removed.
+// setRoute implements [releaser]. Versions that are no longer in the route are removed.
 func (e functions) setRoute(ctx context.Context, c *cloud, st *taskState, r step.Route) error {
 	published, _, err := c.versions(ctx, st.Function)
 	if err != nil {
@@ -171,7 +171,7 @@ func (e functions) setRoute(ctx context.Context, c *cloud, st *taskState, r step
 	}))
 }
 
-// unpublish removes versions that the alias does not name any more.
+// unpublish removes versions that the alias no longer names.
 func (e functions) unpublish(ctx context.Context, c *cloud, st *taskState, all []version) error {
 	if len(all) == 0 {
 		return nil

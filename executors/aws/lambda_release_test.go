@@ -20,17 +20,17 @@ func beside(champion, challenger executors.Task, percent int) executors.Task {
 	champion.Version, challenger.Version = "late v1", "late v2"
 	champion.Name, champion.Dir = challenger.Name, challenger.Dir
 	challenger.Beside = map[string]executors.Task{champion.Version: champion}
-	r := route(1, percent)
+	r := weights(1, percent)
 	challenger.Route = &r
 	return challenger
 }
 
-func route(serial int64, percent int) step.Route {
+func weights(serial int64, percent int) step.Route {
 	return step.Route{Serial: serial, Versions: []step.RouteVersion{{Name: "late v1", Weight: 100 - percent}, {Name: "late v2", Weight: percent}}}
 }
 
-// answers counts which models answer n requests.
-func answers(t *testing.T, url string, n int) map[string]int {
+// answered counts which models answer n requests.
+func answered(t *testing.T, url string, n int) map[string]int {
 	t.Helper()
 	all := map[string]int{}
 	for range n {
@@ -76,7 +76,7 @@ func TestReleaseOfAFunction(t *testing.T) {
 	h, err := e.Apply(t.Context(), next, &old)
 	ok(t, err)
 	url := located(t, e, old)
-	if got := answers(t, url, 5); got["one"] != 5 {
+	if got := answered(t, url, 5); got["one"] != 5 {
 		t.Errorf("before it is ready: %v", got)
 	}
 	ready(t, e, h)
@@ -84,7 +84,7 @@ func TestReleaseOfAFunction(t *testing.T) {
 		t.Errorf("applied again: %+v, %v", again, err)
 	}
 	ok(t, e.Destroy(t.Context(), old)) // both versions are those of the new task
-	got := answers(t, url, 24)
+	got := answered(t, url, 24)
 	if got["one"] == 0 || got["it fails"] == 0 || len(got) != 2 {
 		t.Errorf("with half of the requests each: %v", got)
 	}
@@ -94,7 +94,7 @@ func TestReleaseOfAFunction(t *testing.T) {
 	time.Sleep(2 * time.Second)
 	var more map[string]int
 	observed(t, e, h, 1, func(one, two step.Observation) bool {
-		more = answers(t, url, 2)
+		more = answered(t, url, 2)
 		for model, n := range more {
 			got[model] += n
 		}
@@ -103,17 +103,17 @@ func TestReleaseOfAFunction(t *testing.T) {
 
 	// Another executor, with the same state, changes the weights. Counts begin again.
 	other := l.functions(t, system)
-	ok(t, other.SetRoute(t.Context(), h, route(2, 0)))
-	ok(t, other.SetRoute(t.Context(), h, route(2, 0)))
-	if got := answers(t, url, 8); got["one"] != 8 {
+	ok(t, other.SetRoute(t.Context(), h, weights(2, 0)))
+	ok(t, other.SetRoute(t.Context(), h, weights(2, 0)))
+	if got := answered(t, url, 8); got["one"] != 8 {
 		t.Errorf("aborted: %v", got)
 	}
 	observed(t, other, h, 2, func(one, two step.Observation) bool {
-		answers(t, url, 1)
+		answered(t, url, 1)
 		return one.Requests > 0 && two.Requests == 0
 	})
-	ok(t, e.SetRoute(t.Context(), h, route(3, 100)))
-	if got := answers(t, url, 4); got["it fails"] != 4 {
+	ok(t, e.SetRoute(t.Context(), h, weights(3, 100)))
+	if got := answered(t, url, 4); got["it fails"] != 4 {
 		t.Errorf("with all requests: %v", got)
 	}
 	if err := e.SetRoute(t.Context(), h, step.Route{Serial: 4, Versions: []step.RouteVersion{{Name: "late v9", Weight: 100}}}); err == nil || !strings.Contains(err.Error(), "its version late v9 was removed outside tenon") {
@@ -209,14 +209,14 @@ func TestReleaseKilledAtEachCall(t *testing.T) {
 	l.until(t, system, func(e *aws.Executor) error { return e.Destroy(t.Context(), old) })
 	url := located(t, e, h)
 	for i, percent := range []int{1, 100, 0} {
-		l.until(t, system, func(e *aws.Executor) error { return e.SetRoute(t.Context(), h, route(int64(2+i), percent)) })
+		l.until(t, system, func(e *aws.Executor) error { return e.SetRoute(t.Context(), h, weights(int64(2+i), percent)) })
 	}
-	if got := answers(t, url, 4); got["one"] != 4 {
+	if got := answered(t, url, 4); got["one"] != 4 {
 		t.Errorf("%v", slices.Sorted(maps.Keys(got)))
 	}
 	alone := step.Route{Serial: 9, Versions: []step.RouteVersion{{Name: "late v2", Weight: 100}}}
 	l.until(t, system, func(e *aws.Executor) error { return e.SetRoute(t.Context(), h, alone) })
-	if got := answers(t, url, 4); got["two"] != 4 {
+	if got := answered(t, url, 4); got["two"] != 4 {
 		t.Errorf("%v", got)
 	}
 	l.until(t, system, func(e *aws.Executor) error { return e.Destroy(t.Context(), h) })

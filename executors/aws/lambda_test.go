@@ -165,7 +165,7 @@ func TestFunction(t *testing.T) {
 	l.swept(t, system)
 }
 
-// A function of another state, or of nobody, is not touched.
+// A function of another state, or without tags, is not touched.
 func TestAFunctionOfAnotherState(t *testing.T) {
 	l := newLab(t)
 	const system = "foreign"

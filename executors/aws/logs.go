@@ -18,7 +18,11 @@ type logPosition struct {
 	// of those of the last look.
 	since int64
 	seen  map[string]bool
-	began int64 // when the task did, in milliseconds
+	next  map[string]bool // those of this look, while it has more pages
+	from  int64           // since when this look asks
+	// numbers are those of the versions of a function whose log it is.
+	numbers map[string]bool
+	began   int64 // when the task did, in milliseconds
 }
 
 // Printed returns what CloudWatch has got since the last call, or the first page of that.
@@ -100,36 +104,5 @@ func (at *logPosition) readSince(ctx context.Context, c *cloud, group string, of
 	if at.token, at.more = next, next != ""; !at.more {
 		at.seen = at.next // the next look begins no earlier, so it finds these again and no older ones
 	}
-	return nil
-}
-
-// readSince reads what some streams of a group have got since the last call.
-func (at *logPosition) readSince(ctx context.Context, c *cloud, group string, of func(stream string) bool, to *bytes.Buffer) error {
-	seen, since, token := map[string]bool{}, at.since, ""
-	for {
-		events, next, err := c.logs.filter(ctx, group, since, token)
-		if logsMissing(err) {
-			return nil
-		}
-		if err != nil {
-			return explainCall("read the log "+group, err)
-		}
-		for _, x := range events {
-			if !of(x.LogStreamName) {
-				continue
-			}
-			at.since = max(at.since, x.Timestamp)
-			seen[x.EventID] = true
-			if at.seen[x.EventID] {
-				continue
-			}
-			to.WriteString(strings.TrimSuffix(x.Message, "\n"))
-			to.WriteByte('\n')
-		}
-		if token = next; token == "" {
-			break
-		}
-	}
-	at.seen = seen // events of the last moment are read again
 	return nil
 }

@@ -32,6 +32,6 @@ func (w *writer) outputs() {
 		f.Output("training_jobs", "How the names of training jobs begin, by unit. The role of a unit only writes the logs of these.", each(func(u *ir.Unit) terraform.Expr { return terraform.Text(w.training(u)) }, onTraining))
 	}
 	if w.any(onSageMaker) {
-		output("endpoints", "Names of the endpoints of SageMaker, which tenon apply makes, by deployment.", each(func(u *ir.Unit) terraform.Expr { return terraform.Text(w.endpoint(u)) }, onSageMaker))
+		f.Output("endpoints", "Names of the endpoints of SageMaker, which tenon apply makes, by deployment.", each(func(u *ir.Unit) terraform.Expr { return terraform.Text(w.endpoint(u)) }, onSageMaker))
 	}
 }

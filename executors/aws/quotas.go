@@ -43,7 +43,7 @@ type quotaLists struct {
 
 // Admit returns a [executors.LackingError] that names each quota of the account that is too small for one of the
 // units. Several units may share a quota one after another. A quota that Service Quotas does not list
-// is not checked.
+// is not checked, and neither are those that the credentials may not read, with a warning.
 func (e *Executor) Admit(ctx context.Context, units []ir.Unit) (asked bool, err error) {
 	needs, order := map[quota]float64{}, []quota(nil)
 	who := map[quota]string{}

@@ -31,7 +31,7 @@ func TestQuotasThatCredentialsMayNotRead(t *testing.T) {
 		e.clouds["eu-central-1"] = &cloud{region: "eu-central-1", warn: e.opts.Warn, quotas: newClient(quotasService, fake(s), "aws")}
 		said := ""
 		for range 2 {
-			if err := e.Admit(t.Context(), []ir.Unit{job("steps/a", nil)}); err != nil {
+			if _, err := e.Admit(t.Context(), []ir.Unit{job("steps/a", nil)}); err != nil {
 				said = err.Error()
 			}
 		}

@@ -2,20 +2,25 @@ package aws
 
 import (
 	"bytes"
-	_ "embed"
+	"embed"
 	"text/template"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/terraform"
 )
 
-//go:embed readme.md.tmpl cloudformation.md.tmpl
+//go:embed readme.md.tmpl eks.md.tmpl cloudformation.md.tmpl
 var readmes embed.FS
 
 var readmeTemplates = template.Must(template.ParseFS(readmes, "*.tmpl"))
 
 // readme returns the page for whoever applies the files.
-func (w *writer) readme() []byte { return w.page("readme.md.tmpl", terraform.Header) }
+func (w *writer) readme() []byte {
+	if w.Cluster.Service == EKS {
+		return w.page("eks.md.tmpl", terraform.Header)
+	}
+	return w.page("readme.md.tmpl", terraform.Header)
+}
 
 // page returns the page of a template.
 func (w *writer) page(name, header string) []byte {
@@ -25,15 +30,15 @@ func (w *writer) page(name, header string) []byte {
 	}
 	data := struct {
 		Header, System, Environment, Region, Provider, Version string
-		Account, Stack                                         string
+		Account, Stack, Prefix                                 string
 		Secrets                                                []string
 		Images, Functions, Endpoints, Trainings                []*ir.Unit
 		Jobs, Network, Alarms, Budget                          bool
 		Emails                                                 []string
 	}{
-		Header: terraform.Header, System: w.sys.Name, Environment: w.environment(), Region: w.Region, Provider: provider, Version: providerVersion,
-		Secrets: made, Images: w.at(onBatch), Functions: w.at(onLambda), Endpoints: w.at(onSageMaker), Trainings: w.at(onTraining),
-		Jobs: w.any(onBatch), Network: w.any(onBatch) && w.Existing.Network == nil && !w.lanes()[0].open,
+		Header: header, Prefix: w.prefix, Account: w.Account, Stack: hyphened(w.prefix, mostStack), System: w.sys.Name, Environment: w.environment(), Region: w.Region, Provider: provider, Version: providerVersion,
+		Secrets: made, Images: w.at(onBatch), Endpoints: w.at(onSageMaker), Functions: w.at(onLambda), Trainings: w.at(onTraining),
+		Jobs: w.any(onBatch), Network: w.billedNetwork(),
 		Alarms: w.files["alarms.tf"] != nil && !w.files["alarms.tf"].Empty(), Budget: w.sys.Budget.Month != nil, Emails: w.Emails,
 	}
 	var b bytes.Buffer
@@ -41,4 +46,12 @@ func (w *writer) page(name, header string) []byte {
 		panic(err) // the template and its data are of this package
 	}
 	return b.Bytes()
+}
+
+// billedNetwork reports whether parts of the network that is made are billed by the hour.
+func (w *writer) billedNetwork() bool {
+	if w.Existing.Network != nil {
+		return false
+	}
+	return w.any(onCluster) || w.any(onBatch) && !w.lanes()[0].open
 }

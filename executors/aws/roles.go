@@ -57,6 +57,9 @@ func (w *writer) roleName(unit string) string { return fit(w.prefix+"-"+label(un
 
 // statements returns what the role of a unit allows.
 func (w *writer) statements(u *ir.Unit) (all []statement) {
+	if w.place(u) == onCluster {
+		return w.inCluster(u)
+	}
 	a := w.access(u)
 	add := func(id string, resources []terraform.Expr, actions ...string) {
 		if len(resources) > 0 {

@@ -212,7 +212,7 @@ func (e endpoints) point(ctx context.Context, c *cloud, st *taskState, config st
 			}
 		case now.heading() == config && now.EndpointStatus != "Failed" && now.EndpointStatus != "Deleting":
 			return nil
-		case now.EndpointStatus == "Failed": // it was never ready, so nobody uses it
+		case now.EndpointStatus == "Failed": // it was never ready, so it has no callers
 			err = c.deleteEndpoint(ctx, st.Endpoint)
 		case !now.changing():
 			// The tag says later whether the endpoint went back from this configuration.

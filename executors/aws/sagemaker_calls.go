@@ -165,11 +165,7 @@ func (c *cloud) named(ctx context.Context, kind, text string) (all []listed, err
 
 // invocations returns the URL at which an endpoint is invoked.
 func (c *cloud) invocations(endpoint string) string {
-	host := c.endpoint
-	if host == "" {
-		host = "https://runtime.sagemaker." + c.region + "." + domainOf(c.partition)
-	}
-	return strings.TrimSuffix(host, "/") + "/endpoints/" + endpoint + "/invocations"
+	return strings.TrimSuffix(c.runtime.endpoint, "/") + "/endpoints/" + endpoint + "/invocations"
 }
 
 // alreadyThere reports whether SageMaker refused to create something whose name exists.

@@ -19,7 +19,7 @@ var endpointReasons = []reason{
 	{[]string{"the image", "does not exist"}, noImage},
 	{[]string{"does not have", "permission", "image"}, noPull},
 	{[]string{"does not grant", "image"}, noPull},
-	{[]string{"volumesizeingb"}, "the instance has a disk of its own, whose size nobody chooses: remove needs.disk"},
+	{[]string{"volumesizeingb"}, "the instance has a disk of its own, whose size is fixed: remove needs.disk"},
 	{[]string{"instance type", "not supported"}, noType},
 	{[]string{"instancetype", "enum value set"}, noType},
 }

@@ -52,7 +52,7 @@ func (e endpoints) observe(ctx context.Context, c *cloud, st *taskState) (*step.
 	return seen, nil
 }
 
-// setRoute implements [releaser]. A version that is not in the route any more is removed, and with it its
+// setRoute implements [releaser]. A version that is no longer in the route is removed, and with it its
 // instances.
 func (e endpoints) setRoute(ctx context.Context, c *cloud, st *taskState, r step.Route) error {
 	now, err := e.settle(ctx, c, st.Endpoint)
@@ -60,7 +60,7 @@ func (e endpoints) setRoute(ctx context.Context, c *cloud, st *taskState, r step
 		return err
 	}
 	if now == nil || !st.owns(now.EndpointConfigName) {
-		return fmt.Errorf("the endpoint %s does not run this version any more: apply again", st.Endpoint)
+		return fmt.Errorf("the endpoint %s no longer runs this version: apply again", st.Endpoint)
 	}
 	switch {
 	case now.EndpointConfigName == st.Run+twoVariants:

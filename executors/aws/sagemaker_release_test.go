@@ -10,6 +10,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/aws"
+	"github.com/tenon-ml/tenon/executors/cloud/cloudtest"
 	"github.com/tenon-ml/tenon/planner/state"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
@@ -87,7 +88,7 @@ func TestReleaseOnAnEndpoint(t *testing.T) {
 	if st, err := e.Inspect(t.Context(), h); err != nil || st.Phase != state.Ready {
 		t.Errorf("%+v, %v", st, err)
 	}
-	if n := processes(t, "TENON_TEST_ENDPOINT=tenon-"+system); n > 3 { // tenon-pod and the program, and what starts them
+	if n := cloudtest.Processes(t, "TENON_TEST_ENDPOINT=tenon-"+system); n > 3 { // tenon-pod and the program, and what starts them
 		t.Errorf("%d processes are left of two versions", n)
 	}
 

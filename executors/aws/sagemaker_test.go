@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/aws"
+	"github.com/tenon-ml/tenon/executors/cloud/cloudtest"
 	"github.com/tenon-ml/tenon/internal/test/awstest"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -25,7 +25,7 @@ func onSageMaker(o *aws.Options) {
 func served(t *testing.T, version, model string, change ...func(*ir.Unit)) executors.Task {
 	t.Helper()
 	task := function(t, version, model, append([]func(*ir.Unit){func(u *ir.Unit) { u.Needs = ir.Resources{} }}, change...)...)
-	task.Image = os.Getenv(imageVar)
+	task.Image = cloudtest.Image()
 	return task
 }
 
@@ -123,7 +123,7 @@ func TestEndpoint(t *testing.T) {
 		t.Errorf("%+v, %v", st, err)
 	}
 	l.swept(t, system)
-	if n := processes(t, "TENON_TEST_ENDPOINT=tenon-"+system); n > 0 {
+	if n := cloudtest.Processes(t, "TENON_TEST_ENDPOINT=tenon-"+system); n > 0 {
 		t.Errorf("%d processes are left", n)
 	}
 }
@@ -149,7 +149,7 @@ func TestAnEndpointThatAWSRefuses(t *testing.T) {
 	ok(t, l.SetQuota("sagemaker", quota, 1))
 	e := l.hosting(t, system, func(o *aws.Options) { o.Endpoints["api"] = aws.Endpoint{On: "sagemaker", Instance: "ml.t2.medium"} })
 	two := served(t, "q", "one", func(u *ir.Unit) { u.Endpoint.Replicas = 2 })
-	if err := e.Admit(t.Context(), []ir.Unit{two.Unit}); err == nil || !strings.Contains(err.Error(), `deployments/api needs 2 of the quota "`+quota+`"`) {
+	if _, err := e.Admit(t.Context(), []ir.Unit{two.Unit}); err == nil || !strings.Contains(err.Error(), `deployments/api needs 2 of the quota "`+quota+`"`) {
 		t.Errorf("%v", err)
 	}
 	if _, err := e.Apply(t.Context(), two, nil); err == nil || !strings.Contains(err.Error(), "a quota of the account is used up or 0: raise the one that AWS names") {

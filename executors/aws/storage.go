@@ -120,7 +120,7 @@ func (w *writer) logGroup(u *ir.Unit) string {
 		return "/aws/lambda/" + w.function(u)
 	case onSageMaker:
 		return endpointGroup + w.endpoint(u)
-	case onTenon, onTraining:
+	case onTenon, onTraining, onCluster:
 	}
 	return ""
 }

@@ -1,6 +1,7 @@
 // Function stands for tenon-serve in tests of functions of AWS Lambda and endpoints of SageMaker: it is
 // small, so that its archive or image is made quickly. It writes bundles, and answers with the name of its model, which
-// also says how it fails: "broken" does not start, "never" is not ready, "killed" is killed, and "fails" answers 500.
+// also says how it fails: "broken" does not start, "never" is not ready, "killed" is killed, "failing" answers
+// requests with 500, and "crashing" ends when it gets one.
 package main
 
 import (
@@ -75,6 +76,9 @@ func run() error {
 	}, "/predict", asks)
 }
 
+// asks reports whether a request asks the model.
+func asks(r *http.Request) bool { return r.URL.Path == "/predict" }
+
 // host answers as the container of an endpoint of SageMaker does.
 func host(path string) error {
 	s, err := step.ReadFile(path)
@@ -98,7 +102,7 @@ func host(path string) error {
 		}
 	}
 	http.HandleFunc("GET /ping", answers(func() bool { return given.Model != "never" }, ""))
-	http.HandleFunc("POST /invocations", answers(func() bool { return given.Model != "fails" }, given.Model))
+	http.HandleFunc("POST /invocations", answers(func() bool { return given.Model != "failing" }, given.Model))
 	server := &http.Server{Addr: ":" + os.Getenv("SAGEMAKER_BIND_TO_PORT"), ReadHeaderTimeout: time.Minute}
 	return server.ListenAndServe()
 }
