@@ -25,8 +25,8 @@ import (
 // them is not linked: it describes all methods of an API, and few are called here.
 type client struct {
 	plain *http.Client // without credentials
-	// run, logging and secrets are the URLs of the APIs. vertex is that of Vertex AI, or "": it has one for each region.
-	run, logging, secrets, vertex string
+	// run, logging, secrets and container are the URLs of the APIs. vertex is that of Vertex AI, or "": it has one for each region.
+	run, logging, secrets, container, vertex string
 
 	mu     sync.Mutex
 	tokens oauth2.TokenSource // nil until the first call
@@ -41,7 +41,7 @@ func newClient() *client {
 		return "https://" + api + ".googleapis.com"
 	}
 	return &client{
-		plain: &http.Client{Timeout: time.Minute}, run: at("run"), logging: at("logging"), secrets: at("secretmanager"),
+		plain: &http.Client{Timeout: time.Minute}, run: at("run"), logging: at("logging"), secrets: at("secretmanager"), container: at("container"),
 		vertex: strings.TrimSuffix(os.Getenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM"), "/"),
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/cloud"
 )
 
@@ -45,6 +46,7 @@ var reasons = []reason{
 
 const (
 	quota        = "a quota of the project is used up or 0: raise it under IAM & Admin, Quotas, for the region of the target"
+	notReady     = "its program ended, or was not ready 4 minutes after it had started, which is the longest that Cloud Run waits"
 	noCapacity   = "the region has no capacity for it now: try again, lower needs, or choose another region"
 	noInstances  = "the region has no capacity for its instances now: try again, lower replicas or needs, or choose another region"
 	noImage      = "its image is not in the repository: plan and apply again, which pushes it"
@@ -136,10 +138,14 @@ func exhausted(err error) error {
 
 // explainVertex is explainCall with what Vertex AI says.
 func explainVertex(what string, err error) error {
-	if why := explained(err); why != "" {
-		return errors.New(why)
+	why := explained(err)
+	if why == "" {
+		return explainCall(what, err)
 	}
-	return explainCall(what, err)
+	if err = errors.New(why); cloud.Lacks(why, lacking) {
+		return &executors.LackingError{Err: err}
+	}
+	return err
 }
 
 // explained returns what to do about a refusal of Vertex AI that another attempt does not change, or "".

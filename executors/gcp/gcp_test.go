@@ -42,7 +42,7 @@ func newLab(t testing.TB) *lab {
 	at := cloudtest.At(t)
 	c := gcptest.At(at[0], at[1], at[2])
 	l := &lab{c, cloudtest.Lab{Folder: c.Work, Variable: "CLOUD_RUN_EXECUTION"}}
-	l.Runs = func(task executors.Task) ([]string, error) { return l.Executions(gcp.RunName(l.options(t), task.Name)) }
+	l.Runs = func(task executors.Task) ([]string, error) { return l.Executions(gcp.RunName(l.options(t), task)) }
 	return l
 }
 
@@ -58,11 +58,7 @@ func (l *lab) options(t testing.TB) gcp.Options {
 	settings, err := gcp.SettingsOf(l.target())
 	ok(t, err)
 	return gcp.Options{
-		Settings: settings, Options: cloud.Options{
-			System: "suite", Pod: os.Getenv(podVar), Build: images.Build, Publish: images.Publish,
-			Pause: 50 * time.Millisecond, Longest: 200 * time.Millisecond,
-		},
-		LogPause: time.Nanosecond, Grace: 500 * time.Millisecond, Drain: 50 * time.Millisecond,
+		Settings: settings, Options: cloudtest.Options("suite", l.Hosts, 50*time.Millisecond), LogPause: time.Nanosecond, Grace: 500 * time.Millisecond, Drain: 50 * time.Millisecond,
 	}
 }
 
@@ -99,52 +95,6 @@ func (p provided) Apply(ctx context.Context, t executors.Task, prior *state.Hand
 	return p.Executor.Apply(ctx, t, prior)
 }
 
-// executions returns those that a task of the suite has ever had.
-func (l *lab) executions(t testing.TB, task executors.Task) []string {
-	t.Helper()
-	ids, err := l.Executions(gcp.RunName(l.options(t), task))
-	ok(t, err)
-	return ids
-}
-
-// Starts counts the executions whose programs have started, ever.
-func (l *lab) Starts(t testing.TB, task executors.Task) (n int) {
-	t.Helper()
-	for _, id := range l.executions(t, task) {
-		b, _ := os.ReadFile(filepath.Join(l.Work(id), "out/out/starts")) // without it, it did not start
-		n += strings.Count(string(b), "\n")
-	}
-	return n
-}
-
-func (l *lab) Output(task executors.Task, name string) (string, bool) {
-	settings, _ := gcp.SettingsOf(l.target()) // as in options
-	ids, _ := l.Executions(gcp.RunName(gcp.Options{Settings: settings, Options: cloud.Options{System: "suite"}}, task))
-	for _, id := range ids {
-		if b, err := os.ReadFile(filepath.Join(l.Work(id), "out/out", name)); err == nil {
-			return string(b), true
-		}
-	}
-	return "", false
-}
-
-// Processes counts the processes in the containers of a task.
-func (l *lab) Processes(t testing.TB, task executors.Task) (n int) {
-	t.Helper()
-	ids := l.executions(t, task)
-	all, err := filepath.Glob("/proc/[0-9]*/environ")
-	ok(t, err)
-	for _, path := range all {
-		b, _ := os.ReadFile(path) // it may have ended
-		for _, id := range ids {
-			if strings.Contains(string(b), "CLOUD_RUN_EXECUTION="+id) {
-				n++
-			}
-		}
-	}
-	return n
-}
-
 func (l *lab) Address(t testing.TB, task executors.Task) string {
 	t.Helper()
 	url, err := l.ServiceURL(gcp.ServiceName(l.options(t), task))
@@ -152,13 +102,11 @@ func (l *lab) Address(t testing.TB, task executors.Task) string {
 	return url
 }
 
-func (l *lab) Host() string { return "127.0.0.1" }
-
 func TestConformance(t *testing.T) {
 	l := newLab(t)
 	executortest.Run(t, executortest.Config{
 		New:     func(t testing.TB) executors.Executor { return provided{l.executor(t), l} },
-		Program: "/bin/program", Image: os.Getenv(imageVar),
+		Program: "/bin/program", Image: cloudtest.Image(),
 		Lacks:     []executortest.Feature{executortest.PIDs, executortest.SecretFile, executortest.Nodes, executortest.Placement, executortest.SecretKey},
 		Managed:   true,
 		Unseen:    []executortest.Feature{executortest.NoNetwork}, // the fake has no networks

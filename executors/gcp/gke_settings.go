@@ -42,8 +42,6 @@ type Taint struct {
 	Effect string `json:"effect"`
 }
 
-const gib = 1 << 30
-
 // An accelerator is a type of GPU, and what NVIDIA calls it.
 type accelerator struct {
 	model  string
@@ -57,9 +55,9 @@ var accelerators = map[string]accelerator{
 	"nvidia-h200-141gb": {"NVIDIA H200", 141 * gib},
 }
 
-// machines are the types with GPUs of their own: what their names begin with, and the number of GPUs by the rest.
+// machineFamilies are the types with GPUs of their own: what their names begin with, and the number of GPUs by the rest.
 // Source: "GPU machine types" of Compute Engine.
-var machines = []struct {
+var machineFamilies = []struct {
 	family, accelerator string
 	gpus                map[string]int64
 }{
@@ -76,7 +74,7 @@ func (p Pool) gpus() (name string, count int64) {
 	if p.Accelerator != "" {
 		return p.Accelerator, max(p.Count, 1)
 	}
-	for _, m := range machines {
+	for _, m := range machineFamilies {
 		if rest, ok := strings.CutPrefix(p.Machine, m.family); ok && m.gpus[rest] > 0 {
 			return m.accelerator, m.gpus[rest]
 		}

@@ -143,24 +143,12 @@ func (w *writer) versions() {
 
 func (w *writer) variables() {
 	f := w.file("variables.tf")
-	variable := func(name, description, kind string, value terraform.Expr) {
-		b := f.Block("variable", name)
-		b.Set("description", terraform.Text(description))
-		b.Set("type", terraform.Code(kind))
-		b.Set("default", value)
-	}
-	variable("project", "Id of the project of all resources.", "string", terraform.Text(w.Project))
-	variable("region", "Region of all resources.", "string", terraform.Text(w.Region))
+	f.Variable("project", "Id of the project of all resources.", "string", terraform.Text(w.Project))
+	f.Variable("region", "Region of all resources.", "string", terraform.Text(w.Region))
 	if w.any(onJob) || w.any(onService) {
 		f.Variable("log_retention_days", "Days after which log entries are removed.", "number", terraform.Int(w.Retention))
 	}
-	l := f.Block("locals")
-	var labels []terraform.Field
-	all := w.labels()
-	for _, k := range slices.Sorted(maps.Keys(all)) {
-		labels = append(labels, terraform.Field{Key: k, Value: terraform.Text(all[k])})
-	}
-	l.Set("labels", terraform.Object(labels...))
+	f.Block("locals").Set("labels", cloud.Texts(w.labels()))
 	f = w.file("apis.tf")
 	b := f.Resource("google_project_service", "apis")
 	b.Set("for_each", terraform.Call("toset", terraform.Texts(w.apis()...)))
@@ -184,7 +172,7 @@ func (w *writer) apis() []string {
 	if len(w.closed()) > 0 && w.Existing.Network == nil {
 		apis = append(apis, "compute.googleapis.com")
 	}
-	if slices.ContainsFunc(w.units, func(u *ir.Unit) bool { return len(accessOf(u).Secrets) > 0 }) {
+	if w.Service == "" && slices.ContainsFunc(w.units, func(u *ir.Unit) bool { return len(accessOf(u).Secrets) > 0 }) {
 		apis = append(apis, "secretmanager.googleapis.com")
 	}
 	if w.Service == "" && w.watched() {

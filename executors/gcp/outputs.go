@@ -2,7 +2,8 @@ package gcp
 
 import (
 	"bytes"
-	_ "embed"
+	"embed"
+	"fmt"
 	"text/template"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -41,7 +42,7 @@ func (w *writer) readme() ([]byte, error) {
 		Trainings                                                       []*ir.Unit
 		Jobs, Services, Closed, Alerts, Budget                          bool
 	}{
-		Header: terraform.Header, System: w.sys.Name, Environment: cloud.Environment(w.sys), Project: w.Project, Region: w.Region, Provider: provider, Version: providerVersion,
+		Header: terraform.Header, Prefix: w.prefix, System: w.sys.Name, Environment: cloud.Environment(w.sys), Project: w.Project, Region: w.Region, Provider: provider, Version: providerVersion,
 		Secrets: secrets, Emails: w.emails(), Trainings: w.at(onVertex),
 		Jobs: w.any(onJob), Services: w.any(onService), Closed: len(w.closed()) > 0, Alerts: w.watched(), Budget: w.sys.Budget.Month != nil,
 	}

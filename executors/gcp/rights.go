@@ -16,7 +16,7 @@ const (
 	mostBindings  = 20
 )
 
-// The roles of units, which are made because none that exists has so few rights: writing over an object,
+// The roles of units, which are made because no existing role has so few rights: writing over an object,
 // which a start after a failure does, needs the right to remove it. The bucket keeps what was there.
 var roles = []struct {
 	id, title   string
@@ -39,15 +39,8 @@ func accessOf(u *ir.Unit) cloud.Access {
 // rights writes an account for each unit, with the rights of [accessOf] and no others.
 func (w *writer) rights() error {
 	f := w.file("rights.tf")
-	for _, r := range roles {
-		if len(w.units) == 0 {
-			break
-		}
-		b := f.Resource("google_project_iam_custom_role", r.id)
-		b.Set("role_id", terraform.Text(strings.ReplaceAll(w.prefix, "-", "_")+"_"+r.id))
-		b.Set("title", terraform.Text(r.title+" of "+cloud.Environment(w.sys)))
-		b.Set("permissions", terraform.Texts(r.permissions...))
-		enabled(b)
+	if w.any(onJob) || w.any(onVertex) || w.any(onService) {
+		w.storageRoles(f)
 	}
 	for _, u := range w.units {
 		if err := w.unitRights(f, u); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/cloud/cloudtest"
 	"github.com/tenon-ml/tenon/executors/gcp"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -19,7 +20,7 @@ import (
 // serving makes a task of a service of a system of its own.
 func serving(t *testing.T, name string, args ...string) executors.Task {
 	t.Helper()
-	task := job(t, name, args...)
+	task := cloudtest.Task(t, name, args...)
 	task.Unit.Kind, task.Unit.ID, task.Unit.Entity, task.Unit.Outputs = ir.Service, "deployments/api", "deployments/api", nil
 	task.Unit.Endpoint = &ir.Endpoint{Host: "127.0.0.1", Port: 8080, Ready: "/ready", Replicas: 1}
 	return task

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/cloud/cloudtest"
 	"github.com/tenon-ml/tenon/executors/executortest"
 	"github.com/tenon-ml/tenon/executors/gcp"
 	"github.com/tenon-ml/tenon/planner/state"
@@ -36,7 +37,7 @@ func TestConformanceOnVertexAI(t *testing.T) {
 	l := newLab(t)
 	executortest.Run(t, executortest.Config{
 		New:     func(t testing.TB) executors.Executor { return trained{provided{l.executor(t), l}} },
-		Program: "/bin/program", Image: os.Getenv(imageVar),
+		Program: "/bin/program", Image: cloudtest.Image(),
 		Lacks:     []executortest.Feature{executortest.PIDs, executortest.SecretFile, executortest.Nodes, executortest.Placement, executortest.SecretKey},
 		Unseen:    []executortest.Feature{executortest.NoNetwork}, // the fake has no networks
 		JobsOnly:  true,
@@ -56,7 +57,7 @@ func TestCustomJobsKilledAtEachCall(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				system := "trains-" + name
-				task := gpu(job(t, name, "exit", "0"))
+				task := gpu(cloudtest.Task(t, name, "exit", "0"))
 				ok(t, l.provision(system, task.Unit))
 				doomed := func() *gcp.Executor {
 					e := l.executor(t, named(system))
@@ -93,7 +94,7 @@ func TestCustomJobsKilledAtEachCall(t *testing.T) {
 func TestAJobThatComesTooLateRunsNothing(t *testing.T) {
 	l := newLab(t)
 	e := l.executor(t, func(o *gcp.Options) { o.System = "too-late" })
-	task := gpu(job(t, "too-late", "exit", "0"))
+	task := gpu(cloudtest.Task(t, "too-late", "exit", "0"))
 	ok(t, l.provision("too-late", task.Unit))
 	var held *http.Request
 	first := l.executor(t, func(o *gcp.Options) { o.System = "too-late" })

@@ -89,7 +89,7 @@ func Start(ctx context.Context, dir string) (*Cloud, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("the fake of Google Cloud makes namespaces for jobs, for which it needs root")
 	}
-	s := &server{dir: dir, images: containers.Images{Dir: dir}, jobs: map[string]*job{}, accounts: map[string]bool{}, secrets: map[string][]string{}}
+	s := &server{dir: dir, images: containers.Images{Dir: dir}, jobs: map[string]*job{}, services: map[string]*service{}, customs: map[string]*custom{}, accounts: map[string]bool{}, secrets: map[string][]string{}}
 	var err error
 	if s.apis, err = readAPIs(); err != nil {
 		return nil, err

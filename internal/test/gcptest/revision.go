@@ -15,6 +15,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/tenon-ml/tenon/internal/test/containers"
 )
 
 // States of conditions.
@@ -34,8 +36,7 @@ type revision struct {
 	asked         sync.WaitGroup // requests that it answers
 	ended         chan struct{}  // closed once it was removed
 	instance      *httputil.ReverseProxy
-	process       *os.Process
-	lives, pid    int
+	lives         int
 	close         sync.Once
 }
 
@@ -103,8 +104,8 @@ func (s *server) run(x *service, r *revision) {
 		fail("SECRETS_ACCESS_CHECK_FAILED", err.Error())
 		return
 	}
-	root, config, err := s.pull(context.Background(), r.spec.Template.Containers[0].Image)
-	if errors.Is(err, errNoImage) {
+	root, config, err := s.images.Pull(context.Background(), r.spec.Template.Containers[0].Image)
+	if errors.Is(err, containers.ErrNoImage) {
 		fail("CONTAINER_MISSING", "Image '"+r.spec.Template.Containers[0].Image+"' not found.")
 		return
 	}
@@ -156,8 +157,8 @@ func (s *server) live(x *service, r *revision, root string, env []string) error 
 	if err := errors.Join(os.MkdirAll(work, 0o755), os.WriteFile(work+".name", []byte(of), 0o644)); err != nil {
 		return err
 	}
-	log := &lines{s: s, of: of}
-	cmd := command(root, work, append(c.Command, c.Args...), append([]string{"PORT=" + strconv.Itoa(port)}, env...), log)
+	log := &containers.Lines{Line: func(text string) { s.log(of, text) }}
+	cmd := containers.Command(root, work, append(c.Command, c.Args...), append([]string{"PORT=" + strconv.Itoa(port)}, env...), log)
 	cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWNET
 	cmd.Args[2] = "read go\nexec </dev/null\n" + cmd.Args[2] // until its network works
 	begin, err := cmd.StdinPipe()
@@ -193,7 +194,7 @@ func (s *server) live(x *service, r *revision, root string, env []string) error 
 	}()
 	err = cmd.Wait()
 	close(over)
-	log.end()
+	log.End()
 	select {
 	case <-r.ended:
 		return errEnded

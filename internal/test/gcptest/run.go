@@ -184,6 +184,11 @@ func (s *server) start(j *job, limit time.Duration) {
 	}
 	env, err := s.environ(c.Env)
 	s.mu.Unlock()
+	if err != nil {
+		stuck("SECRETS_ACCESS_CHECK_FAILED", err.Error())
+		return
+	}
+	env = append(env, "CLOUD_RUN_JOB="+filepath.Base(j.name), "CLOUD_RUN_TASK_INDEX=0", "CLOUD_RUN_TASK_ATTEMPT=0")
 	root, config, err := s.images.Pull(context.Background(), c.Image)
 	if errors.Is(err, containers.ErrNoImage) {
 		stuck("CONTAINER_MISSING", "Image '"+c.Image+"' not found.")

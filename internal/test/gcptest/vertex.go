@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/tenon-ml/tenon/internal/test/containers"
 )
 
 // What the fake reads of a custom job of Vertex AI. The rest of it is only checked and returned.
@@ -177,8 +179,8 @@ func (s *server) runCustom(j *custom, limit time.Duration) {
 	}
 	s.mu.Unlock()
 	c := j.spec.Spec.Pools[0].Container
-	root, config, err := s.pull(context.Background(), c.Image)
-	if errors.Is(err, errNoImage) {
+	root, config, err := s.images.Pull(context.Background(), c.Image)
+	if errors.Is(err, containers.ErrNoImage) {
 		end("JOB_STATE_FAILED", "The replica workerpool0-0 exited because the image "+c.Image+" was not found.")
 		return
 	}
@@ -197,8 +199,8 @@ func (s *server) runCustom(j *custom, limit time.Duration) {
 	for _, v := range c.Env {
 		env = append(env, v.Name+"="+v.Value)
 	}
-	log := &lines{s: s, of: filepath.Base(j.name)}
-	cmd := command(root, work, append(c.Command, c.Args...), env, log)
+	log := &containers.Lines{Line: func(text string) { s.log(filepath.Base(j.name), text) }}
+	cmd := containers.Command(root, work, append(c.Command, c.Args...), env, log)
 	runtime.LockOSThread() // the container ends with the thread that starts it
 	defer runtime.UnlockOSThread()
 	s.mu.Lock()
@@ -225,7 +227,7 @@ func (s *server) runCustom(j *custom, limit time.Duration) {
 	})
 	err = cmd.Wait()
 	over.Stop()
-	log.end()
+	log.End()
 	switch {
 	case err == nil:
 		end("JOB_STATE_SUCCEEDED", "")
