@@ -97,8 +97,14 @@ type Keeper interface {
 	// BringKept copies the files of a deployed service in from.Folder, of all its versions and
 	// replicas, to a folder of this machine: those that were complete at since or later, and
 	// that are not there yet. It removes copies of files that no longer exist. A [PartialError]
-	// says that a place where versions may have been does not answer: what is there lacks.
+	// says that a place where versions may have been does not answer: its files are missing.
 	BringKept(ctx context.Context, h state.Handle, from ir.Shipment, since time.Time, to string) error
+}
+
+// A Locator knows the address of a service only once that is ready, so that no caller reaches it before.
+type Locator interface {
+	// Located returns the handle of a service that is ready, with its address.
+	Located(ctx context.Context, h state.Handle) (state.Handle, error)
 }
 
 // A PartialError says that something was done, but without what does not answer now.

@@ -171,14 +171,6 @@ func (r *router) Check(u ir.Unit) []ir.Fault {
 	return nil
 }
 
-// Admit asks the target's executor.
-func (r *router) Admit(ctx context.Context, units []ir.Unit) (asked bool, err error) {
-	if a, ok := r.target.(Admitter); ok {
-		return a.Admit(ctx, units)
-	}
-	return false, nil
-}
-
 // Prepares, Missing and Prepare ask the target's executor.
 func (r *router) Prepares(u ir.Unit, image string) string {
 	if p, ok := r.target.(Preparer); ok {

@@ -49,6 +49,23 @@ var platforms = []platform{
 	{aws.Name, aws.Check, aws.Infrastructure, aws.Provisioning},
 	{gcp.Name, gcp.Check, gcp.Infrastructure, nil},
 	{azure.Name, azure.Check, azure.Infrastructure, nil},
+	{aws.EKS, Check, aws.Infrastructure, aws.Provisioning},
+	{gcp.GKE, Check, gcp.Infrastructure, nil},
+}
+
+// platformOf returns the platform of a target, or nil. That of a cluster which Tenon makes is the service
+// that runs it.
+func platformOf(t ir.Target) *platform {
+	name := t.Executor
+	if s, err := kubernetes.SettingsOf(t, ""); name == kubernetes.Name && err == nil {
+		name = s.Service
+	}
+	for i := range platforms {
+		if platforms[i].name == name {
+			return &platforms[i]
+		}
+	}
+	return nil
 }
 
 // Default is the executor of systems that name no target. It needs nothing but the machine.
@@ -98,10 +115,10 @@ type Trial struct {
 var Trials = []Trial{
 	{process.Name, "tenon.#Process", "processes of the machine", ""},
 	{containerd.Name, "tenon.#Containerd", "containerd and runc", ""},
-	{kubernetes.Name, "tenon.#Kubernetes", "a cluster of one node: API server, kubelet, containerd", "EKS, GKE and AKS; several nodes; GPUs of a cluster"},
+	{kubernetes.Name, "tenon.#Kubernetes, tenon.#EKS, tenon.#GKE", "a cluster of one node: API server, kubelet, containerd, also behind a check of tokens of EKS; schemas of the providers and of pools of nodes", "EKS and GKE themselves, with what makes and scales them; AKS; several nodes; GPUs of a cluster"},
 	{ssh.Name, "tenon.#SSH", "sshd and containerd in network namespaces", "other machines; GPUs of hosts, for which a fake nvidia-smi answers"},
 	{aws.Name, "tenon.#AWS", "an emulator (moto) in which jobs and functions run; OpenTofu with version 4.9 of the provider", "AWS itself; version 6 of the provider, whose schema is checked"},
-	{gcp.Name, "tenon.#GCP", "a fake of the APIs in which jobs run", "Google Cloud itself; the provider, whose schema is checked"},
+	{gcp.Name, "tenon.#GCP", "a fake of the APIs in which jobs and services run", "Google Cloud itself; GPUs of Vertex AI; the provider, whose schema is checked"},
 	{azure.Name, "tenon.#Azure", "a fake of the APIs in which jobs run; azurite for blobs", "Azure itself; the provider, whose schema is checked"},
 }
 
@@ -152,7 +169,9 @@ func Infrastructure(sys *ir.System) (docs []terraform.Document, ok bool, err err
 	if p == nil {
 		return nil, false, nil
 	}
-	docs, err = p.write(sys)
+	if docs, err = p.write(sys); err == nil {
+		docs, err = terraform.WithOwn(docs, terraform.OwnOf(sys.Target.Settings))
+	}
 	return docs, true, err
 }
 

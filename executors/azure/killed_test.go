@@ -25,7 +25,7 @@ type outage struct {
 	n  int
 }
 
-// A killedError ends a call that nobody repeats.
+// A killedError ends a call that is not repeated.
 type killedError struct{ error }
 
 func (killedError) NonRetriable() {}
@@ -127,7 +127,7 @@ func TestFaultsSayWhatToChange(t *testing.T) {
 	task.Unit.Secrets = nil
 	for said, want := range map[string]string{
 		"ImagePullFailure: manifest unknown": "its image is not in the registry: plan and apply again, which pushes it (Azure: ImagePullFailure: manifest unknown)",
-		"Something that nobody knows.":       "Something that nobody knows.",
+		"Something unknown.":                 "Something unknown.",
 	} {
 		ok(t, l.Refuse(said))
 		h, err := e.Apply(t.Context(), task, nil)

@@ -26,8 +26,8 @@ const (
 	notWriting = "(!(ActionMatches{'" + writeBlob + "'}) AND !(ActionMatches{'" + addBlob + "'}))"
 )
 
-// The roles of units, which are made because none that exists has so few rights: who may write with the role Storage
-// Blob Data Contributor may also remove, even the container.
+// The roles of units, which are made because no existing role has so few rights: anyone with the role Storage
+// Blob Data Contributor may also remove blobs, and even the container.
 var roles = []struct {
 	id, title, does string
 	actions         []string // on data

@@ -106,7 +106,7 @@ func (e *Executor) secrets(ctx context.Context, t executors.Task) (all map[strin
 	return all, nil
 }
 
-// begin starts the only execution of a job. If the job was found, the apply that created it was killed, maybe just
+// begin starts the only execution of a job. If the job was found, the apply that created it was killed, perhaps just
 // after it had started the execution.
 func (e *Executor) begin(ctx context.Context, st *taskState, found bool) error {
 	if err := e.provisioned(ctx, *st); err != nil {

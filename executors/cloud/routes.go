@@ -32,7 +32,7 @@ func (r Run) PutRoute(ctx context.Context, route step.Route) error {
 }
 
 // Observed adds up what all instances of a service have stored, also those that have ended, or returns nil if
-// none has. idle says that the service may have no instance, because nobody asks it: the next one begins with
+// none has. idle says that the service may have no instance, because it gets no requests: the next one begins with
 // the route of that moment.
 func (r Run) Observed(ctx context.Context, idle bool) (*step.Observed, error) {
 	notes, err := r.Stores.At(ctx, r.Notes)

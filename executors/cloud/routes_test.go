@@ -34,7 +34,7 @@ func TestWhatInstancesObserve(t *testing.T) {
 		{"the clock here is ahead", map[string]step.Observed{"a": seen(3, 2*time.Minute, 5, ""), "b": seen(2, 2*time.Minute, 7, "")}, nil, false, 2, 7, "", 2 * time.Minute},
 		{"one cannot answer", map[string]step.Observed{"a": seen(3, time.Second, 5, "no memory")}, nil, false, 3, 5, "instance a: no memory", time.Second},
 		{"all are silent", map[string]step.Observed{"a": seen(3, time.Hour, 5, "")}, nil, false, 3, 5, "", time.Hour},
-		{"nobody asks, so that there are none", map[string]step.Observed{"a": seen(2, time.Hour, 5, ""), "b": seen(4, time.Hour, 2, "")}, []string{"a", "b"}, true, 4, 2, "", 0},
+		{"no requests, so that there are none", map[string]step.Observed{"a": seen(2, time.Hour, 5, ""), "b": seen(4, time.Hour, 2, "")}, []string{"a", "b"}, true, 4, 2, "", 0},
 	} {
 		stores := &Stores{}
 		r := Run{Start: "late-1", Notes: "file://" + t.TempDir(), Stores: stores}

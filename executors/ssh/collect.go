@@ -11,10 +11,10 @@ import (
 	"github.com/tenon-ml/tenon/executors/ssh/host"
 )
 
-// Collect finds what the hosts of the target have and nobody needs: folders of runs of this state
-// that have ended and are not kept, artifacts that only this state has used and does not keep, and, with a time,
-// what no state has used since then. A host that does not answer is left out, and in the
-// [executors.PartialError].
+// Collect finds what the hosts of the target no longer need: folders of runs of this state that have
+// ended and are not kept, artifacts that only this state has used and does not keep, and, with a
+// time, what no state has used since then. A host that does not answer is left out, and the
+// [executors.PartialError] names it.
 func (e *Executor) Collect(ctx context.Context, n executors.Needed, dry bool) ([]executors.Garbage, error) {
 	in := host.Collecting{State: e.opts.State, Tasks: n.Tasks, Digests: n.Digests, Dry: dry}
 	if !n.Since.IsZero() {

@@ -76,12 +76,14 @@ var (
 	_ executors.Logger        = (*Executor)(nil)
 	_ executors.PortIsolation = (*Executor)(nil)
 	_ executors.Scheduler     = (*Executor)(nil)
-	_ executors.Remote        = (*Executor)(nil)
-	_ executors.Preparer      = (*Executor)(nil)
-	_ executors.Interpreter   = (*Executor)(nil)
-	_ executors.VersionRunner = (*Executor)(nil)
-	_ executors.Keeper        = (*Executor)(nil)
-	_ executors.Collector     = (*Executor)(nil)
+
+	_ executors.SharedReplicas = (*Executor)(nil)
+	_ executors.Remote         = (*Executor)(nil)
+	_ executors.Preparer       = (*Executor)(nil)
+	_ executors.Interpreter    = (*Executor)(nil)
+	_ executors.VersionRunner  = (*Executor)(nil)
+	_ executors.Keeper         = (*Executor)(nil)
+	_ executors.Collector      = (*Executor)(nil)
 )
 
 // New returns an executor. It connects on first use.

@@ -16,8 +16,8 @@ import (
 // function counts what it answers.
 const Route = "TENON_ROUTE"
 
-// A Count is what an instance of a function has answered since it printed the count before. Nobody can ask
-// an instance, so it prints counts into its log, where they outlive it.
+// A Count is what an instance of a function has answered since it printed the count before. Instances have no
+// address at which they can be asked, so they print counts into their logs, which outlive them.
 type Count struct {
 	Since time.Time `json:"since"` // the first of the requests began
 	step.Observation

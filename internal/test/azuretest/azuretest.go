@@ -240,8 +240,8 @@ func (s *server) call(r *http.Request, body object) (status int, out object, err
 	case strings.HasPrefix(path, "/vaults/"):
 		audience = "https://vault.azure.net"
 	}
-	if who, for_ := bearer(r); who != user || for_ != audience {
-		return 0, nil, &problem{http.StatusUnauthorized, "InvalidAuthenticationToken", fmt.Sprintf("the token is of %q for %q", who, for_)}
+	if who, given := bearer(r); who != user || given != audience {
+		return 0, nil, &problem{http.StatusUnauthorized, "InvalidAuthenticationToken", fmt.Sprintf("the token is of %q for %q", who, given)}
 	}
 	switch {
 	case strings.HasPrefix(path, "/logs/"):

@@ -31,7 +31,7 @@ type identity struct {
 	secret []string          // "VAULT/secrets/NAME"
 }
 
-// token returns one for an identity. Nobody checks its signature.
+// token returns one for an identity. Its signature is not checked.
 func token(identity, audience string) string {
 	part := func(o object) string {
 		b, _ := json.Marshal(o) // of texts and numbers
@@ -178,7 +178,7 @@ func (s *server) provision(made map[string]map[string]*hclsyntax.Body) error {
 		}
 		v, diags := x.Value(&hcl.EvalContext{Variables: map[string]cty.Value{"azurerm_key_vault": vault}})
 		if diags.HasErrors() || v.Type() != cty.String {
-			failed = errors.Join(failed, diags, fmt.Errorf("%s is no text that the fake knows", name))
+			failed = errors.Join(failed, fmt.Errorf("the fake cannot evaluate %s: %w", name, diags))
 			return ""
 		}
 		return v.AsString()
