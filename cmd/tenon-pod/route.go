@@ -110,7 +110,7 @@ func (f *routed) say(last *string, err error) {
 	*last = says
 }
 
-// leave notes that the instance has ended, where nobody can ask the platform which ones there are.
+// leave notes that the instance has ended, for platforms that do not list their instances.
 func (f *routed) leave(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, routePatience)
 	defer cancel()

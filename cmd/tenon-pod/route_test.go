@@ -67,7 +67,7 @@ func TestRouteAndWhatIsObserved(t *testing.T) {
 }
 
 // An instance of a service that has no UID chooses one, keeps its route where its notes are, and says that it has ended.
-func TestAnInstanceThatNobodyKnows(t *testing.T) {
+func TestAnInstanceWithoutUID(t *testing.T) {
 	b := newFixture(t)
 	task := b.job(`trap 'exit 0' TERM
 		printf seen > ../notes/observed.json

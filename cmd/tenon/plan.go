@@ -186,7 +186,7 @@ func planDocument(p *planner.Plan, looked []project.Looked) any {
 		Infrastructure *planner.Infrastructure `json:"infrastructure,omitempty"`
 		// What a look at the data of sources found.
 		Data []project.Looked `json:"data,omitempty"`
-	}{p.Version, p.System.Name, p.State.Env, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Images, p.Python, p.Items, p.Summary(), p.Prepare, p.Preparing(), p.Taken, p.Warnings, p.Protect, p.Costs(), message(p.CheckBudget()), p.PerRequest, p.Transfer, p.Choice, p.Quotas, withoutFiles(p.Infrastructure), looked}
+	}{p.Version, p.System.Name, p.State.Env, p.System.Target.Name, p.State, p.BackTo, p.Moves, p.Images, p.Python, p.Items, p.Summary(), p.Prepare, p.Preparing(), p.Taken, p.Warnings, p.Protect, p.Costs(), message(p.CheckBudget()), p.PerHour, p.PerRequest, p.Transfer, p.Choice, p.Quotas, withoutFiles(p.Infrastructure), looked}
 }
 
 // withoutFiles leaves out what only an apply needs.

@@ -35,7 +35,7 @@ type Format struct {
 
 // Formats are those in which infrastructure is written, by name.
 var Formats = map[string]Format{
-	"terraform":      {all.Infrastructure, terraform.Written, ".tf", "targets tenon.#AWS and tenon.#GCP have infrastructure"},
+	"terraform":      {all.Infrastructure, terraform.Written, ".tf", "targets tenon.#AWS, tenon.#GCP, tenon.#Azure, tenon.#EKS and tenon.#GKE have infrastructure"},
 	"cloudformation": {all.CloudFormation, cloudformation.Written, ".yaml", "a target tenon.#AWS has a template of CloudFormation"},
 }
 
@@ -53,7 +53,7 @@ func (f Format) Infrastructure(r *compiler.Result) ([]terraform.Document, error)
 	case err != nil:
 		return nil, fmt.Errorf("the infrastructure of %s: %w", sys.Name, err)
 	case !ok:
-		return nil, fmt.Errorf("%s runs on %s (%s): only targets tenon.#AWS, tenon.#GCP and tenon.#Azure have infrastructure", sys.Name, sys.Target.Name, sys.Target.Executor)
+		return nil, fmt.Errorf("%s runs on %s (%s): only %s", sys.Name, sys.Target.Name, sys.Target.Executor, f.targets)
 	}
 	return docs, nil
 }

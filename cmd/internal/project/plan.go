@@ -206,7 +206,7 @@ func (w *Workspace) inputs(ctx context.Context, sys *ir.System) (planner.Inputs,
 		perHour = p.PerHour
 	}
 	return planner.Inputs{
-		PerReplica: schedules && !share, Similar: true,
+		PerReplica: schedules && !share, Similar: true, Placed: placed, PerHour: perHour,
 		Dir: abs, State: w.store, Artifacts: w.artifacts, Digests: digests, Inspector: x, Preparer: preparer(x), Written: w.records(nil).Lost,
 	}, nil
 }
