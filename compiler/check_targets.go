@@ -115,6 +115,8 @@ func (c *checker) target(name string, at diag.Span) (t ir.Target, found bool) {
 	delete(settings, "name")
 	delete(settings, "component")
 	delete(settings, "executor")
+	c.existing(name, settings)
+	c.ownFiles(name, settings)
 	if len(settings) == 0 {
 		settings = nil
 	}
