@@ -30,7 +30,7 @@ const (
 	jobRow         = "a job on AWS Batch"
 	jobRatio       = 1.1
 	unchangedRow   = "plan of infrastructure without a change"
-	unchangedJobs  = 20  // of which each needs some resources
+	unchangedJobs  = 28  // of which each needs three resources
 	unchangedSize  = 100 // resources, at least
 	unchangedRatio = 1.2
 	cloudRuns      = 5 // at least
