@@ -60,10 +60,13 @@ func (s *server) former(ctx context.Context, in Start) (*state.Handle, error) {
 
 // continues reports whether there is something to return to: a job, or a service that has not died.
 func (s *server) continues(ctx context.Context, t executors.Task, rec *record, h *state.Handle) (bool, error) {
-	if h == nil || t.Unit.Kind != ir.Service {
+	if h == nil || t.Unit.Kind != ir.Service && rec.Image == "" {
 		return h != nil, nil
 	}
 	st, err := s.runnerOf(rec).Inspect(ctx, *h)
+	if t.Unit.Kind != ir.Service {
+		return st.Phase != state.Absent, err // a container that was made, and whose start was killed
+	}
 	return st.Phase == state.Running || st.Phase == state.Ready, err
 }
 
