@@ -48,13 +48,7 @@ func programImage(t testing.TB, dir string) (*image.Store, string) {
 	return store, pinned
 }
 
-// containersVar asks for all of the suite, which takes a minute.
-const containersVar = "TENON_TEST_HOSTS_WITH_CONTAINERS"
-
 func TestConformanceInContainers(t *testing.T) {
-	if os.Getenv(containersVar) == "" {
-		t.Skipf("the suite in containers on hosts takes a minute: set %s=1 to run it; TestContainers runs a part of it", containersVar)
-	}
 	l := newLab(t)
 	address := l.All[0].Containerd(t)
 	l.Setenv(t)
