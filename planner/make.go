@@ -85,6 +85,8 @@ type Inputs struct {
 	Known *Known
 	// Similar means that jobs which never ran are estimated from similar ones that did.
 	Similar bool
+	// Others is what is recorded of other systems, for jobs that resemble none of this one.
+	Others []*Recorded
 	// PerReplica means that each replica of a service has what the unit asks for.
 	PerReplica bool
 	Options

@@ -226,6 +226,7 @@ type Estimate struct {
 	// From is the similar unit that the runs are of, if the unit itself has none. Rows and
 	// FromRows are the rows that both read, by which the time was scaled, or 0 if it was not.
 	From     string `json:"from,omitempty"`
+	Of       string `json:"of,omitempty"` // the system that From is of, if it is another one, see [Recorded]
 	Rows     int64  `json:"rows,omitempty"`
 	FromRows int64  `json:"from_rows,omitempty"`
 }

@@ -2,6 +2,7 @@ package planner
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"math/big"
@@ -13,11 +14,57 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
+// A Recorded is what is recorded of another system, whose jobs those of this one may resemble.
+type Recorded struct {
+	Of    string // where it is recorded, in the user's words
+	Units []*ir.Unit
+	Times map[string][]time.Duration // by unit, of its last runs, as [state.Store.Estimates] returns them
+	Rows  map[string]int64           // by unit, of the tables that its current run read; 0 is unknown
+}
+
+// Remember reads the record of another system from some environments of its state. A unit that several of them have
+// is that of the first.
+func Remember(ctx context.Context, of string, envs []State) (*Recorded, error) {
+	p := &Recorded{Of: of, Rows: map[string]int64{}}
+	found := map[string]bool{}
+	for _, s := range envs {
+		var err error
+		if p.Times, err = s.Estimates(ctx); err != nil { // the same in each
+			return nil, err
+		}
+		runs, err := s.CurrentRuns(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for id := range p.Times {
+			if found[id] {
+				continue
+			}
+			u, err := s.Unit(ctx, id)
+			if errors.Is(err, state.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			found[id] = true
+			p.Units = append(p.Units, u)
+			if run, ok := runs[id]; ok {
+				if p.Rows[id], err = rowsRead(ctx, s, run.ID); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	return p, nil
+}
+
 // manyAlike is how many similar units are compared by their rows.
 const manyAlike = 20
 
 // An alike is a unit with recorded runs that is of the same component and stage as a new one.
 type alike struct {
+	of    string // the other system that it is of; "" is this one
 	unit  string
 	times []time.Duration
 	rows  int64 // of the tables that its current run read; 0 is unknown
@@ -26,7 +73,7 @@ type alike struct {
 // resemble estimates jobs that never ran from the most similar ones that did: of the same component
 // and stage, with the same command and files, since a program of the user's may do anything, and with
 // the nearest number of rows to read, by which the time is scaled. Where the rows of one of them are
-// unknown, the time is not scaled.
+// unknown, the time is not scaled. Other systems count where this one has nothing similar.
 func (m *maker) resemble(p *Plan, times map[string][]time.Duration) error {
 	units := p.units()
 	type kind struct{ component, section, stage, code string }
@@ -35,7 +82,7 @@ func (m *maker) resemble(p *Plan, times map[string][]time.Duration) error {
 		section, _, _ := strings.Cut(entity, "/")
 		return kind{u.Component, section, stage, fmt.Sprintf("%q %q", u.Code.Command, u.Code.Files)}
 	}
-	var known map[kind][]alike
+	var known, theirs map[kind][]alike
 	for i := range p.Items {
 		it := &p.Items[i]
 		u := units[it.Unit]
@@ -43,7 +90,14 @@ func (m *maker) resemble(p *Plan, times map[string][]time.Duration) error {
 			continue
 		}
 		if known == nil { // most plans do not need it
-			known = map[kind][]alike{}
+			known, theirs = map[kind][]alike{}, map[kind][]alike{}
+			for _, o := range m.in.Others {
+				for _, u := range o.Units {
+					if ts := o.Times[u.ID]; u.Kind == ir.Job && len(ts) > 0 {
+						theirs[kindOf(u)] = append(theirs[kindOf(u)], alike{of: o.Of, unit: u.ID, times: ts, rows: o.Rows[u.ID]})
+					}
+				}
+			}
 			for j := range p.System.Units {
 				o := &p.System.Units[j]
 				if ts := times[m.former(o.ID)]; o.Kind == ir.Job && len(ts) > 0 {
@@ -51,7 +105,11 @@ func (m *maker) resemble(p *Plan, times map[string][]time.Duration) error {
 				}
 			}
 		}
-		if err := m.estimateLike(it, m.rowsOf(u), known[kindOf(u)]); err != nil {
+		others := known[kindOf(u)]
+		if len(others) == 0 {
+			others = theirs[kindOf(u)]
+		}
+		if err := m.estimateLike(it, m.rowsOf(u), others); err != nil {
 			return fmt.Errorf("plan: %w", err)
 		}
 	}
@@ -65,13 +123,13 @@ func (m *maker) estimateLike(it *Item, rows int64, others []alike) error {
 	}
 	// Those with many runs come first, then by name, so that the choice is always the same.
 	slices.SortFunc(others, func(a, b alike) int {
-		return cmp.Or(cmp.Compare(len(b.times), len(a.times)), cmp.Compare(a.unit, b.unit))
+		return cmp.Or(cmp.Compare(len(b.times), len(a.times)), cmp.Compare(a.unit, b.unit), cmp.Compare(a.of, b.of))
 	})
 	best := &others[0]
 	if rows > 0 {
 		for i := range others[:min(len(others), manyAlike)] {
 			o := &others[i]
-			if o.rows == 0 {
+			if o.rows == 0 && o.of == "" {
 				var err error
 				if o.rows, err = m.rowsRead(o.unit); err != nil {
 					return err
@@ -82,7 +140,7 @@ func (m *maker) estimateLike(it *Item, rows int64, others []alike) error {
 			}
 		}
 	}
-	it.Estimate = Estimate{Runs: len(best.times), Time: median(best.times), From: best.unit}
+	it.Estimate = Estimate{Runs: len(best.times), Time: median(best.times), From: best.unit, Of: best.of}
 	if rows > 0 && best.rows > 0 {
 		it.Estimate.Rows, it.Estimate.FromRows = rows, best.rows
 		it.Estimate.Time = scaled(it.Estimate.Time, rows, best.rows)
@@ -121,12 +179,17 @@ func (m *maker) rowsOf(u *ir.Unit) (rows int64) {
 }
 
 // rowsRead returns the number of rows that the current run of a unit read, or 0 if that is unknown.
-func (m *maker) rowsRead(unit string) (rows int64, err error) {
+func (m *maker) rowsRead(unit string) (int64, error) {
 	c, ok := m.currentRuns[unit]
 	if !ok {
 		return 0, nil
 	}
-	run, err := m.in.State.Run(m.ctx, c.ID)
+	return rowsRead(m.ctx, m.in.State, c.ID)
+}
+
+// rowsRead returns the number of rows that a run read, or 0 if that is unknown.
+func rowsRead(ctx context.Context, s State, id int64) (rows int64, err error) {
+	run, err := s.Run(ctx, id)
 	if errors.Is(err, state.ErrNotFound) {
 		return 0, nil
 	}
@@ -134,7 +197,7 @@ func (m *maker) rowsRead(unit string) (rows int64, err error) {
 		return 0, err
 	}
 	for _, digest := range run.Inputs {
-		a, err := m.in.State.Artifact(m.ctx, digest)
+		a, err := s.Artifact(ctx, digest)
 		if errors.Is(err, state.ErrNotFound) {
 			continue // a data file, or an image
 		}

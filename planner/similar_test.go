@@ -68,6 +68,50 @@ func TestANewJobIsEstimatedFromASimilarOne(t *testing.T) {
 	}
 }
 
+// A job that resembles none of its own system is estimated from another system, of which more than one environment
+// may have recorded something.
+func TestANewSystemIsEstimatedFromAnother(t *testing.T) {
+	other := world1(t)
+	large := func(u *ir.Unit) { u.Component = "large" }
+	other.took = time.Hour
+	other.apply(other.plan(sys(
+		job("sources/a"), job("sources/b"),
+		job("features/one", large, reads("in", "sources/a.table")),
+		job("features/two", large, reads("a", "sources/a.table"), reads("b", "sources/b.table")),
+	)))
+	recorded, err := planner.Remember(t.Context(), "../other", []planner.State{other.store.In("empty"), other.store})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	w := world1(t)
+	w.took = time.Minute
+	old := []ir.Unit{job("sources/x")}
+	w.apply(w.plan(sys(old...)))
+	w.others = []*planner.Recorded{recorded}
+	p := w.plan(sys(append(old,
+		job("sources/y", params(`{"n":1}`)), // resembles a job of its own system
+		job("features/f", large, reads("in", "sources/x.table")),
+		job("features/g", large, reads("in", "sources/y.table")), // its rows are not known yet
+		job("features/h", params(`{"n":2}`)),
+	)...))
+	got := map[string]planner.Estimate{}
+	for _, it := range p.Items {
+		if it.Action == planner.Run {
+			got[it.Unit] = it.Estimate
+		}
+	}
+	want := map[string]planner.Estimate{
+		"sources/y":  {Runs: 1, Time: time.Minute, From: "sources/x"},
+		"features/f": {Runs: 1, Time: time.Hour, From: "features/one", Of: "../other", Rows: 10, FromRows: 10},
+		"features/g": {Runs: 1, Time: time.Hour, From: "features/one", Of: "../other"},
+		"features/h": {},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("estimates (-want +got):\n%s", d)
+	}
+}
+
 // What nothing is known of takes at most what timeouts and retries allow.
 func TestTheLengthOfANewPlanIsLimitedByTimeouts(t *testing.T) {
 	limited := func(timeout time.Duration, retries int) func(*ir.Unit) {

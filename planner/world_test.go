@@ -99,7 +99,8 @@ type world struct {
 	dir      string
 	store    *state.Store
 	lease    *state.Lease
-	lost     map[string]bool // artifacts
+	others   []*planner.Recorded // of other systems
+	lost     map[string]bool     // artifacts
 	statuses map[string]state.Status
 	mu       sync.Mutex
 	busy     map[string]int // how often a service does not answer
@@ -177,7 +178,7 @@ func (w *world) data(name, content string) {
 func (w *world) try(s *ir.System, rerun ...string) (*planner.Plan, error) {
 	return planner.Make(context.Background(), s, planner.Inputs{
 		Dir: w.dir, State: w.store, Artifacts: w, Digests: w.digests, Inspector: w, Images: w.images, Python: w.python,
-		PerReplica: w.perReplica, Similar: true, Options: planner.Options{Rerun: rerun, Now: w.now},
+		PerReplica: w.perReplica, Similar: true, Others: w.others, Options: planner.Options{Rerun: rerun, Now: w.now},
 	})
 }
 

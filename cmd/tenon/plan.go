@@ -30,7 +30,8 @@ records). "run?" means run unless its inputs turn out unchanged.`,
   tenon plan -t env=prod --out prod.plan && tenon apply prod.plan
   tenon plan --detailed-exitcode     0 nothing to do, 1 error, 2 changes
   tenon plan --check-data            also ask databases and servers for the columns of sources
-  tenon plan --rerun sources/flights`,
+  tenon plan --rerun sources/flights
+  tenon plan --like ../churn         estimate new jobs from what similar ones of another system took`,
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			of, err := a.project(folder(args))
 			if err != nil {
@@ -127,6 +128,7 @@ func (a *app) printLooked(looked []project.Looked, asked bool) error {
 func planFlags(c *cobra.Command, o *project.PlanOptions) {
 	o.Infrastructure = true
 	c.Flags().StringArrayVar(&o.Rerun, "rerun", nil, "run this `UNIT` or entity even if nothing changed (repeatable)")
+	c.Flags().StringArrayVar(&o.Like, "like", nil, "estimate jobs that resemble none of this system from those of the system in `DIR`, or with the state at a postgres:// URL (repeatable)")
 	c.Flags().BoolVar(&o.Pull, "pull", false, "resolve the names of images again")
 }
 

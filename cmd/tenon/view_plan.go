@@ -381,7 +381,11 @@ func basis(e planner.Estimate) string {
 	if e.From == "" {
 		return ""
 	}
-	text := fmt.Sprintf(" estimated from %s, %s", e.From, plural(int64(e.Runs), "run"))
+	from := e.From
+	if e.Of != "" {
+		from += " of " + e.Of
+	}
+	text := fmt.Sprintf(" estimated from %s, %s", from, plural(int64(e.Runs), "run"))
 	if e.FromRows > 0 {
 		text += fmt.Sprintf(", scaled from %d to %d rows", e.FromRows, e.Rows)
 	}

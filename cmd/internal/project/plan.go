@@ -25,6 +25,7 @@ import (
 // PlanOptions configure a plan.
 type PlanOptions struct {
 	Rerun []string // units and entities to run even if nothing changed
+	Like  []string // folders of systems, or of states, and URLs of states, whose jobs are similar to new ones
 	Pull  bool     // ask registries again to resolve image names
 	// Infrastructure also compares the resources that the target needs.
 	Infrastructure bool
@@ -50,6 +51,9 @@ func (w *Workspace) planOn(ctx context.Context, r *compiler.Result, o PlanOption
 		if deployed {
 			return nil, &SettingError{StateSetting, fmt.Errorf("the state in %s belongs to the system %q, but this one is %q", w.store.Where(), meta.System, r.System.Name)}
 		}
+	}
+	if in.Others, err = remembered(ctx, o.Like); err != nil {
+		return nil, err
 	}
 	in.Blobs, in.Known, in.Options.Rerun = r.Blobs, w.known, unitNames(o.Rerun)
 	if in.Images, err = w.pin(ctx, r.System, o.Pull); err != nil {
