@@ -22,15 +22,15 @@ demo-containerd: tools bin-tenon bin-tenon-duck bin-tenon-run bin-tenon-serve ##
 	@.ci/tools containers
 	@examples/flights/demo.sh containerd
 
-# Many tests use real servers, containers and a cluster. A test that fails runs once more;
-# if it passes then, the output still shows the failure.
+# Many tests use real servers, containers and a cluster, and wait for them: packages run three at a time, also on two
+# cores. A test that fails runs once more; if it passes then, the output still shows the failure.
 GOTEST = gotestsum --format standard-quiet --hide-summary skipped --rerun-fails=1 --rerun-fails-max-failures=6 --rerun-fails-run-root-test
 
 .PHONY: test
 test: tools test-tools base-image test-python ## run all tests
 	@# By itself and in its folder, because only then go test shows how many moments it is.
 	cd cmd/tenon && go test -timeout 25m -run '^TestKilledAtEveryMoment$$'
-	$(GOTEST) --packages ./... -- -vet=off -timeout 25m -skip '^TestKilledAtEveryMoment$$'
+	$(GOTEST) --packages ./... -- -vet=off -p 3 -timeout 25m -skip '^TestKilledAtEveryMoment$$'
 	CONTAINERD=$(CURDIR)/.tools/containerd/containerd $(GOTEST) --packages ./executors/containerd -- -timeout 10m
 
 .PHONY: cluster-up
