@@ -194,8 +194,8 @@ func (a *app) detach(ctx context.Context, p *planner.Plan, s *project.Session, c
 func (a *app) prepare(ctx context.Context, target string, o project.PlanOptions, wait time.Duration) (_ *planner.Plan, s *project.Session, err error) {
 	dir, saved := target, (*planner.Plan)(nil)
 	if info, err := os.Stat(target); err == nil && info.Mode().IsRegular() {
-		if len(o.Rerun) > 0 || len(a.tags) > 0 || o.Pull {
-			return nil, nil, &usageError{errors.New("a saved plan is applied exactly: use --tag, --rerun and --pull with tenon plan")}
+		if len(o.Rerun)+len(o.Like)+len(a.tags) > 0 || o.Pull {
+			return nil, nil, &usageError{errors.New("a saved plan is applied exactly: use --tag, --rerun, --like and --pull with tenon plan")}
 		}
 		if saved, err = a.readPlan(target); err != nil {
 			return nil, nil, err

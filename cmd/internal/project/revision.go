@@ -80,6 +80,8 @@ func (w *Workspace) recorded(ctx context.Context, r *state.Revision, what, diges
 	return nil
 }
 
+var errOldRevision = errors.New("was recorded by another version of tenon, in a format that this one cannot read")
+
 // system returns what a revision applied, or was meant to apply.
 func (w *Workspace) system(ctx context.Context, r *state.Revision) (*ir.System, error) {
 	sys := new(ir.System)
@@ -87,7 +89,7 @@ func (w *Workspace) system(ctx context.Context, r *state.Revision) (*ir.System, 
 		return nil, err
 	}
 	if sys.Version != ir.Version {
-		return nil, fmt.Errorf("revision @%d was recorded by another version of tenon, in a format that this one cannot read", r.Number)
+		return nil, fmt.Errorf("revision @%d %w", r.Number, errOldRevision)
 	}
 	return sys, nil
 }
