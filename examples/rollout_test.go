@@ -16,6 +16,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -90,7 +91,29 @@ func TestAModelIsRolledOutInACluster(t *testing.T) {
 	if n := fewest(); n < 1 || n > 2 {
 		t.Errorf("when they were fewest, the Service had %d endpoints that were ready; want 1 or 2", n)
 	}
+	r.move(t, c)
 	r.must("destroy", "--yes")
+}
+
+// move moves the service to another namespace, where it answers before the first namespace is left empty.
+func (r *rollout) move(t *testing.T, c *kubernetestest.Cluster) {
+	to := c.Namespace(t)
+	c.StoreSecret(t, to, "store")
+	r.env = append(c.S3.Environ(), "KUBECONFIG="+c.Kubeconfig)
+	r.tags[slices.Index(r.tags, "namespace="+r.namespace)] = "namespace=" + to
+	contains(t, r.must(r.command("plan", "says=5")...), "~ deployments/api  update", "place: namespace "+r.namespace+" of ", "namespace "+to+" of ", "Plan: 1 to update; 5 unchanged.")
+	contains(t, r.must(r.command("apply", "says=5")...), "stopped the previous version")
+	contains(t, r.must(r.command("plan", "says=5")...), "Nothing to do")
+	if says, err := predict(http.DefaultClient, "http://"+clusterIP(t, r.cluster, to, "rollout-api")+":8080/predict"); err != nil || says != 5 {
+		t.Errorf("after the move it says %d, %v", says, err)
+	}
+	for _, kind := range []schema.GroupVersionResource{appsv1.SchemeGroupVersion.WithResource("deployments"), corev1.SchemeGroupVersion.WithResource("services")} {
+		left, err := r.cluster.Resource(kind).Namespace(r.namespace).List(t.Context(), metav1.ListOptions{})
+		if err != nil || len(left.Items) > 0 {
+			t.Errorf("%d %s are left in the former namespace, %v", len(left.Items), kind.Resource, err)
+		}
+	}
+	r.namespace = to
 }
 
 // A rollout is the system of testdata/rollout in a namespace.

@@ -97,6 +97,7 @@ var (
 	_ executors.Detacher      = (*Executor)(nil)
 	_ executors.Keeper        = (*Executor)(nil)
 	_ executors.VersionRunner = (*Executor)(nil)
+	_ executors.Placer        = (*Executor)(nil)
 )
 
 // New returns an executor. It connects on first use.
