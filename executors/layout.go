@@ -35,20 +35,14 @@ const slugLen = 40
 // TaskName returns the name of one attempt of a unit in an environment: short, safe in a path
 // and as a DNS label, and deterministic.
 func TaskName(env, unit, key string, attempt int) string {
-	return fmt.Sprintf("%s-%s-%d", TaskPrefix(env, unit), key[:min(keyLen, len(key))], attempt)
+	if env != "" {
+		unit = env + "/" + unit
+	}
+	return fmt.Sprintf("%s-%s-%d", slug(unit), key[:min(keyLen, len(key))], attempt)
 }
 
 // keyLen is how many characters of a key are in the name of a task.
 const keyLen = 12
-
-// TaskPrefix returns what the names of all attempts of a unit begin with, before a hyphen. Two units may
-// share it.
-func TaskPrefix(env, unit string) string {
-	if env != "" {
-		unit = env + "/" + unit
-	}
-	return slug(unit)
-}
 
 // taskOf returns the name of a run.
 func taskOf(r state.Run) string { return TaskName(r.Env, r.Unit, r.Key, r.Attempt) }

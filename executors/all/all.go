@@ -51,6 +51,7 @@ var platforms = []platform{
 	{azure.Name, azure.Check, azure.Infrastructure, nil},
 	{aws.EKS, Check, aws.Infrastructure, aws.Provisioning},
 	{gcp.GKE, Check, gcp.Infrastructure, nil},
+	{azure.AKS, Check, azure.Infrastructure, nil},
 }
 
 // platformOf returns the platform of a target, or nil. That of a cluster which Tenon makes is the service
@@ -115,7 +116,7 @@ type Trial struct {
 var Trials = []Trial{
 	{process.Name, "tenon.#Process", "processes of the machine", ""},
 	{containerd.Name, "tenon.#Containerd", "containerd and runc", ""},
-	{kubernetes.Name, "tenon.#Kubernetes, tenon.#EKS, tenon.#GKE", "a cluster of one node: API server, kubelet, containerd, also behind a check of tokens of EKS; schemas of the providers and of pools of nodes", "EKS and GKE themselves, with what makes and scales them; AKS; several nodes; GPUs of a cluster"},
+	{kubernetes.Name, "tenon.#Kubernetes, tenon.#EKS, tenon.#GKE, tenon.#AKS", "a cluster of one node: API server, kubelet, containerd, also behind a check of tokens of EKS and AKS; schemas of the providers and of pools of nodes", "EKS, GKE and AKS themselves, with what makes and scales them; several nodes; GPUs of a cluster"},
 	{ssh.Name, "tenon.#SSH", "sshd and containerd in network namespaces", "other machines; GPUs of hosts, for which a fake nvidia-smi answers"},
 	{aws.Name, "tenon.#AWS", "an emulator (moto) in which jobs and functions run; OpenTofu with version 4.9 of the provider", "AWS itself; version 6 of the provider, whose schema is checked"},
 	{gcp.Name, "tenon.#GCP", "a fake of the APIs in which jobs and services run", "Google Cloud itself; GPUs of Vertex AI; the provider, whose schema is checked"},
@@ -271,14 +272,19 @@ func clusterOf(service string, t ir.Target, s Setup) (*cloud.Cluster, error) {
 		return aws.ClusterOf(t, s.System, s.Env)
 	case gcp.GKE:
 		return gcp.ClusterOf(t, s.System, s.Env)
+	case azure.AKS:
+		return azure.ClusterOf(t, s.System, s.Env)
 	}
 	return nil, fmt.Errorf("this tenon makes no clusters of %q", service)
 }
 
 // reachCluster says how a cluster that Tenon has made is reached.
 func reachCluster(ctx context.Context, name string) (cloud.ClusterAccess, error) {
-	if strings.HasPrefix(name, gcp.GKE+"/") {
+	switch service, _, _ := strings.Cut(name, "/"); service {
+	case gcp.GKE:
 		return gcp.ReachCluster(ctx, name)
+	case azure.AKS:
+		return azure.ReachCluster(ctx, name)
 	}
 	return aws.ReachCluster(ctx, name)
 }

@@ -15,7 +15,7 @@ func TestTheCloudOfAClusterIsAsked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for cluster, cloud := range map[string]string{"eks/c": "EKS", "gke/c": "GKE"} {
+	for cluster, cloud := range map[string]string{"eks/c": "EKS", "gke/c": "GKE", "aks/c": "AKS"} {
 		h := state.Handle{Executor: "kubernetes", ID: "a", Data: []byte(`{"name": "a", "namespace": "ml", "cluster": "` + cluster + `"}`)}
 		if _, err := e.Inspect(t.Context(), h); err == nil || !strings.Contains(err.Error(), `"`+cluster+`" is not a cluster of `+cloud) {
 			t.Errorf("%s: got %v", cluster, err)
@@ -31,6 +31,7 @@ func TestClustersHaveInfrastructure(t *testing.T) {
 	}{
 		"eks":   {map[string]any{"cluster": "eks", "account": "123456789012", "region": "eu-central-1", "cidr": "10.40.0.0/16"}, true, true},
 		"gke":   {map[string]any{"cluster": "gke", "project": "acme-ml-1", "region": "europe-west3"}, true, false},
+		"aks":   {map[string]any{"cluster": "aks", "subscription": "00000000-1111-2222-3333-444444444444", "resource_group": "acme-ml", "location": "westeurope"}, true, false},
 		"other": {map[string]any{"store": "s3://acme-ml"}, false, false},
 	} {
 		target := ir.Target{Name: name, Executor: "kubernetes", Settings: x.settings}
@@ -45,7 +46,7 @@ func TestClustersHaveInfrastructure(t *testing.T) {
 			t.Errorf("%s: %+v", name, f)
 		}
 	}
-	if faults := all.Check(ir.Target{Executor: "kubernetes", Settings: map[string]any{"cluster": "aks"}}, ir.Unit{}); len(faults) == 0 || !strings.Contains(faults[0].Message, `makes no clusters of "aks"`) {
+	if faults := all.Check(ir.Target{Executor: "kubernetes", Settings: map[string]any{"cluster": "oke"}}, ir.Unit{}); len(faults) == 0 || !strings.Contains(faults[0].Message, `makes no clusters of "oke"`) {
 		t.Errorf("got %+v", faults)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"path"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/executors"
 	clouds "github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/terraform"
 )
@@ -181,16 +180,10 @@ func (w *writer) ofPod(u *ir.Unit) []condition {
 	}
 }
 
-// inCluster returns what the role of a unit in a cluster allows. Artifacts are stored by their digests, so
-// that units share them; notes about a run are those of a unit. Nothing can be removed but the oldest parts
+// inCluster returns what the role of a unit in a cluster allows. Nothing can be removed but the oldest parts
 // of the logs that a service keeps.
 func (w *writer) inCluster(u *ir.Unit) (all []statement) {
-	const artifacts = "cas/"
-	notes := "notes/runs/" + executors.TaskPrefix(w.sys.Env, u.ID) + "-"
-	reads, writes := []string{artifacts, notes}, []string{artifacts, notes}
-	if u.Kind == ir.Service {
-		writes = []string{notes}
-	}
+	access := clouds.AccessInCluster(u)
 	env := w.sys.Env
 	if env == "" {
 		env = "-"
@@ -200,7 +193,7 @@ func (w *writer) inCluster(u *ir.Unit) (all []statement) {
 		// The star is the lineage of the state.
 		kept = append(kept, "kept/"+path.Join("*", env, u.ID, s.Folder)+"/")
 	}
-	reads, writes = append(reads, kept...), append(writes, kept...)
+	reads, writes := append(access.Reads, kept...), append(access.Writes, kept...)
 	all = append(all,
 		statement{id: "Read", actions: []string{"s3:GetObject"}, resources: under("local.root_arn", reads)},
 		// S3 only says to those who may list the bucket that an object does not exist. That request has no prefix.

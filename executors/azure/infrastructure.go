@@ -34,6 +34,13 @@ func Infrastructure(sys *ir.System) ([]terraform.Document, error) {
 	w.group()
 	w.storage()
 	w.images()
+	if w.Service == AKS {
+		if err := w.cluster(); err != nil {
+			return nil, err
+		}
+		page, err := w.readme()
+		return w.files.Documents(page), err
+	}
 	w.vault()
 	if err := w.rights(); err != nil {
 		return nil, err
@@ -181,9 +188,15 @@ func (w *writer) versions() {
 
 // namespaces returns the resource providers that are used.
 func (w *writer) namespaces() []string {
-	all := []string{"Microsoft.App", "Microsoft.ContainerRegistry", "Microsoft.ManagedIdentity", "Microsoft.OperationalInsights", "Microsoft.Storage"}
-	if len(w.made()) > 0 {
+	all := []string{"Microsoft.ContainerRegistry", "Microsoft.ManagedIdentity", "Microsoft.Storage"}
+	switch {
+	case w.Service == AKS:
+		all = append(all, "Microsoft.ContainerService")
+	case len(w.made()) > 0:
 		all = append(all, "Microsoft.KeyVault")
+		fallthrough
+	default:
+		all = append(all, "Microsoft.App", "Microsoft.OperationalInsights")
 	}
 	if w.sys.Budget.Month != nil {
 		all = append(all, "Microsoft.Consumption")
@@ -196,10 +209,12 @@ func (w *writer) variables() {
 	f := w.file("variables.tf")
 	f.Variable("subscription", "Id of the subscription of all resources.", "string", terraform.Text(w.Subscription))
 	f.Variable("location", "Location of all resources.", "string", terraform.Text(w.Location))
-	if len(w.units) > 0 {
+	if len(w.units) > 0 && w.Service == "" {
 		f.Variable("log_retention_days", "Days after which the log is removed.", "number", terraform.Int(w.Retention))
 	}
-	cloud.Images(f, "Images by deployment, each with its digest. A service is made once its image is named.", w.at(onService))
+	if w.Service == "" {
+		cloud.Images(f, "Images by deployment, each with its digest. A service is made once its image is named.", w.at(onService))
+	}
 	f.Block("locals").Set("tags", cloud.Texts(w.tags()))
 }
 

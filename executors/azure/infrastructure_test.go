@@ -57,7 +57,7 @@ func systems() map[string]*ir.System {
 }
 
 var writes = cloudtest.Writer{
-	Systems: systems, Write: Infrastructure, Check: Check, Version: providerVersion,
+	Systems: withClusters, Write: Infrastructure, Check: checked, Version: providerVersion,
 	Never: []string{`= "Owner"`, `= "Contributor"`, "Blob Data Contributor", "Blob Data Owner", "primary_access_key", "AcrPush"},
 }
 

@@ -2,7 +2,7 @@ package azure
 
 import (
 	"bytes"
-	_ "embed"
+	"embed"
 	"text/template"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -33,10 +33,10 @@ func (w *writer) folderURL() string {
 	return "azblob://" + w.container() + "/" + w.root + "?storage_account=" + w.account()
 }
 
-//go:embed readme.md.tmpl
-var readmeText string
+//go:embed readme.md.tmpl aks.md.tmpl
+var readmes embed.FS
 
-var readmeTemplate = template.Must(template.New("README.md").Parse(readmeText))
+var readmeTemplates = template.Must(template.ParseFS(readmes, "*.tmpl"))
 
 // readme returns the page for whoever applies the files.
 func (w *writer) readme() ([]byte, error) {
@@ -45,16 +45,20 @@ func (w *writer) readme() ([]byte, error) {
 		secrets = append(secrets, secretName(variable))
 	}
 	data := struct {
-		Header, System, Environment, Group, Location, Subscription, Provider, Version, Vault, Registry string
-		Secrets, Emails                                                                                []string
-		Services                                                                                       []*ir.Unit
-		Jobs, Closed, Budget                                                                           bool
+		Header, System, Environment, Group, Location, Subscription, Provider, Version, Vault, Registry, Prefix string
+		Secrets, Emails                                                                                        []string
+		Services                                                                                               []*ir.Unit
+		Jobs, Closed, Budget                                                                                   bool
 	}{
-		Header: terraform.Header, System: w.sys.Name, Environment: cloud.Environment(w.sys), Group: w.Group, Location: w.Location, Subscription: w.Subscription,
+		Header: terraform.Header, Prefix: w.prefix, System: w.sys.Name, Environment: cloud.Environment(w.sys), Group: w.Group, Location: w.Location, Subscription: w.Subscription,
 		Provider: provider, Version: providerVersion, Vault: w.global(), Registry: w.registry(), Secrets: secrets, Emails: w.emails(), Services: w.at(onService),
 		Jobs: len(w.at(onJob)) > 0, Closed: len(w.in(false)) > 0, Budget: w.sys.Budget.Month != nil,
 	}
 	var b bytes.Buffer
-	err := readmeTemplate.Execute(&b, data)
+	name := "readme.md.tmpl"
+	if w.Service == AKS {
+		name = "aks.md.tmpl"
+	}
+	err := readmeTemplates.ExecuteTemplate(&b, name, data)
 	return b.Bytes(), err
 }

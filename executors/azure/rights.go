@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -15,19 +16,21 @@ const mostCondition = 8192
 
 // What conditions name, and the actions on blobs.
 const (
-	blobs      = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
-	readBlob   = blobs + "/read"
-	writeBlob  = blobs + "/write"
-	addBlob    = blobs + "/add/action"
-	pathOf     = "@Resource[" + blobs + ":path]"
-	prefixOf   = "@Request[" + blobs + ":prefix]"
-	notReading = "!(ActionMatches{'" + readBlob + "'} AND NOT SubOperationMatches{'Blob.List'})"
-	notListing = "!(ActionMatches{'" + readBlob + "'} AND SubOperationMatches{'Blob.List'})"
-	notWriting = "(!(ActionMatches{'" + writeBlob + "'}) AND !(ActionMatches{'" + addBlob + "'}))"
+	blobs       = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
+	readBlob    = blobs + "/read"
+	writeBlob   = blobs + "/write"
+	addBlob     = blobs + "/add/action"
+	removeBlob  = blobs + "/delete"
+	pathOf      = "@Resource[" + blobs + ":path]"
+	prefixOf    = "@Request[" + blobs + ":prefix]"
+	notReading  = "!(ActionMatches{'" + readBlob + "'} AND NOT SubOperationMatches{'Blob.List'})"
+	notListing  = "!(ActionMatches{'" + readBlob + "'} AND SubOperationMatches{'Blob.List'})"
+	notRemoving = "(!(ActionMatches{'" + removeBlob + "'}))"
+	notWriting  = "(!(ActionMatches{'" + writeBlob + "'}) AND !(ActionMatches{'" + addBlob + "'}))"
 )
 
 // The roles of units, which are made because no existing role has so few rights: anyone with the role Storage
-// Blob Data Contributor may also remove blobs, and even the container.
+// Blob Data Contributor may also remove all blobs, and even the container.
 var roles = []struct {
 	id, title, does string
 	actions         []string // on data
@@ -36,6 +39,7 @@ var roles = []struct {
 }{
 	{"read", "Reads artifacts", "reads", []string{readBlob}, func(a cloud.Access) []string { return a.Reads }, readCondition},
 	{"write", "Writes artifacts", "writes", []string{writeBlob, addBlob}, func(a cloud.Access) []string { return a.Writes }, writeCondition},
+	{"remove", "Removes old logs", "removes", []string{removeBlob}, func(a cloud.Access) []string { return a.Removes }, removeCondition},
 }
 
 // readCondition is true for reading blobs whose paths begin with one of some prefixes, and for listing these.
@@ -48,6 +52,11 @@ func writeCondition(paths []string) string {
 	return notWriting + " OR (" + anyPrefix(pathOf, paths) + ")"
 }
 
+// removeCondition is true for removing blobs whose paths begin with one of some prefixes.
+func removeCondition(paths []string) string {
+	return notRemoving + " OR (" + anyPrefix(pathOf, paths) + ")"
+}
+
 func anyPrefix(attribute string, prefixes []string) string {
 	parts := make([]string, len(prefixes))
 	for i, p := range prefixes {
@@ -56,12 +65,12 @@ func anyPrefix(attribute string, prefixes []string) string {
 	return strings.Join(parts, " OR ")
 }
 
-// rights writes an identity for each unit, with the rights of [cloud.AccessOf] and no others.
+// rights writes an identity for each unit, with the rights of [writer.access] and no others.
 func (w *writer) rights() error {
 	f := w.file("rights.tf")
 	for _, r := range roles {
-		if len(w.at(onJob)) == 0 {
-			break
+		if !slices.ContainsFunc(w.units, func(u *ir.Unit) bool { return len(r.prefixes(w.access(u))) > 0 }) {
+			continue
 		}
 		b := f.Resource("azurerm_role_definition", r.id)
 		b.Comment("Names of roles are unique in a tenant.")
@@ -79,8 +88,16 @@ func (w *writer) rights() error {
 	return nil
 }
 
+// access returns what a unit may do.
+func (w *writer) access(u *ir.Unit) cloud.Access {
+	if w.Service == AKS {
+		return inCluster(u)
+	}
+	return cloud.AccessOf(u)
+}
+
 func (w *writer) unitRights(f *terraform.File, u *ir.Unit) error {
-	l, a := cloud.Label(u.ID), cloud.AccessOf(u)
+	l, a := cloud.Label(u.ID), w.access(u)
 	b := f.Resource("azurerm_user_assigned_identity", l)
 	b.Set("name", terraform.Text(w.identity(u.ID)))
 	placed(b, u)
@@ -108,6 +125,10 @@ func (w *writer) unitRights(f *terraform.File, u *ir.Unit) error {
 		b.Set("role_definition_id", cloud.Reference("azurerm_role_definition", r.id, "role_definition_resource_id"))
 		b.Set("condition_version", terraform.Text("2.0"))
 		b.Set("condition", terraform.Text(condition))
+	}
+	if w.Service == AKS { // where nodes pull images, and secrets are those of the cluster
+		w.federated(f, u)
+		return nil
 	}
 	assign("pull", w.registryOf("id")).Set("role_definition_name", terraform.Text("AcrPull"))
 	for _, variable := range a.Secrets {

@@ -23,6 +23,7 @@ type Settings struct {
 	Emails       []string          `json:"emails"`
 	Tags         map[string]string `json:"tags"`
 	Hosts        string            `json:"hosts"` // folder with HOST/hosts.toml for registries
+	Cluster
 }
 
 // Existing are resources that are used instead of new ones.
@@ -30,7 +31,7 @@ type Existing struct {
 	Group       bool              `json:"resource_group"`
 	Storage     *Storage          `json:"storage"`
 	Registry    string            `json:"registry"`     // by name
-	Subnet      string            `json:"subnet"`       // resource id
+	Subnet      string            `json:"subnet"`       // resource id; of nodes, in a cluster
 	ActionGroup string            `json:"action_group"` // resource id
 	Secrets     map[string]string `json:"secrets"`      // resource ids, by variable
 }

@@ -45,7 +45,7 @@ func (w *writer) storage() {
 // images writes the registry for the images of units. All units of a system share it, because
 // their images share layers; images have code, and neither data nor secrets.
 func (w *writer) images() {
-	if len(w.units) == 0 {
+	if len(w.units) == 0 && w.Service == "" {
 		return
 	}
 	f := w.file("images.tf")

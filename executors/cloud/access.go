@@ -13,6 +13,7 @@ type Access struct {
 	Reads, Writes []string
 	Asks          []string // units whose endpoints it may ask
 	Secrets       []string // variables of secrets that it may read
+	Removes       []string // prefixes of what it may remove
 }
 
 // AccessOf returns what a unit needs. What a service answers with is part of its image or

@@ -26,6 +26,10 @@ type Cluster struct {
 	Owned []string
 	// Undisturbed are annotations of pods that must not be moved to another node.
 	Undisturbed map[string]string
+	// Labels are those of pods that get the rights of their unit.
+	Labels map[string]string
+	// Tolerations are those of all pods.
+	Tolerations []ir.Toleration
 	// Faults are those of the target.
 	Faults []ir.Fault
 	// Secretless says why an Ingress cannot take its certificate from a Secret. It is "" if it can.
@@ -43,7 +47,26 @@ type ClusterAccess struct {
 	Host  string // URL of its API
 	CA    []byte // certificates in PEM
 	Token func(context.Context) (string, error)
+	// Account returns the annotations of the service account of a unit. It is nil if rights need none.
+	Account func(ctx context.Context, unit string) (map[string]string, error)
 }
+
+// AccessInCluster returns what the pods of a unit in a cluster that Tenon makes may do, below the root of the system.
+// Artifacts are stored by their digests, so that units share them. Notes about runs are those of a unit. What a service
+// keeps is not among it.
+func AccessInCluster(u *ir.Unit) (a Access) {
+	const artifacts = "cas/"
+	notes := "notes/runs/" + NotesOf(u.ID)
+	a.Reads, a.Writes = []string{artifacts, notes}, []string{artifacts, notes}
+	if u.Kind == ir.Service {
+		a.Writes = []string{notes}
+	}
+	return a
+}
+
+// NotesOf returns what the names of the notes about runs of a unit in a cluster begin with, below the folder of runs.
+// It ends with a slash, so that it is never the beginning of those of another unit.
+func NotesOf(unit string) string { return Label(unit) + "/" }
 
 // LabelPool is the label of nodes with the name of their pool.
 const LabelPool = "tenon.dev/pool"

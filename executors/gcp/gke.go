@@ -6,7 +6,6 @@ import (
 	"strconv"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
-	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/terraform"
 )
@@ -175,8 +174,7 @@ func (w *writer) nodePool(f *terraform.File, name string, p Pool) {
 	}
 }
 
-// identities writes the rights of units, which are those of their service accounts in the cluster. Artifacts are
-// stored by their digests, so that units share them; notes about a run are those of a unit.
+// identities writes the rights of units, which are those of their service accounts in the cluster.
 func (w *writer) identities() error {
 	f := w.file("rights.tf")
 	if len(w.units) == 0 {
@@ -189,7 +187,7 @@ func (w *writer) identities() error {
 	for _, u := range w.units {
 		member := terraform.Join("principal://iam.googleapis.com/projects/", terraform.Code("data.google_project.current.number"), "/locations/global/workloadIdentityPools/",
 			terraform.Code("var.project"), ".svc.id.goog/subject/ns/"+w.Namespace+"/sa/"+cloud.ServiceAccount(u.ID))
-		if err := w.bucketRights(f, u, w.inCluster(u), member); err != nil {
+		if err := w.bucketRights(f, u, inCluster(u), member); err != nil {
 			return err
 		}
 	}
@@ -197,13 +195,8 @@ func (w *writer) identities() error {
 }
 
 // inCluster returns what a unit in a cluster reads and writes.
-func (w *writer) inCluster(u *ir.Unit) (a cloud.Access) {
-	const artifacts = "cas/"
-	notes := "notes/runs/" + executors.TaskPrefix(w.sys.Env, u.ID) + "-"
-	a.Reads, a.Writes = []string{artifacts, notes}, []string{artifacts, notes}
-	if u.Kind == ir.Service {
-		a.Writes = []string{notes}
-	}
+func inCluster(u *ir.Unit) (a cloud.Access) {
+	a = cloud.AccessInCluster(u)
 	if len(u.Ships) > 0 { // below the lineage of the state, which is not known here
 		a.Reads, a.Writes = append(a.Reads, "kept/"), append(a.Writes, "kept/")
 	}

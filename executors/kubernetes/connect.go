@@ -63,6 +63,7 @@ type cluster struct {
 	host      string
 	config    *rest.Config
 	http      *http.Client
+	accounts  accounts
 	codecs    serializer.CodecFactory
 
 	mu      sync.Mutex
@@ -104,10 +105,11 @@ func settle(path string, p Place) (Place, error) {
 // dial creates a connection. It sends no request to the cluster yet.
 func (o Options) dial(ctx context.Context, p Place) (*cluster, error) {
 	var config *rest.Config
+	var accounts accounts
 	var err error
 	switch {
 	case p.Cluster != "":
-		if config, err = o.reach(ctx, p.Cluster); err != nil {
+		if config, accounts, err = o.reach(ctx, p.Cluster); err != nil {
 			return nil, err
 		}
 	case o.Home != "" && p.Context == o.Home:
@@ -129,7 +131,7 @@ func (o Options) dial(ctx context.Context, p Place) (*cluster, error) {
 	}
 	return &cluster{
 		namespace: p.Namespace, host: config.Host, config: config, http: client,
-		codecs: serializer.NewCodecFactory(kinds()), clients: map[schema.GroupVersion]rest.Interface{},
+		accounts: accounts, codecs: serializer.NewCodecFactory(kinds()), clients: map[schema.GroupVersion]rest.Interface{},
 	}, nil
 }
 

@@ -21,17 +21,34 @@ import (
 
 // reach returns how a cluster that tenon has made is reached: as its cloud says, with a token that is replaced
 // before it expires.
-func (o Options) reach(ctx context.Context, name string) (*rest.Config, error) {
+func (o Options) reach(ctx context.Context, name string) (*rest.Config, accounts, error) {
 	if o.Reach == nil {
-		return nil, fmt.Errorf("the cluster %s is in a cloud that this tenon does not know", name)
+		return nil, nil, fmt.Errorf("the cluster %s is in a cloud that this tenon does not know", name)
 	}
 	access, err := o.Reach(ctx, name)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	config := &rest.Config{Host: access.Host, TLSClientConfig: rest.TLSClientConfig{CAData: access.CA}}
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &bearer{next, access.Token} })
-	return config, nil
+	return config, access.Account, nil
+}
+
+// accounts returns the annotations that a cloud needs of the service account of a unit. It may be nil.
+type accounts func(ctx context.Context, unit string) (map[string]string, error)
+
+// identify makes the service account of a unit, or updates it. All versions of a unit share it: without it, pods of
+// another version would lose their credentials.
+func (s Settings) identify(ctx context.Context, l *link, u ir.Unit) error {
+	account := s.account(u)
+	if l.accounts != nil {
+		more, err := l.accounts(ctx, u.ID)
+		if err != nil {
+			return err
+		}
+		account.Annotations = merged(account.Annotations, more)
+	}
+	return l.apply(ctx, account)
 }
 
 // A bearer adds a token to each request.

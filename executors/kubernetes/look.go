@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
@@ -199,9 +200,15 @@ func (l *link) lastEvent(ctx context.Context, selector string, reasons ...string
 	return slices.MaxFunc(events.Items, func(a, b corev1.Event) int { return at(a).Compare(at(b)) }).Message, nil
 }
 
-// note returns the name under which the pod of a task stores its result. It differs for
+// note returns the name under which the pod of a task stores its result, below the folder of runs. It differs for
 // each start of the task.
-func (ts taskState) note() string { return ts.Name + "/" + string(ts.UID) }
+func (ts taskState) note() string {
+	name := ts.Name + "/" + string(ts.UID)
+	if !ts.Noted {
+		return name
+	}
+	return cloud.NotesOf(ts.Unit) + name
+}
 
 // result reads how a program ended, as noted by its pod. It returns nil if there is no
 // note.

@@ -19,8 +19,10 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/aws"
+	"github.com/tenon-ml/tenon/executors/azure"
 	"github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/kubernetes"
+	"github.com/tenon-ml/tenon/internal/test/akstest"
 	"github.com/tenon-ml/tenon/internal/test/ekstest"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -33,6 +35,7 @@ var (
 	extensions = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 	namespaces = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
 	ingresses  = schema.GroupVersionResource{Group: "networking.k8s.io", Version: "v1", Resource: "ingressclasses"}
+	daemons    = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "daemonsets"}
 	accounts   = schema.GroupVersionResource{Version: "v1", Resource: "serviceaccounts"}
 )
 
@@ -62,10 +65,13 @@ func (p *place) definePools(t *testing.T) {
 	}
 }
 
-// managed makes an executor use a cluster of EKS: it asks AWS where the cluster is, and has no kubeconfig.
+// managed makes an executor use a cluster that Tenon makes: it asks the cloud where the cluster is, and has no kubeconfig.
 func managed(c *cloud.Cluster, namespace string) func(*kubernetes.Options) {
 	return func(o *kubernetes.Options) {
 		o.Kubeconfig, o.Namespace, o.Cluster, o.Reach = filepath.Join(os.DevNull, "none"), namespace, c, aws.ReachCluster
+		if strings.HasPrefix(c.Name, azure.AKS+"/") {
+			o.Reach = azure.ReachCluster
+		}
 	}
 }
 
@@ -129,6 +135,65 @@ func TestAClusterThatTenonMakes(t *testing.T) {
 	stranger.Name = strings.Replace(stranger.Name, name, "other", 1)
 	e = p.executor(t, managed(stranger, p.namespace))
 	if _, err := e.Apply(t.Context(), job(t, "count", "exit", "0"), nil); err == nil || !strings.Contains(err.Error(), "does not accept this user") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A cluster of AKS is reached with a token of Microsoft Entra. The account of a unit names the identity of the unit, pods
+// ask for it, and the plugin for GPUs comes and goes with the pools that need it.
+func TestAClusterOfAKS(t *testing.T) {
+	p := newPlace(t)
+	clusterOf := func(pools map[string]any) *cloud.Cluster {
+		c, err := azure.ClusterOf(ir.Target{Settings: map[string]any{
+			"cluster": azure.AKS, "subscription": akstest.Subscription, "resource_group": akstest.Group, "location": "westeurope", "folder": "tenon",
+			"device_plugin": "example.com/plugin:1", "pools": pools,
+		}}, "flights", "")
+		ok(t, err)
+		return c
+	}
+	const identity = "11111111-2222-3333-4444-555555555555"
+	akstest.Serve(t, map[string]akstest.Cluster{"tenon-flights": akstest.Front(t, p.Config(t), map[string]string{"tenon-flights-steps-count-run": identity})})
+	plugins := func() (names []string) {
+		all, err := p.Client(t).Resource(daemons).Namespace("kube-system").List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/managed-by=tenon"})
+		ok(t, err)
+		for _, x := range all.Items {
+			names = append(names, x.GetName())
+		}
+		return names
+	}
+	t.Cleanup(func() {
+		ok(t, p.Client(t).Resource(accounts).Namespace(p.namespace).Delete(context.Background(), "tenon-steps-count-run", metav1.DeleteOptions{}))
+	})
+	for _, c := range []struct {
+		pools map[string]any
+		want  []string
+	}{
+		{map[string]any{"gpu": map[string]any{"size": "Standard_NC4as_T4_v3", "max": 1, "spot": true}}, []string{"tenon-nvidia-device-plugin"}},
+		{nil, nil},
+	} {
+		e := p.executor(t, managed(clusterOf(c.pools), p.namespace))
+		h := apply(t, e, job(t, "count", "exit", "0"))
+		if st := wait(t, e, h)(); st.Phase != state.Succeeded {
+			t.Fatalf("status %+v", st)
+		}
+		if got := plugins(); !slices.Equal(got, c.want) {
+			t.Errorf("daemons are %v, want %v", got, c.want)
+		}
+		pods, err := p.Client(t).Resource(podsOf).Namespace(p.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "azure.workload.identity/use=true"})
+		ok(t, err)
+		if len(pods.Items) != 1 {
+			t.Errorf("%d pods ask for an identity", len(pods.Items))
+		}
+		ok(t, e.Destroy(t.Context(), h))
+	}
+	account, err := p.Client(t).Resource(accounts).Namespace(p.namespace).Get(t.Context(), "tenon-steps-count-run", metav1.GetOptions{})
+	ok(t, err)
+	if got := account.GetAnnotations()["azure.workload.identity/client-id"]; got != identity {
+		t.Errorf("the account names the identity %q", got)
+	}
+	// The identity of a unit is made by the infrastructure, so that a new unit waits for it.
+	e := p.executor(t, managed(clusterOf(nil), p.namespace))
+	if _, err := e.Apply(t.Context(), job(t, "other", "exit", "0"), nil); err == nil || !strings.Contains(err.Error(), "apply the infrastructure") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -76,8 +76,12 @@ func (s Settings) pod(t executors.Task, image, digest string, fetched int64) cor
 	if s.Cluster != nil && u.Kind != ir.Service {
 		annotations = merged(s.Cluster.Undisturbed, annotations)
 	}
+	labels := merged(s.labels(u), ofTask(t), answering(t))
+	if s.Cluster != nil {
+		labels = merged(labels, s.Cluster.Labels)
+	}
 	return corev1.PodTemplateSpec{
-		ObjectMeta: metav1.ObjectMeta{Labels: merged(s.labels(u), ofTask(t), answering(t)), Annotations: annotations},
+		ObjectMeta: metav1.ObjectMeta{Labels: labels, Annotations: annotations},
 		Spec:       spec,
 	}
 }
@@ -97,7 +101,11 @@ func (s Settings) podSpec(u ir.Unit) corev1.PodSpec {
 			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 		},
 	}
-	for _, x := range place.Tolerations {
+	tolerations := place.Tolerations
+	if s.Cluster != nil {
+		tolerations = slices.Concat(tolerations, s.Cluster.Tolerations)
+	}
+	for _, x := range tolerations {
 		spec.Tolerations = append(spec.Tolerations, toleration(x))
 	}
 	for _, name := range s.PullSecrets {

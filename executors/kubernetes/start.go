@@ -55,8 +55,7 @@ func (e *Executor) start(ctx context.Context, l *link, ts taskState, t executors
 		return err
 	}
 	if e.opts.Cluster != nil {
-		// All versions of a unit share it: without it, pods of another version would lose their credentials.
-		if err := l.apply(ctx, e.settings(ts).account(t.Unit)); err != nil {
+		if err := e.settings(ts).identify(ctx, l, t.Unit); err != nil {
 			return err
 		}
 	}

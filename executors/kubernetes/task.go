@@ -32,6 +32,7 @@ type taskState struct {
 	State   string    `json:"state,omitempty"`   // lineage of the state that records the task
 	Env     string    `json:"env,omitempty"`     // its environment
 	Routed  bool      `json:"routed,omitempty"`  // it has several versions
+	Noted   bool      `json:"noted,omitempty"`   // its notes are in a folder of its unit; not those of earlier versions of tenon
 	Origin  origin    `json:"origin"`
 	// Replicas is how many pods a service may have, if that follows its load.
 	Replicas *bounds `json:"replicas,omitempty"`
@@ -63,7 +64,7 @@ const (
 )
 
 func (e *Executor) taskState(t executors.Task, p Place) (taskState, error) {
-	ts := taskState{Place: p, Name: t.Name, Unit: t.Unit.ID, Kind: t.Unit.Kind, State: e.opts.State, Env: e.opts.Env, Dir: t.Dir, Memory: t.Unit.Needs.Memory, Disk: t.Unit.Needs.Disk, Routed: t.Route != nil}
+	ts := taskState{Place: p, Name: t.Name, Unit: t.Unit.ID, Kind: t.Unit.Kind, State: e.opts.State, Env: e.opts.Env, Dir: t.Dir, Memory: t.Unit.Needs.Memory, Disk: t.Unit.Needs.Disk, Routed: t.Route != nil, Noted: true}
 	if at := t.Unit.Endpoint; at != nil {
 		ts.Port, ts.TLS = at.Port, at.TLS
 		if at.Scale != nil {

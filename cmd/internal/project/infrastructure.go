@@ -35,7 +35,7 @@ type Format struct {
 
 // Formats are those in which infrastructure is written, by name.
 var Formats = map[string]Format{
-	"terraform":      {all.Infrastructure, terraform.Written, ".tf", "targets tenon.#AWS, tenon.#GCP, tenon.#Azure, tenon.#EKS and tenon.#GKE have infrastructure"},
+	"terraform":      {all.Infrastructure, terraform.Written, ".tf", "targets tenon.#AWS, tenon.#GCP, tenon.#Azure, tenon.#EKS, tenon.#GKE and tenon.#AKS have infrastructure"},
 	"cloudformation": {all.CloudFormation, cloudformation.Written, ".yaml", "a target tenon.#AWS has a template of CloudFormation"},
 }
 

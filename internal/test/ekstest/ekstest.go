@@ -6,12 +6,10 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
 	"net/url"
 	"os"
 	"strings"
@@ -21,6 +19,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"k8s.io/client-go/rest"
+
+	"github.com/tenon-ml/tenon/internal/test/fronttest"
 )
 
 // Where the clusters are.
@@ -94,32 +94,8 @@ func isSigned(r *http.Request) bool {
 // name. They are then who config says.
 func Front(t testing.TB, name string, config *rest.Config) Cluster {
 	t.Helper()
-	transport, err := rest.TransportFor(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	to, err := url.Parse(config.Host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	proxy := &httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(to)
-			r.Out.Header.Del("Authorization")
-		},
-		Transport: transport, FlushInterval: -1, // watches
-	}
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		if err := Check(r.Context(), token, name); err != nil {
-			http.Error(w, err.Error(), http.StatusUnauthorized)
-			return
-		}
-		proxy.ServeHTTP(w, r)
-	}))
-	t.Cleanup(server.Close)
-	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
-	return Cluster{Status: "ACTIVE", Endpoint: server.URL, CA: ca}
+	at, ca := fronttest.Serve(t, config, func(ctx context.Context, token string) error { return Check(ctx, token, name) })
+	return Cluster{Status: "ACTIVE", Endpoint: at, CA: ca}
 }
 
 // Check checks a token for a cluster as EKS does, and the signature in it as STS does.

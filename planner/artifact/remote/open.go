@@ -84,7 +84,8 @@ func open(ctx context.Context, text string, p patience, writeOnly bool) (*Store,
 	if writeOnly {
 		return s, nil
 	}
-	for _, err := range s.bucket.list(ctx, s.prefix, 1) {
+	// Those who may only use a part of the bucket may list blobs, and not what else is below the prefix.
+	for _, err := range s.bucket.list(ctx, s.prefix+blobs, 1) {
 		if errors.Is(err, errAbsent) {
 			return nil, errors.Join(fmt.Errorf("store %s: no %s %q: create it, or correct the URL", s.name, service.bucket, u.Host), s.Close())
 		}

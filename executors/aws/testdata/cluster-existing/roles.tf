@@ -41,7 +41,7 @@ resource "aws_iam_role_policy" "steps-Report_2-d4032937" {
         Action = ["s3:GetObject"]
         Resource = [
           "${local.root_arn}/cas/*",
-          "${local.root_arn}/notes/runs/steps-report-2-*",
+          "${local.root_arn}/notes/runs/steps-Report_2-d4032937/*",
         ]
       },
       {
@@ -53,7 +53,7 @@ resource "aws_iam_role_policy" "steps-Report_2-d4032937" {
           StringLikeIfExists = {
             "s3:prefix" = [
               "${local.root}/cas/*",
-              "${local.root}/notes/runs/steps-report-2-*",
+              "${local.root}/notes/runs/steps-Report_2-d4032937/*",
             ]
           }
         }
@@ -67,7 +67,7 @@ resource "aws_iam_role_policy" "steps-Report_2-d4032937" {
         ]
         Resource = [
           "${local.root_arn}/cas/*",
-          "${local.root_arn}/notes/runs/steps-report-2-*",
+          "${local.root_arn}/notes/runs/steps-Report_2-d4032937/*",
         ]
       },
     ]

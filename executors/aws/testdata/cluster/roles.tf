@@ -41,7 +41,7 @@ resource "aws_iam_role_policy" "deployments-api" {
         Action = ["s3:GetObject"]
         Resource = [
           "${local.root_arn}/cas/*",
-          "${local.root_arn}/notes/runs/prod-deployments-api-*",
+          "${local.root_arn}/notes/runs/deployments-api/*",
           "${local.root_arn}/kept/*/prod/deployments/api/requests/*",
         ]
       },
@@ -54,7 +54,7 @@ resource "aws_iam_role_policy" "deployments-api" {
           StringLikeIfExists = {
             "s3:prefix" = [
               "${local.root}/cas/*",
-              "${local.root}/notes/runs/prod-deployments-api-*",
+              "${local.root}/notes/runs/deployments-api/*",
               "${local.root}/kept/*/prod/deployments/api/requests/*",
             ]
           }
@@ -68,7 +68,7 @@ resource "aws_iam_role_policy" "deployments-api" {
           "s3:AbortMultipartUpload",
         ]
         Resource = [
-          "${local.root_arn}/notes/runs/prod-deployments-api-*",
+          "${local.root_arn}/notes/runs/deployments-api/*",
           "${local.root_arn}/kept/*/prod/deployments/api/requests/*",
         ]
       },
@@ -123,7 +123,7 @@ resource "aws_iam_role_policy" "features-late" {
         Action = ["s3:GetObject"]
         Resource = [
           "${local.root_arn}/cas/*",
-          "${local.root_arn}/notes/runs/prod-features-late-*",
+          "${local.root_arn}/notes/runs/features-late/*",
         ]
       },
       {
@@ -135,7 +135,7 @@ resource "aws_iam_role_policy" "features-late" {
           StringLikeIfExists = {
             "s3:prefix" = [
               "${local.root}/cas/*",
-              "${local.root}/notes/runs/prod-features-late-*",
+              "${local.root}/notes/runs/features-late/*",
             ]
           }
         }
@@ -149,7 +149,7 @@ resource "aws_iam_role_policy" "features-late" {
         ]
         Resource = [
           "${local.root_arn}/cas/*",
-          "${local.root_arn}/notes/runs/prod-features-late-*",
+          "${local.root_arn}/notes/runs/features-late/*",
         ]
       },
     ]
@@ -197,7 +197,7 @@ resource "aws_iam_role_policy" "models-late-train" {
         Action = ["s3:GetObject"]
         Resource = [
           "${local.root_arn}/cas/*",
-          "${local.root_arn}/notes/runs/prod-models-late-train-*",
+          "${local.root_arn}/notes/runs/models-late-train/*",
         ]
       },
       {
@@ -209,7 +209,7 @@ resource "aws_iam_role_policy" "models-late-train" {
           StringLikeIfExists = {
             "s3:prefix" = [
               "${local.root}/cas/*",
-              "${local.root}/notes/runs/prod-models-late-train-*",
+              "${local.root}/notes/runs/models-late-train/*",
             ]
           }
         }
@@ -223,7 +223,7 @@ resource "aws_iam_role_policy" "models-late-train" {
         ]
         Resource = [
           "${local.root_arn}/cas/*",
-          "${local.root_arn}/notes/runs/prod-models-late-train-*",
+          "${local.root_arn}/notes/runs/models-late-train/*",
         ]
       },
     ]

@@ -29,7 +29,7 @@ resource "google_storage_bucket_iam_member" "steps-Report_2-d4032937-read-0" {
   member = "principal://iam.googleapis.com/projects/${data.google_project.current.number}/locations/global/workloadIdentityPools/${var.project}.svc.id.goog/subject/ns/ml/sa/tenon-steps-report-2-d4032937-01b8f195"
   condition {
     title      = "read-0"
-    expression = "resource.name.startsWith(\"${local.objects}/cas/\") || api.getAttribute(\"storage.googleapis.com/objectListPrefix\", \"\").startsWith(\"${local.root}/cas/\") || resource.name.startsWith(\"${local.objects}/notes/runs/steps-report-2-\") || api.getAttribute(\"storage.googleapis.com/objectListPrefix\", \"\").startsWith(\"${local.root}/notes/runs/steps-report-2-\")"
+    expression = "resource.name.startsWith(\"${local.objects}/cas/\") || api.getAttribute(\"storage.googleapis.com/objectListPrefix\", \"\").startsWith(\"${local.root}/cas/\") || resource.name.startsWith(\"${local.objects}/notes/runs/steps-Report_2-d4032937/\") || api.getAttribute(\"storage.googleapis.com/objectListPrefix\", \"\").startsWith(\"${local.root}/notes/runs/steps-Report_2-d4032937/\")"
   }
   depends_on = [google_container_cluster.main]
 }
@@ -40,7 +40,7 @@ resource "google_storage_bucket_iam_member" "steps-Report_2-d4032937-write-0" {
   member = "principal://iam.googleapis.com/projects/${data.google_project.current.number}/locations/global/workloadIdentityPools/${var.project}.svc.id.goog/subject/ns/ml/sa/tenon-steps-report-2-d4032937-01b8f195"
   condition {
     title      = "write-0"
-    expression = "resource.name.startsWith(\"${local.objects}/cas/\") || resource.name.startsWith(\"${local.objects}/notes/runs/steps-report-2-\")"
+    expression = "resource.name.startsWith(\"${local.objects}/cas/\") || resource.name.startsWith(\"${local.objects}/notes/runs/steps-Report_2-d4032937/\")"
   }
   depends_on = [google_container_cluster.main]
 }
