@@ -21,39 +21,75 @@ import (
 const mostState = 64 << 20
 
 // existing replaces `terraform` in the settings of a target: the outputs of another state become settings of
-// `existing`, as if they were written there.
+// `existing`, or hosts, as if they were written there.
 func (c *checker) existing(target string, settings map[string]any) {
 	from, ok := settings["terraform"].(map[string]any)
 	if !ok {
 		return
 	}
 	delete(settings, "terraform")
-	file, _ := from["state"].(string)
+	state, _ := from["state"].(string)
+	names, _ := from["outputs"].(map[string]any)
 	at := []string{"targets", target, "terraform"}
-	outputs, err := c.outputs(file)
+	outputs, err := c.outputs(state)
 	if err != nil {
+		hint := "write them with `tofu output -json > outputs.json`, or name a state in a file"
+		if isURL(state) {
+			hint = "check the URL and the credentials, or write the outputs into a file: `tofu output -json > outputs.json`"
+		}
 		c.fault(diag.Diagnostic{
-			Message: fmt.Sprintf("the outputs for targets.%s cannot be read: %v", target, err),
+			Message: fmt.Sprintf("the outputs %s of %s cannot be read for targets.%s: %v", strings.Join(outputsNamed(names), ", "), stateName(state), target, err),
 			Spans:   []diag.Span{c.sys.At("", append(at, "state")...)},
-			Hint:    "write them with `tofu output -json > outputs.json`, or name a state in a file",
+			Hint:    hint,
 		})
+		return
+	}
+	fill := &filler{checker: c, target: target, state: stateName(state), outputs: outputs}
+	if host, ok := from["host"].(map[string]any); ok {
+		fill.hosts(settings, host, names)
 		return
 	}
 	to, _ := settings["existing"].(map[string]any)
 	if to == nil {
 		to = map[string]any{}
 	}
-	names, _ := from["outputs"].(map[string]any)
-	fill := &filler{checker: c, target: target, file: file, outputs: outputs}
 	fill.fill(to, names, nil)
 	settings["existing"] = to
+}
+
+// outputsNamed returns the names of the outputs that settings are filled with, sorted.
+func outputsNamed(settings map[string]any) (names []string) {
+	for _, x := range settings {
+		switch x := x.(type) {
+		case string:
+			names = append(names, x)
+		case map[string]any:
+			names = append(names, outputsNamed(x)...)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// isURL reports whether a state is not in a file of the system.
+func isURL(state string) bool { return strings.Contains(state, "://") }
+
+// stateName returns how messages name a state: a URL without its settings, which may have secrets.
+func stateName(state string) string {
+	if isURL(state) {
+		state, _, _ = strings.Cut(state, "?")
+		if scheme, rest, _ := strings.Cut(state, "://"); strings.Contains(rest, "@") {
+			state = scheme + "://" + rest[strings.LastIndex(rest, "@")+1:]
+		}
+	}
+	return filepath.ToSlash(state)
 }
 
 // A filler fills settings of `existing` with outputs.
 type filler struct {
 	*checker
-	target, file string
-	outputs      map[string]output
+	target, state string
+	outputs       map[string]output
 }
 
 // An output is one of Terraform.
@@ -80,24 +116,34 @@ func (f *filler) fill(to, names map[string]any, path []string) {
 			f.refuse(at, fmt.Sprintf("existing.%s is given, and by the output %s too", strings.Join(at, "."), name), "remove one of the two")
 			continue
 		}
-		o, ok := f.outputs[name]
-		switch {
-		case !ok:
-			f.refuse(at, fmt.Sprintf("%s has no output %q", f.file, name), diag.DidYouMean(name, slices.Sorted(maps.Keys(f.outputs))))
-		case o.Sensitive:
-			f.refuse(at, fmt.Sprintf("the output %s of %s is sensitive, and the plan would show it", name, f.file), "name an output that may be seen: `existing` has names and ARNs, and no values of secrets")
-		default:
-			if err := f.fits(at, o.Value); err != nil {
-				why := firstOf(err)
-				if at[0] == "secrets" { // it may be the secret itself
-					why = "it is not the name of a secret"
-				}
-				f.refuse(at, fmt.Sprintf("the output %s of %s does not fit existing.%s: %s", name, f.file, strings.Join(at, "."), why), "name another output, or change its value there")
-				continue
-			}
-			to[setting] = o.Value
+		value, ok := f.value(at, name, "`existing` has names and ARNs, and no values of secrets")
+		if !ok {
+			continue
 		}
+		if err := f.fits(at, value); err != nil {
+			why := firstOf(err)
+			if at[0] == "secrets" { // it may be the secret itself
+				why = "it is not the name of a secret"
+			}
+			f.refuse(at, fmt.Sprintf("the output %s of %s does not fit existing.%s: %s", name, f.state, strings.Join(at, "."), why), "name another output, or change its value there")
+			continue
+		}
+		to[setting] = value
 	}
+}
+
+// value returns the value of an output that a setting names, or reports why it cannot be used. has is what the setting
+// has instead of secrets.
+func (f *filler) value(at []string, name, has string) (any, bool) {
+	o, ok := f.outputs[name]
+	switch {
+	case !ok:
+		f.refuse(at, fmt.Sprintf("%s has no output %q", f.state, name), diag.DidYouMean(name, slices.Sorted(maps.Keys(f.outputs))))
+	case o.Sensitive:
+		f.refuse(at, fmt.Sprintf("the output %s of %s is sensitive, and the plan would show it", name, f.state), "name an output that may be seen: "+has)
+		return nil, false
+	}
+	return o.Value, ok
 }
 
 func (f *filler) refuse(at []string, message, hint string) {
@@ -124,13 +170,20 @@ func firstOf(err error) string {
 	return fmt.Sprintf(format, args...)
 }
 
-// outputs reads the outputs of a state, or those that `tofu output -json` has printed.
-func (c *checker) outputs(file string) (map[string]output, error) {
-	at := c.onDisk(file)
+// content reads a state in a file, or at a URL.
+func (c *checker) content(state string) ([]byte, error) {
+	if isURL(state) {
+		if c.options.State == nil {
+			return nil, errors.New("states at URLs are not read here")
+		}
+		c.options.Tracker.Cannot("the state " + stateName(state) + " may change at any time")
+		return c.options.State(c.ctx, state, mostState)
+	}
+	at := c.onDisk(state)
 	f, err := os.Open(at)
 	if errors.Is(err, os.ErrNotExist) {
 		c.options.Tracker.Absent(at)
-		return nil, fmt.Errorf("there is no file %s", filepath.ToSlash(file))
+		return nil, errors.New("there is no such file")
 	}
 	if err != nil {
 		return nil, err
@@ -141,9 +194,18 @@ func (c *checker) outputs(file string) (map[string]output, error) {
 		return nil, err
 	}
 	if len(content) > mostState {
-		return nil, fmt.Errorf("%s has more than 64 MiB", file)
+		return nil, errors.New("it has more than 64 MiB")
 	}
 	c.options.Tracker.File(at, content)
+	return content, nil
+}
+
+// outputs reads the outputs of a state, or those that `tofu output -json` has printed.
+func (c *checker) outputs(from string) (map[string]output, error) {
+	content, err := c.content(from)
+	if err != nil {
+		return nil, err
+	}
 	var state struct {
 		Version   *int              `json:"version"`
 		Outputs   map[string]output `json:"outputs"`
@@ -151,16 +213,16 @@ func (c *checker) outputs(file string) (map[string]output, error) {
 	}
 	// An output may be named as a field of a state is, and is an object then.
 	if err := json.Unmarshal(content, &state); err == nil && state.Encrypted != nil {
-		return nil, fmt.Errorf("%s is encrypted", file)
+		return nil, errors.New("it is encrypted: let the pipeline that has the key write its outputs into a file, with `tofu output -json`")
 	} else if err == nil && state.Version != nil {
 		if *state.Version != 4 {
-			return nil, fmt.Errorf("%s is a state of version %d, and tenon reads version 4", file, *state.Version)
+			return nil, fmt.Errorf("it is a state of version %d, and tenon reads version 4", *state.Version)
 		}
 		return state.Outputs, nil
 	}
 	var plain map[string]output
 	if err := json.Unmarshal(content, &plain); err != nil {
-		return nil, fmt.Errorf("%s has neither a state nor outputs: %w", file, err)
+		return nil, fmt.Errorf("it has neither a state nor outputs: %w", err)
 	}
 	return plain, nil
 }

@@ -58,7 +58,9 @@ func (r *Result) Names() (names []string) {
 type choice struct {
 	of    string // the entry with any_of, or ""
 	among []ir.Target
-	found bool // the system names one that it has, or none
+	found bool // the system names one that it has, of which everything was read, or none
+	// unread are the faults of what a candidate reads, such as outputs of a state, by target.
+	unread map[string]diag.List
 }
 
 // targets returns the entry of targets that the system names, or those of which that is a choice; or the
@@ -69,19 +71,25 @@ func (c *checker) targets() choice {
 	if err != nil {
 		return none
 	}
+	before := len(c.faults)
 	t, ok := c.target(name, c.sys.At("", "target"))
 	if !ok {
 		none.found = false
 		return none
 	}
 	if t.Executor != choosing {
-		return choice{among: []ir.Target{t}, found: true}
+		return choice{among: []ir.Target{t}, found: len(c.faults) == before}
 	}
-	chosen := choice{of: name, found: true}
+	chosen := choice{of: name, found: true, unread: map[string]diag.List{}}
 	e := c.entities["targets/"+name]
 	at := c.sys.At("", e.path("any_of")...)
 	for _, other := range stringsOf(e.fields.get("any_of")) {
+		before := len(c.faults)
 		t, ok := c.target(other, at)
+		if ok {
+			chosen.unread[other] = slices.Clone(c.faults[before:])
+			c.faults = c.faults[:before]
+		}
 		switch {
 		case !ok:
 			none.found = false
@@ -170,7 +178,7 @@ func (c *checker) place(units []ir.Unit, pools []ir.Pool, t choice) (ir.Target, 
 	var faults diag.List
 	var refused []string
 	for i, on := range t.among {
-		k, found := c.try(slices.Clone(units), poolsOn(pools, on.Name), on)
+		k, found := c.try(slices.Clone(units), poolsOn(pools, on.Name), on, t.unread[on.Name])
 		all[i], faults, refused = k, append(faults, found...), append(refused, on.Name+": "+k.Refused)
 	}
 	first := slices.IndexFunc(all, func(k Candidate) bool { return k.Refused == "" })
@@ -190,13 +198,15 @@ func (c *checker) place(units []ir.Unit, pools []ir.Pool, t choice) (ir.Target, 
 	return all[first].Target, all[first].Pools, all
 }
 
-// try is place for one of several targets. The faults are not reported.
-func (c *checker) try(units []ir.Unit, pools []ir.Pool, on ir.Target) (Candidate, diag.List) {
+// try is place for one of several targets, of which some faults are known. The faults are not reported.
+func (c *checker) try(units []ir.Unit, pools []ir.Pool, on ir.Target, unread diag.List) (Candidate, diag.List) {
 	p := *c.program
-	p.faults, p.warnings, p.broken = nil, map[string][]ir.Warning{}, maps.Clone(c.broken)
+	p.faults, p.warnings, p.broken = slices.Clone(unread), map[string][]ir.Warning{}, maps.Clone(c.broken)
 	trial := &checker{program: &p, misfits: maps.Clone(c.misfits)}
-	trial.checkResources(units, pools)
-	trial.checkExecutor(units, on)
+	if len(unread) == 0 { // otherwise its settings lack something
+		trial.checkResources(units, pools)
+		trial.checkExecutor(units, on)
+	}
 	c.err = cmp.Or(c.err, p.err)
 	k := Candidate{Target: on, Pools: pools, Uses: map[string]string{}}
 	for _, u := range units {

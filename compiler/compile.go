@@ -43,6 +43,9 @@ type Options struct {
 	// Prices returns the tables that instances of pools have their price from. It is called only
 	// for a pool that names one.
 	Prices func() (*prices.File, error)
+	// State returns the content of a state of Terraform at a URL, of at most that many bytes. Without it, only states in
+	// files can be read.
+	State func(ctx context.Context, url string, most int64) ([]byte, error)
 	// Executors maps each executor that a target may name to its check, which returns
 	// what it cannot honour of a unit on a target.
 	Executors map[string]func(ir.Target, ir.Unit) []ir.Fault

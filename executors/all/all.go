@@ -194,10 +194,19 @@ func CloudFormation(sys *ir.System) (docs []terraform.Document, ok bool, err err
 // Standing returns what the infrastructure of a system costs while nothing runs, or nil if that is not known of
 // its target.
 func Standing(sys *ir.System) (*planner.Standing, error) {
-	if p := platformOf(sys.Target); p == nil || p.name != aws.Name && p.name != aws.EKS {
+	p := platformOf(sys.Target)
+	if p == nil {
 		return nil, nil
 	}
-	return aws.Standing(sys)
+	switch p.name {
+	case aws.Name, aws.EKS:
+		return aws.Standing(sys)
+	case gcp.GKE:
+		return gcp.StandingCluster(sys)
+	case azure.AKS:
+		return azure.StandingCluster(sys)
+	}
+	return nil, nil
 }
 
 // Provisioning says who applies the infrastructure of a target, or false if Tenon applies none for it.

@@ -1,6 +1,7 @@
 package all_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,5 +49,35 @@ func TestClustersHaveInfrastructure(t *testing.T) {
 	}
 	if faults := all.Check(ir.Target{Executor: "kubernetes", Settings: map[string]any{"cluster": "oke"}}, ir.Unit{}); len(faults) == 0 || !strings.Contains(faults[0].Message, `makes no clusters of "oke"`) {
 		t.Errorf("got %+v", faults)
+	}
+}
+
+// A cluster bills while nothing runs, and what has no rate is named.
+func TestWhatClustersCostWhileNothingRuns(t *testing.T) {
+	for name, c := range map[string]struct {
+		settings map[string]any
+		want     []string
+	}{
+		"gke":      {map[string]any{"cluster": "gke", "project": "acme-ml-1", "region": "europe-west3"}, []string{"clusters of GKE 73.00 USD", "nodes of the pool system", "Cloud NAT, and what passes it", "storage of artifacts", "storage of images"}},
+		"aks":      {map[string]any{"cluster": "aks", "pools": map[string]any{"cpu": map[string]any{"size": "Standard_D4s_v5", "min": 1, "max": 2}}, "existing": map[string]any{"registry": "acme"}}, []string{"clusters of AKS 73.00 USD", "nodes of the pool system, and those that min keeps", "the load balancer of the cluster", "storage of artifacts"}},
+		"existing": {map[string]any{"store": "s3://acme-ml"}, nil},
+	} {
+		s, err := all.Standing(&ir.System{Name: "flights", Target: ir.Target{Name: name, Executor: "kubernetes", Settings: c.settings}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		if s != nil {
+			for _, i := range s.Items {
+				text := i.What
+				if i.Month != nil {
+					text += " " + i.Month.Format(s.Currency)
+				}
+				got = append(got, text)
+			}
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: got %q, want %q", name, got, c.want)
+		}
 	}
 }

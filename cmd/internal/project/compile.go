@@ -133,6 +133,7 @@ type compilation struct {
 	sys      *lang.System    // set once loaded
 	locks    *lockfile.File  // not written yet
 	entities *cache.Entities // set once compiled, or nil
+	states   states
 }
 
 func (p *Project) compilation(tags []string, resolve lockfile.Resolver) *compilation {
@@ -218,7 +219,7 @@ func (c *compilation) compile(ctx context.Context) (*compiler.Result, error) {
 func (c *compilation) compileFrom(ctx context.Context, before *cache.Entities) (*compiler.Result, error) {
 	c.sql.Start() // while CUE evaluates
 	load := lang.Options{Tags: c.tags, Environment: c.env, Env: c.environ, Tracker: c.tracker, Divide: c.divide}
-	o := compiler.Options{Describe: c.sql.Describe, Bind: c.sql.Bind, Heads: c.heads, Files: planner.Files, Executors: c.executors, Default: all.Default, Tracker: c.tracker}
+	o := compiler.Options{Describe: c.sql.Describe, Bind: c.sql.Bind, Heads: c.heads, Files: planner.Files, Executors: c.executors, Default: all.Default, Tracker: c.tracker, State: c.states.read}
 	if c.typings != nil {
 		o.Describe, o.Bind = c.typings.Describe(o.Describe), c.typings.Bind(o.Bind)
 	}

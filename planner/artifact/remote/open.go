@@ -71,10 +71,8 @@ func open(ctx context.Context, text string, p patience, writeOnly bool) (*Store,
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{name: u.Scheme + "://" + u.Host + u.Path, remedy: service.remedy, patience: p, writeOnly: writeOnly}
-	if prefix := strings.Trim(u.Path, "/"); prefix != "" && u.Scheme != "file" {
-		s.prefix = prefix + "/"
-	}
+	s := newStore(u, service, p)
+	s.writeOnly = writeOnly
 	if s.bucket, err = service.open(ctx, s, u); err != nil {
 		if refused := (*refusal)(nil); errors.As(err, &refused) {
 			return nil, s.explain("open", err)
@@ -95,6 +93,15 @@ func open(ctx context.Context, text string, p patience, writeOnly bool) (*Store,
 		break
 	}
 	return s, nil
+}
+
+// newStore returns the store at a URL without its bucket.
+func newStore(u *url.URL, service service, p patience) *Store {
+	s := &Store{name: u.Scheme + "://" + u.Host + u.Path, remedy: service.remedy, patience: p}
+	if prefix := strings.Trim(u.Path, "/"); prefix != "" && u.Scheme != "file" {
+		s.prefix = prefix + "/"
+	}
+	return s
 }
 
 // A service is a type of store.
