@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"cuelang.org/go/cue"
+	"cuelang.org/go/cue/cuecontext"
 )
 
 // hosts adds to the hosts of a target those whose addresses an output has. Their host is what all of them have in common.
@@ -73,7 +74,7 @@ func (f *filler) host(value map[string]any) (full map[string]any, output string,
 		return nil, "hosts", err
 	}
 	target := f.sys.Lookup("targets", f.target)
-	v := target.FillPath(hostType, target.Context().CompileBytes(given)).LookupPath(hostType)
+	v := target.FillPath(hostType, cuecontext.New().CompileBytes(given)).LookupPath(hostType)
 	if err := v.LookupPath(cue.ParsePath("address")).Validate(cue.Concrete(true)); err != nil {
 		return nil, "hosts", err
 	}
