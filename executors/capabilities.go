@@ -67,6 +67,12 @@ type HourPricer interface {
 	PerHour(u *ir.Unit) (planner.PerHour, bool)
 }
 
+// A DeployedPricer is an [HourPricer] that can tell from a handle on which machines a service runs.
+type DeployedPricer interface {
+	// PerHourOf returns what a deployed service costs where it is, or false if it costs what its pool says.
+	PerHourOf(u *ir.Unit, h state.Handle) (planner.PerHour, bool)
+}
+
 // A Placer runs services in several ways within a target.
 type Placer interface {
 	// Placed says how a deployed service runs, and how the unit would run now; equal texts if it may stay.

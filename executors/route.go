@@ -105,6 +105,21 @@ func (r *router) versions(h state.Handle) (VersionRunner, error) {
 	return v, nil
 }
 
+// PerHourOf asks the executor of the service. One that cannot tell says what the service costs on the target.
+func (r *router) PerHourOf(u *ir.Unit, h state.Handle) (planner.PerHour, bool) {
+	x, err := r.of(h.Executor)
+	if err != nil { // it cannot have machines that are billed
+		return planner.PerHour{}, false
+	}
+	if p, ok := x.(DeployedPricer); ok {
+		return p.PerHourOf(u, h)
+	}
+	if p, ok := x.(HourPricer); ok && h.Executor == r.name {
+		return p.PerHour(u)
+	}
+	return planner.PerHour{}, false
+}
+
 // OwnPorts asks the target's executor.
 func (r *router) OwnPorts() bool { return ownPorts(r.target) }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/internal/money"
+	"github.com/tenon-ml/tenon/planner/state"
 )
 
 // A Pricing is what services cost that were deployed when a plan was made, at the prices of
@@ -26,6 +27,10 @@ type PerHour struct {
 	Of       string       `json:"of"`   // the machines: "2 x ml.m5.large"
 	Source   string       `json:"source"`
 	Date     string       `json:"date"`
+	// Machine, Region and Count are the machines as tables of prices name them.
+	Machine string `json:"machine,omitempty"`
+	Region  string `json:"region,omitempty"`
+	Count   int64  `json:"count,omitempty"`
 }
 
 // own returns the price of a service on machines of its own, or false.
@@ -34,6 +39,14 @@ func (m *maker) own(u *ir.Unit) (PerHour, bool) {
 		return PerHour{}, false
 	}
 	return m.in.PerHour(u)
+}
+
+// deployed returns the price of a service where it is, if it has machines of its own there, or false.
+func (m *maker) deployed(u *ir.Unit, c state.Current) (PerHour, bool) {
+	if m.in.PerHourNow == nil || c.Handle == nil {
+		return m.own(u)
+	}
+	return m.in.PerHourNow(u, *c.Handle)
 }
 
 // price sets the rates of the items, if a pool has a price, or a service one of its own. A service in a
@@ -58,8 +71,8 @@ func (m *maker) price(p *Plan) error {
 		return nil
 	}
 	p.Pricing = &Pricing{Currency: currency}
-	rate := func(u *ir.Unit) money.Amount {
-		if own, ok := m.own(u); ok && (own.Currency == currency || own.Currency == "") {
+	rateOf := func(u *ir.Unit, own PerHour, ok bool) money.Amount {
+		if ok && (own.Currency == currency || own.Currency == "") {
 			return own.Rate
 		}
 		perHour := p.System.Rate(u)
@@ -67,6 +80,10 @@ func (m *maker) price(p *Plan) error {
 			perHour = perHour.Times(int64(max(u.Endpoint.Replicas, 1)), 1)
 		}
 		return perHour
+	}
+	rate := func(u *ir.Unit) money.Amount {
+		own, ok := m.own(u)
+		return rateOf(u, own, ok)
 	}
 	for i := range p.Items {
 		it := &p.Items[i]
@@ -96,11 +113,13 @@ func (m *maker) price(p *Plan) error {
 		if u == nil {
 			continue
 		}
-		perHour := rate(u)
+		own, ok := m.deployed(u, c)
+		perHour := rateOf(u, own, ok)
 		// During a release, and until a rejected version is gone, the champion is deployed as well.
 		// To go back to it costs no more than what is there.
 		if r := c.Route; r != nil && len(r.Versions) == 2 && r.Champion().Unit != nil {
-			perHour = max(perHour, rate(r.Champion().Unit))
+			own, ok = m.deployed(r.Champion().Unit, c)
+			perHour = max(perHour, rateOf(r.Champion().Unit, own, ok))
 		}
 		p.Pricing.Deployed = p.Pricing.Deployed.Plus(perHour)
 	}

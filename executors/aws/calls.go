@@ -42,14 +42,17 @@ type jsonService struct {
 	// fips is the host of its FIPS endpoint, in GovCloud too if fipsInGov is "". "" is not documented. Source: the pages
 	// "endpoints and quotas" of the services in the AWS General Reference.
 	fips, fipsInGov string
+	// fipsInCanada says that there is one in Canada, and not only in the regions of the USA. Source: endpoints.json of
+	// botocore 1.44.8.
+	fipsInCanada bool
 }
 
 var (
-	sagemakerService = jsonService{"SageMaker", "sagemaker", "SageMaker", "api.sagemaker", "api-fips.sagemaker", ""}
-	logsService      = jsonService{"CloudWatch Logs", "logs", "Logs_20140328", "logs", "logs-fips", "logs"}
-	eksService       = jsonService{"EKS", "eks", "", "eks", "fips.eks", "eks"}
-	runtimeService   = jsonService{"SageMaker Runtime", "sagemaker", "", "runtime.sagemaker", "runtime-fips.sagemaker", ""}
-	quotasService    = jsonService{"Service Quotas", "servicequotas", "ServiceQuotasV20190624", "servicequotas", "", ""}
+	sagemakerService = jsonService{"SageMaker", "sagemaker", "SageMaker", "api.sagemaker", "api-fips.sagemaker", "", true}
+	logsService      = jsonService{"CloudWatch Logs", "logs", "Logs_20140328", "logs", "logs-fips", "logs", true}
+	eksService       = jsonService{"EKS", "eks", "", "eks", "fips.eks", "eks", false}
+	runtimeService   = jsonService{"SageMaker Runtime", "sagemaker", "", "runtime.sagemaker", "runtime-fips.sagemaker", "", false}
+	quotasService    = jsonService{"Service Quotas", "servicequotas", "ServiceQuotasV20190624", "servicequotas", "", "", false}
 )
 
 // mostAnswer is the size in bytes of the longest answer that is read.

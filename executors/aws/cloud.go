@@ -75,6 +75,10 @@ func (e *Executor) cloud(ctx context.Context, region string) (*cloud, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the configuration of AWS: %w", err)
 	}
+	// The SDK makes up a host for each region, whose name then cannot be resolved.
+	if fips(cfg) && configured(cfg, sts.ServiceID) == "" && !inFIPS(partitionOf(region), region, true) {
+		return nil, noFIPS(sts.ServiceID, region)
+	}
 	who, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
 		return nil, explainCall("ask whose credentials they are", err)

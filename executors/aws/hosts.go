@@ -46,14 +46,25 @@ func (s jsonService) address(cfg aws.Config, partition string) (string, error) {
 	}
 	host := s.host
 	if fips(cfg) {
-		if partition != "aws" && partition != "aws-us-gov" || s.fips == "" {
-			return "", &addressError{fmt.Sprintf("AWS documents no FIPS endpoint of %s in %s: set %s, or unset AWS_USE_FIPS_ENDPOINT", s.id, cfg.Region, variable)}
+		if s.fips == "" || !inFIPS(partition, cfg.Region, s.fipsInCanada) {
+			return "", noFIPS(s.id, cfg.Region)
 		}
 		if host = s.fips; partition == "aws-us-gov" && s.fipsInGov != "" {
 			host = s.fipsInGov
 		}
 	}
 	return "https://" + host + "." + cfg.Region + "." + domain, nil
+}
+
+// inFIPS reports whether a region has FIPS endpoints: those of GovCloud and the USA have, and for some services those of
+// Canada.
+func inFIPS(partition, region string, canada bool) bool {
+	return partition == "aws-us-gov" || partition == "aws" && (strings.HasPrefix(region, "us-") || canada && strings.HasPrefix(region, "ca-"))
+}
+
+// noFIPS is the error for a service without a FIPS endpoint.
+func noFIPS(id, region string) error {
+	return &addressError{fmt.Sprintf("AWS documents no FIPS endpoint of %s in %s: set %s, choose a region of the USA or GovCloud that has one, or unset AWS_USE_FIPS_ENDPOINT", id, region, endpointVariable(id))}
 }
 
 // An addressError says that a service cannot be asked.

@@ -43,8 +43,12 @@ func TestAddressesOfServices(t *testing.T) {
 		{"FIPS", "aws", "us-east-1", sagemakerService, "AWS_USE_FIPS_ENDPOINT=true", "https://api-fips.sagemaker.us-east-1.amazonaws.com", ""},
 		{"FIPS in a file", "aws", "us-east-1", logsService, "AWS_PROFILE=fips", "https://logs-fips.us-east-1.amazonaws.com", ""},
 		{"FIPS in GovCloud", "aws-us-gov", "us-gov-west-1", logsService, "AWS_USE_FIPS_ENDPOINT=true", "https://logs.us-gov-west-1.amazonaws.com", ""},
-		{"FIPS that is not documented", "aws", "us-east-1", quotasService, "AWS_USE_FIPS_ENDPOINT=true", "AWS documents no FIPS endpoint of Service Quotas in us-east-1: set AWS_ENDPOINT_URL_SERVICE_QUOTAS, or unset AWS_USE_FIPS_ENDPOINT", ""},
-		{"FIPS in China", "aws-cn", "cn-north-1", logsService, "AWS_USE_FIPS_ENDPOINT=true", "AWS documents no FIPS endpoint of CloudWatch Logs in cn-north-1: set AWS_ENDPOINT_URL_CLOUDWATCH_LOGS, or unset AWS_USE_FIPS_ENDPOINT", ""},
+		{"FIPS that is not documented", "aws", "us-east-1", quotasService, "AWS_USE_FIPS_ENDPOINT=true", "AWS documents no FIPS endpoint of Service Quotas in us-east-1: set AWS_ENDPOINT_URL_SERVICE_QUOTAS, choose a region of the USA or GovCloud that has one, or unset AWS_USE_FIPS_ENDPOINT", ""},
+		{"FIPS in Canada", "aws", "ca-central-1", sagemakerService, "AWS_USE_FIPS_ENDPOINT=true", "https://api-fips.sagemaker.ca-central-1.amazonaws.com", ""},
+		{"FIPS that Canada lacks", "aws", "ca-central-1", runtimeService, "AWS_USE_FIPS_ENDPOINT=true", "AWS documents no FIPS endpoint of SageMaker Runtime in ca-central-1: set AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME, choose a region of the USA or GovCloud that has one, or unset AWS_USE_FIPS_ENDPOINT", ""},
+		{"FIPS in Europe", "aws", "eu-central-1", sagemakerService, "AWS_USE_FIPS_ENDPOINT=true", "AWS documents no FIPS endpoint of SageMaker in eu-central-1: set AWS_ENDPOINT_URL_SAGEMAKER, choose a region of the USA or GovCloud that has one, or unset AWS_USE_FIPS_ENDPOINT", ""},
+		{"FIPS in Europe, configured", "aws", "eu-central-1", sagemakerService, "AWS_USE_FIPS_ENDPOINT=true AWS_ENDPOINT_URL_SAGEMAKER=http://one", "http://one", ""},
+		{"FIPS in China", "aws-cn", "cn-north-1", logsService, "AWS_USE_FIPS_ENDPOINT=true", "AWS documents no FIPS endpoint of CloudWatch Logs in cn-north-1: set AWS_ENDPOINT_URL_CLOUDWATCH_LOGS, choose a region of the USA or GovCloud that has one, or unset AWS_USE_FIPS_ENDPOINT", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, kv := range os.Environ() { // those of the emulator, and of who runs the tests
@@ -92,5 +96,18 @@ func TestAServiceWithoutAnAddress(t *testing.T) {
 	t.Setenv("AWS_ENDPOINT_URL", "")
 	if err := newClient(logsService, cfg, "aws-moon").call(t.Context(), "DescribeLogStreams", nil, nil); err == nil || !strings.Contains(err.Error(), "set AWS_ENDPOINT_URL_CLOUDWATCH_LOGS") || asked {
 		t.Errorf("%v, asked: %v", err, asked)
+	}
+}
+
+// The credentials are not asked for at a host that AWS does not have.
+func TestFIPSInARegionWithoutIt(t *testing.T) {
+	t.Setenv("AWS_CONFIG_FILE", "/none")
+	t.Setenv("AWS_USE_FIPS_ENDPOINT", "true")
+	for _, name := range []string{"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS"} {
+		t.Setenv(name, "")
+	}
+	_, err := New(Options{}).cloud(t.Context(), "eu-central-1")
+	if err == nil || !strings.Contains(err.Error(), "AWS documents no FIPS endpoint of STS in eu-central-1: set AWS_ENDPOINT_URL_STS, choose a region of the USA") {
+		t.Errorf("%v", err)
 	}
 }

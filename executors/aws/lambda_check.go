@@ -20,7 +20,7 @@ func (c *checks) function(u ir.Unit) {
 	case s != nil && u.Endpoint.Replicas > 0:
 		c.Fault("replicas", "write min: 0", "AWS Lambda stops instances that get no requests")
 	}
-	c.release(u.Release)
+	c.release(u.Release, "AWS Lambda", "AWS Lambda sends a request to one version")
 	switch u.Code.Runtime {
 	case ir.Plane:
 	case ir.PlaneDuckDB:

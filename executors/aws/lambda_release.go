@@ -12,7 +12,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 
-	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	runtime "github.com/tenon-ml/tenon/internal/lambda"
 	"github.com/tenon-ml/tenon/stdlib/step"
@@ -189,20 +188,4 @@ func (e functions) unpublish(ctx context.Context, c *cloud, st *taskState, all [
 		}
 	}
 	return nil
-}
-
-// release reports what a release cannot have on AWS Lambda, where nothing has both versions.
-func (c *checks) release(r *ir.Release) {
-	if r == nil {
-		return
-	}
-	if r.By != "" {
-		c.Fault("release.by", "remove by", "AWS Lambda chooses the version of each request by chance")
-	}
-	if r.Shadow > 0 {
-		c.Fault("release.shadow", "remove shadow", "AWS Lambda sends a request to one version")
-	}
-	if r.Judge.Disagreement != nil {
-		c.Fault("release.judge.disagreement", "remove disagreement", "AWS Lambda sends a request to one version, so nothing compares them")
-	}
 }

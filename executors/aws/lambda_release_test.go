@@ -40,15 +40,15 @@ func answered(t *testing.T, url string, n int) map[string]int {
 	return all
 }
 
-// observed waits for what the versions have counted.
-func observed(t *testing.T, e *aws.Executor, h state.Handle, serial int64, known func(one, two step.Observation) bool) {
+// observed waits for what the versions have counted, by their names.
+func observed(t *testing.T, e *aws.Executor, h state.Handle, serial int64, known func(map[string]step.Observation) bool) {
 	t.Helper()
 	var seen *step.Observed
 	for range 100 {
 		var err error
 		seen, err = e.Observe(t.Context(), h)
 		ok(t, err)
-		if seen != nil && seen.Serial == serial && known(seen.Versions["late v1"], seen.Versions["late v2"]) {
+		if seen != nil && seen.Serial == serial && known(seen.Versions) {
 			return
 		}
 		time.Sleep(100 * time.Millisecond)
@@ -93,7 +93,8 @@ func TestReleaseOfAFunction(t *testing.T) {
 	// An instance prints what it has not printed with a request two seconds later.
 	time.Sleep(2 * time.Second)
 	var more map[string]int
-	observed(t, e, h, 1, func(one, two step.Observation) bool {
+	observed(t, e, h, 1, func(all map[string]step.Observation) bool {
+		one, two := all["late v1"], all["late v2"]
 		more = answered(t, url, 2)
 		for model, n := range more {
 			got[model] += n
@@ -108,7 +109,8 @@ func TestReleaseOfAFunction(t *testing.T) {
 	if got := answered(t, url, 8); got["one"] != 8 {
 		t.Errorf("aborted: %v", got)
 	}
-	observed(t, other, h, 2, func(one, two step.Observation) bool {
+	observed(t, other, h, 2, func(all map[string]step.Observation) bool {
+		one, two := all["late v1"], all["late v2"]
 		answered(t, url, 1)
 		return one.Requests > 0 && two.Requests == 0
 	})
@@ -134,7 +136,7 @@ func TestReleaseOfAFunction(t *testing.T) {
 			t.Errorf("it answers %d", status)
 		}
 	}
-	observed(t, e, c, 1, func(_, two step.Observation) bool { return two.Requests == 3 && two.Failed == 3 })
+	observed(t, e, c, 1, func(all map[string]step.Observation) bool { return all["late v2"].Requests == 3 && all["late v2"].Failed == 3 })
 
 	// A challenger that cannot start never gets a request.
 	broken := beside(function(t, "b", "one"), function(t, "d", "broken"), 50)

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tenon-ml/tenon/internal/lambda"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/release"
 )
 
 // A logPosition is how far the log of a task in CloudWatch has been read.
@@ -76,7 +76,7 @@ func (f *followed) readStream(ctx context.Context, to *bytes.Buffer) error {
 const overlap = 10 * time.Second
 
 // readSince reads the next page of what some streams of a group have got since the last look. It leaves out the counts that
-// instances of functions print for [functions.observe].
+// functions and endpoints print for [Executor.counted].
 func (at *logPosition) readSince(ctx context.Context, c *cloud, group string, of func(stream string) bool, to *bytes.Buffer) error {
 	if at.token == "" { // the first page of a look
 		at.from, at.next = max(0, at.since-overlap.Milliseconds()), map[string]bool{}
@@ -95,7 +95,7 @@ func (at *logPosition) readSince(ctx context.Context, c *cloud, group string, of
 		line := strings.TrimSuffix(x.Message, "\n")
 		at.since = max(at.since, x.Timestamp)
 		at.next[x.EventID] = true
-		if _, is := lambda.ReadCount(line); is || at.seen[x.EventID] {
+		if _, is := release.ReadCount(line); is || at.seen[x.EventID] {
 			continue
 		}
 		to.WriteString(line)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/planner/state"
 	"github.com/tenon-ml/tenon/stdlib/step"
@@ -46,4 +47,21 @@ func (e *Executor) released(ctx context.Context, h state.Handle, what string, do
 		return fmt.Errorf("%s%s: %w", what, st.Unit, err)
 	}
 	return nil
+}
+
+// release reports what a release cannot have where a platform sends requests to one of two versions, and nothing has
+// both. noShadow says why nothing computes what the other one would answer.
+func (c *checks) release(r *ir.Release, platform, noShadow string) {
+	if r == nil {
+		return
+	}
+	if r.By != "" {
+		c.Fault("release.by", "remove by", "%s chooses the version of each request by chance", platform)
+	}
+	if r.Shadow > 0 {
+		c.Fault("release.shadow", "remove shadow", "%s", noShadow)
+	}
+	if r.Judge.Disagreement != nil {
+		c.Fault("release.judge.disagreement", "remove disagreement", "%s sends a request to one version, so nothing compares them", platform)
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/release"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -65,9 +66,10 @@ func (e endpoints) prepare(st *taskState, t executors.Task) {
 
 // A variant is a version that answers at an endpoint.
 type variant struct {
-	name   string
-	weight int // percent
-	task   executors.Task
+	name      string
+	weight    int // percent
+	task      executors.Task
+	inRelease bool // it counts what it answers
 }
 
 // variantsOf returns the variants of a task: the champion and the challenger, or one.
@@ -75,7 +77,7 @@ func variantsOf(t executors.Task) []variant {
 	alone := t
 	alone.Beside, alone.Route = nil, nil
 	for _, champion := range t.Beside {
-		v := []variant{{mainVariant, 100, champion}, {nextVariant, 0, alone}}
+		v := []variant{{mainVariant, 100, champion, true}, {nextVariant, 0, alone, true}}
 		for _, r := range t.Route.Versions {
 			for i := range v {
 				if v[i].task.Version == r.Name {
@@ -85,7 +87,7 @@ func variantsOf(t executors.Task) []variant {
 		}
 		return v
 	}
-	return []variant{{mainVariant, 100, alone}}
+	return []variant{{mainVariant, 100, alone, false}}
 }
 
 // apply implements [backend].
@@ -152,18 +154,21 @@ func (e endpoints) model(ctx context.Context, c *cloud, st *taskState, v variant
 	if err != nil {
 		return err
 	}
+	name := st.Run + "-" + v.name
+	variables := map[string]string{pod.HostedStore: store, pod.HostedTask: digest, step.Platform: step.SageMaker, envNamed: v.task.Version}
+	if v.inRelease {
+		variables[release.CountedAs] = name
+	}
 	err = e.again(ctx, func() error {
 		return c.sagemaker.call(ctx, "CreateModel", map[string]any{
-			"ModelName": st.Run + "-" + v.name, "ExecutionRoleArn": e.names().role(c, st.Unit), "Tags": tagList(e.tags(*st)),
-			"PrimaryContainer": map[string]any{"Image": image, "Environment": map[string]string{
-				pod.HostedStore: store, pod.HostedTask: digest, step.Platform: step.SageMaker, envNamed: v.task.Version,
-			}},
+			"ModelName": name, "ExecutionRoleArn": e.names().role(c, st.Unit), "Tags": tagList(e.tags(*st)),
+			"PrimaryContainer": map[string]any{"Image": image, "Environment": variables},
 		}, nil)
 	})
 	if alreadyThere(err) { // of a call without an answer
 		return nil
 	}
-	return explainEndpoint("create the model "+st.Run+"-"+v.name, err)
+	return explainEndpoint("create the model "+name, err)
 }
 
 // envNamed says which version a model is of.

@@ -27,7 +27,7 @@ func (c *checks) hosted(u ir.Unit) {
 	if u.Network == ir.NetworkNone {
 		c.Fault("network", "remove network: false", "an endpoint of SageMaker reaches the Internet")
 	}
-	c.releases(u.Release)
+	c.release(u.Release, "SageMaker", "a shadow variant of SageMaker has no weight, and nothing compares what it answers")
 	for _, in := range u.Inputs {
 		if in.Kind == ir.EndpointOf {
 			c.Fault("in."+in.Port, another, "an endpoint of SageMaker reaches no other service")

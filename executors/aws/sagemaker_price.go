@@ -6,14 +6,15 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/internal/money"
 	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/state"
 )
 
 // endpointPrices are what SageMaker charges for each hour of an instance of an endpoint, whether it answers
-// or not, in thousandths of a USD. They are quoted, not taken from AWS's price list, and may be wrong; other
-// regions mostly cost more. Types whose quoted prices contradict each other, such as ml.p4d, have none: AWS lowered that of EC2
+// or not, in thousandths of a USD, in one region. They are quoted, not taken from AWS's price list, and may be wrong. Types whose quoted prices contradict each other, such as ml.p4d, have none: AWS lowered that of EC2
 // by a third in June 2025.
 var endpointPrices = struct {
 	hour   map[string]int64
+	region string
 	source string
 	date   string
 }{
@@ -22,7 +23,7 @@ var endpointPrices = struct {
 		"ml.g4dn.xlarge": 736, "ml.g4dn.2xlarge": 940, "ml.g4dn.12xlarge": 4890,
 		"ml.g5.xlarge": 1408, "ml.g5.2xlarge": 1515, "ml.g5.4xlarge": 2030, "ml.g5.12xlarge": 7090, "ml.g5.24xlarge": 10_180, "ml.g5.48xlarge": 20_360,
 	},
-	"prices of SageMaker in us-east-1, as quoted by third parties", "2026-11-29",
+	"us-east-1", "prices of SageMaker in us-east-1, as quoted by third parties", "2026-11-29",
 }
 
 // PerHour implements [executors.HourPricer].
@@ -30,13 +31,23 @@ func (e *Executor) PerHour(u *ir.Unit) (planner.PerHour, bool) {
 	if u.Kind != ir.Service || u.Endpoint == nil || e.opts.place(u) != onSageMaker {
 		return planner.PerHour{}, false
 	}
-	at, p := e.opts.endpoint(u).Instance, endpointPrices
-	n := instancesOf(*u)
-	one, known := p.hour[at]
-	if !known {
-		return planner.PerHour{Unit: u.ID, Of: fmt.Sprintf("%d x %s", n, at)}, true
+	return perHour(u, e.opts.endpoint(u).Instance, e.opts.Region), true
+}
+
+// PerHourOf implements [executors.DeployedPricer].
+func (e *Executor) PerHourOf(u *ir.Unit, h state.Handle) (planner.PerHour, bool) {
+	st, err := e.fromHandle(h)
+	if err != nil || st.Place != onSageMaker || u.Endpoint == nil {
+		return planner.PerHour{}, false
 	}
-	return planner.PerHour{
-		Unit: u.ID, Currency: "USD", Rate: money.One.Times(one*n, 1000), Of: fmt.Sprintf("%d x %s", n, at), Source: p.source, Date: p.date,
-	}, true
+	return perHour(u, st.Instance, st.Region), true
+}
+
+func perHour(u *ir.Unit, instance, region string) planner.PerHour {
+	p, n := endpointPrices, instancesOf(*u)
+	x := planner.PerHour{Unit: u.ID, Of: fmt.Sprintf("%d x %s", n, instance), Machine: instance, Region: region, Count: n}
+	if one, known := p.hour[instance]; known && region == p.region {
+		x.Currency, x.Rate, x.Source, x.Date = "USD", money.One.Times(one*n, 1000), p.source, p.date
+	}
+	return x
 }

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/release"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -28,8 +28,9 @@ func routeTag(serial int64) tag {
 	return tag{tagRoute, fmt.Sprintf("%d %d", serial, time.Now().UnixMilli())}
 }
 
-// observe implements [releaser]. SageMaker knows which route is effective, and counts requests by the minute in
-// CloudWatch, some minutes late: judges by requests are refused.
+// observe implements [releaser]. The containers of both versions print what they answer into the log of the endpoint.
+// A route is effective since its tag says so, or since the endpoint has its configuration, whichever is later: the version
+// before answers until then.
 func (e endpoints) observe(ctx context.Context, c *cloud, st *taskState) (*step.Observed, error) {
 	now, err := c.describeEndpoint(ctx, st.Endpoint)
 	if err != nil || now == nil || now.changing() || !st.owns(now.EndpointConfigName) {
@@ -41,15 +42,27 @@ func (e endpoints) observe(ctx context.Context, c *cloud, st *taskState) (*step.
 	}
 	first, second, _ := strings.Cut(tags[tagRoute], " ")
 	serial, bad := strconv.ParseInt(first, 10, 64)
-	since, worse := strconv.ParseInt(second, 10, 64)
+	milliseconds, worse := strconv.ParseInt(second, 10, 64)
 	if bad != nil || worse != nil { // no route was set
 		return nil, nil
 	}
-	seen := &step.Observed{Serial: serial, Since: time.UnixMilli(since).UTC(), At: time.Now().UTC(), Versions: map[string]step.Observation{}}
-	for _, v := range now.ProductionVariants {
-		seen.Versions[st.Versions[v.VariantName]] = step.Observation{}
+	since := time.UnixMilli(max(milliseconds, now.LastModifiedTime.time().UnixMilli())).UTC()
+	models, versions := map[string]string{}, []string(nil)
+	for variant, version := range st.Versions {
+		models[st.Run+"-"+variant] = version
 	}
-	return seen, nil
+	for _, v := range now.ProductionVariants {
+		versions = append(versions, st.Versions[v.VariantName])
+	}
+	return e.counted(ctx, c, st, serial, since, versions, reading{
+		pattern: `"` + release.CountPrefix + `"`, what: "the endpoint " + st.Endpoint,
+		version: func(_ logEvent, line string) (string, bool) {
+			count, _ := release.ReadCount(line)
+			version, own := models[count.Of]
+			return version, own
+		},
+		other: func(*tally, string) (none step.Observation) { return none },
+	})
 }
 
 // setRoute implements [releaser]. A version that is no longer in the route is removed, and with it its
@@ -149,21 +162,4 @@ func (e endpoints) finish(ctx context.Context, c *cloud, st *taskState, version 
 		}
 	}
 	return errors.Join(err, c.remove(ctx, "EndpointConfig", both)) // last: without it, nothing is left to do
-}
-
-// releases reports what a release cannot have on SageMaker, where nothing has both versions.
-func (c *checks) releases(r *ir.Release) {
-	if r == nil {
-		return
-	}
-	if r.By != "" {
-		c.Fault("release.by", "remove by", "SageMaker chooses the version of each request by chance")
-	}
-	if r.Shadow > 0 {
-		c.Fault("release.shadow", "remove shadow", "nothing compares what the variants of an endpoint of SageMaker answer")
-	}
-	if j := r.Judge; j.Disagreement != nil || j.ErrorRate != nil || j.P99 > 0 || j.Requests > 0 || j.Within > 0 {
-		c.Fault("release.judge", "remove judge: its steps then take as long as each, and `tenon release abort` ends them; objectives have alarms in CloudWatch",
-			"SageMaker counts requests of a variant by the minute, and some minutes late, so no judge decides by them")
-	}
 }

@@ -1,6 +1,7 @@
 package aws_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -58,13 +59,25 @@ func TestReleaseOnAnEndpoint(t *testing.T) {
 	answers(t, h, "one")
 	ok(t, e.SetRoute(t.Context(), h, route(2, 50)))
 	effective(2)
-	by := map[string]string{}
+	by, n := map[string]string{}, map[string]int64{}
 	for range 40 {
 		_, body, variant := invoked(t, h.Endpoint)
 		by[variant] = body
+		n[variant]++
 	}
 	if by["main"] != "one" || by["next"] != "two" {
 		t.Errorf("with equal weights it answers %v", by)
+	}
+	// Each request is counted once, also by another executor, and those of the route before are not.
+	for version, variant := range map[string]string{"v1": "main", "v2": "next"} {
+		observed(t, l.hosting(t, system), h, 2, func(all map[string]step.Observation) bool {
+			o := all[version]
+			var timed int64
+			for _, some := range o.Latency {
+				timed += some
+			}
+			return o.Requests == n[variant] && o.Failed == 0 && timed == n[variant] && o.Fault == ""
+		})
 	}
 	if found, err := e.Find(t.Context(), task.Name, task.Dir); err != nil || found == nil || string(found.Data) != string(h.Data) {
 		t.Errorf("found %+v, %v, and it is %s", found, err, h.Data)
@@ -92,13 +105,21 @@ func TestReleaseOnAnEndpoint(t *testing.T) {
 		t.Errorf("%d processes are left of two versions", n)
 	}
 
-	// The champion takes over from the next release.
-	task = released(t, 10)
+	// A challenger that fails and ends is observed to do so. The champion takes over from it.
+	task = released(t, 0)
 	task.Name += "-again"
+	task.Unit = served(t, "r", "crashing").Unit
 	h2, err := e.Apply(t.Context(), task, &h)
 	ok(t, err)
 	ready(t, e, h2)
 	ok(t, e.Destroy(t.Context(), h))
+	time.Sleep(time.Second) // else its container might have been started with the route
+	ok(t, e.SetRoute(t.Context(), h2, route(2, 100)))
+	time.Sleep(time.Second)
+	if status, _, _ := invoked(t, h2.Endpoint); status != 424 {
+		t.Errorf("the challenger answers %d", status)
+	}
+	observed(t, e, h2, 2, func(all map[string]step.Observation) bool { return strings.HasPrefix(all["v2"].Fault, "its container ended") })
 	back := served(t, "z", "one")
 	h3, err := e.Apply(t.Context(), back, &h2)
 	ok(t, err)
@@ -113,10 +134,12 @@ func TestWhatAnEndpointDoesNotHave(t *testing.T) {
 	fraction := 0.1
 	e := aws.New(aws.Options{Settings: aws.Settings{Region: "eu-central-1", Architecture: "x86_64", Endpoints: map[string]aws.Endpoint{"api": {On: "sagemaker", Instance: "ml.m5.large"}}}})
 	for want, change := range map[string]func(*ir.Unit){
-		"":                           func(u *ir.Unit) { u.Release = &ir.Release{Steps: []int{10, 100}, Each: time.Minute} },
+		"": func(u *ir.Unit) {
+			u.Release = &ir.Release{Steps: []int{10, 100}, Each: time.Minute, Judge: ir.Judge{ErrorRate: &fraction, P99: time.Second, Requests: 9, Within: time.Hour}}
+		},
 		"release.by":                 func(u *ir.Unit) { u.Release = &ir.Release{Steps: []int{10}, By: "customer"} },
 		"release.shadow":             func(u *ir.Unit) { u.Release = &ir.Release{Steps: []int{10}, Shadow: 0.1} },
-		"release.judge":              func(u *ir.Unit) { u.Release = &ir.Release{Steps: []int{10}, Judge: ir.Judge{ErrorRate: &fraction}} },
+		"release.judge.disagreement": func(u *ir.Unit) { u.Release = &ir.Release{Judge: ir.Judge{Disagreement: &fraction}} },
 		"replicas":                   func(u *ir.Unit) { u.Endpoint.Scale = &ir.Scale{Max: 3} },
 		"needs":                      func(u *ir.Unit) { u.Needs.Memory = 64 << 30 },
 		"needs.disk":                 func(u *ir.Unit) { u.Needs.Disk = 513 << 30 },
@@ -153,12 +176,21 @@ func TestPlacesOfADeployment(t *testing.T) {
 	}
 }
 
-// A type without a known price is in the plan, too.
+// A type or a region without a known price is in the plan, too. What is deployed costs what it does where it is.
 func TestPricesOfEndpoints(t *testing.T) {
 	u := served(t, "a", "one", func(u *ir.Unit) { u.Endpoint.Replicas = 2 }).Unit
-	for instance, want := range map[string]string{"ml.m5.large": "2 x ml.m5.large: 0.23 USD", "ml.p4d.24xlarge": "2 x ml.p4d.24xlarge: unknown"} {
-		e := aws.New(aws.Options{Settings: aws.Settings{Endpoints: map[string]aws.Endpoint{"api": {On: "sagemaker", Instance: instance}}}})
+	for _, x := range []struct{ instance, region, want string }{
+		{"ml.m5.large", "us-east-1", "2 x ml.m5.large: 0.23 USD"},
+		{"ml.m5.large", "eu-central-1", "2 x ml.m5.large: unknown"},
+		{"ml.p4d.24xlarge", "us-east-1", "2 x ml.p4d.24xlarge: unknown"},
+	} {
+		instance, want := x.instance, x.want
+		e := aws.New(aws.Options{Settings: aws.Settings{Region: x.region, Endpoints: map[string]aws.Endpoint{"api": {On: "sagemaker", Instance: instance}}}})
 		p, ok := e.PerHour(&u)
+		there := state.Handle{Executor: aws.Name, Data: fmt.Appendf(nil, `{"place":"sagemaker","name":"n","region":%q,"definition":"d","instance":%q}`, x.region, instance)}
+		if now, is := aws.New(aws.Options{}).PerHourOf(&u, there); !is || now != p {
+			t.Errorf("where it is, it costs %+v, %v", now, is)
+		}
 		got := p.Of + ": unknown"
 		if p.Currency != "" {
 			got = p.Of + ": " + p.Rate.Format(p.Currency)
@@ -166,5 +198,9 @@ func TestPricesOfEndpoints(t *testing.T) {
 		if !ok || got != want {
 			t.Errorf("got %q, %v, want %q", got, ok, want)
 		}
+	}
+	there := state.Handle{Executor: aws.Name, Data: []byte(`{"place":"lambda","name":"n","region":"us-east-1","definition":"d"}`)}
+	if now, is := aws.New(aws.Options{}).PerHourOf(&u, there); is {
+		t.Errorf("a function costs %+v", now)
 	}
 }

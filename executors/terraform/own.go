@@ -66,6 +66,15 @@ func WithOwn(docs []Document, own map[string]string) ([]Document, error) {
 	return docs, errors.Join(errs...)
 }
 
+// elsewhere are blocks about the state of OpenTofu, which a user's own files cannot have, and why.
+var elsewhere = map[string]string{
+	"backend":    stateElsewhere,
+	"cloud":      stateElsewhere,
+	"encryption": "tenon encrypts the state: remove the block",
+}
+
+const stateElsewhere = "tenon keeps the state: remove the block; with infrastructure: \"external\", put it into a file of the folder that tenon compile --out writes"
+
 // declare notes where a file declares what no other file may. It returns what the file cannot have besides
 // what tenon writes.
 func declare(declared map[string]string, file string, content []byte) (refused, err error) {
@@ -90,11 +99,18 @@ func declare(declared map[string]string, file string, content []byte) (refused, 
 		what := strings.Join(append([]string{b.Type}, b.Labels...), " ")
 		switch b.Type {
 		case "locals":
-			for name, a := range b.Body.Attributes {
-				note("local."+name, a.SrcRange)
+			inOrder := slices.SortedFunc(maps.Values(b.Body.Attributes), func(x, y *hclsyntax.Attribute) int {
+				return cmp.Compare(x.SrcRange.Start.Byte, y.SrcRange.Start.Byte)
+			})
+			for _, a := range inOrder {
+				note("local."+a.Name, a.SrcRange)
 			}
 		case "terraform": // each required_version counts, and of blocks there is one
 			for _, inner := range b.Body.Blocks {
+				if why, refused := elsewhere[inner.Type]; refused {
+					errs = append(errs, fmt.Errorf("%s:%d has the block %s: %s", file, inner.DefRange().Start.Line, strings.Join(append([]string{inner.Type}, inner.Labels...), " "), why))
+					continue
+				}
 				note("terraform "+inner.Type, inner.DefRange())
 			}
 		case "provider":

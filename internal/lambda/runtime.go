@@ -11,6 +11,8 @@ import (
 	"os"
 	"strconv"
 	"time"
+
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/release"
 )
 
 // API is the variable with the address of the runtime API.
@@ -40,7 +42,7 @@ func Run(ctx context.Context, start func(context.Context) (http.Handler, error),
 		return errors.Join(err, said)
 	}
 	if os.Getenv(Route) != "" {
-		h = &counted{Handler: h, asks: asks, out: os.Stdout, now: time.Now}
+		h = &counted{h, asks, release.NewPrinted(os.Stdout, "")}
 	}
 	for {
 		if err := r.one(ctx, h, direct); err != nil {

@@ -205,12 +205,9 @@ func (w *Workspace) inputs(ctx context.Context, sys *ir.System) (planner.Inputs,
 	if p, ok := own.(executors.Placer); ok {
 		placed = p.Placed
 	}
-	var perHour func(*ir.Unit) (planner.PerHour, bool)
-	if p, ok := own.(executors.HourPricer); ok {
-		perHour = p.PerHour
-	}
+	perHour, perHourNow := w.hourly(own, x)
 	return planner.Inputs{
-		PerReplica: schedules && !share, Similar: true, Placed: placed, PerHour: perHour,
+		PerReplica: schedules && !share, Similar: true, Placed: placed, PerHour: perHour, PerHourNow: perHourNow,
 		Dir: abs, State: w.store, Artifacts: w.artifacts, Digests: digests, Inspector: x, Preparer: preparer(x), Written: w.records(nil).Lost,
 	}, nil
 }

@@ -3,9 +3,10 @@
 Kept of the contract: the container of each variant is that of its model, started as `docker run IMAGE serve` with the variables of the
 model; GET /ping until it answers 200, for as long as the configuration says or {"endpoints": {"startup": SECONDS}} of the control
 port; POST /invocations, divided by the weights of the variants, with what a container refuses as a ModelError; an update swaps
-the containers once the new ones are ready, and otherwise the endpoint stays as it is, with a reason; a change of an endpoint that is being
+the containers once the new ones are ready, and otherwise the endpoint stays as it is, with a reason; a container that ends
+after that is started again; an endpoint that failed can only be removed; a change of an endpoint that is being
 changed is refused, and so is a name that exists; SIGTERM and, a second later, SIGKILL at the end; output in CloudWatch, and
-the metrics of invocations; the quota of the type of instance. Stricter than AWS: what an endpoint uses cannot be removed.
+the metrics of invocations; the quota of the type of instance, which both sets of an update use. Stricter than AWS: what an endpoint uses cannot be removed.
 A container listens where SAGEMAKER_BIND_TO_PORT says, because all share the network of the machine. The time of an instance passes in
 {"endpoints": {"instances": SECONDS}}. FOLDER/endpoints/NAME has a line for each time that something of that name was created, and
 FOLDER/hosted/KIND.NAME the system in its tags while it exists.
@@ -56,16 +57,20 @@ class Container:
         env = dict(kv.split("=", 1) for kv in config.get("Env") or []) | (c.get("Environment") or {})
         env |= {"SAGEMAKER_BIND_TO_PORT": str(self.port), "AWS_REGION": backend.region_name, "TENON_TEST_ENDPOINT": name}
         env |= host.credentials(model.execution_role_arn, backend.account_id, backend.region_name)
-        started = threading.Event()
+        started, stream = threading.Event(), f"{self.variant}/i-{uuid.uuid4().hex[:8]}"
+        self.serving, self.instance, self.count = False, variant["InstanceType"], variant["InitialInstanceCount"]
 
         def run():  # it ends with the thread that starts it
-            self.process = host.start(root, work, (config.get("Entrypoint") or []) + ["serve"], env, config.get("WorkingDir"))
-            started.set()
-            self.process.wait()
+            again = True
+            while again:
+                self.process = host.start(root, work, (config.get("Entrypoint") or []) + ["serve"], env, config.get("WorkingDir"))
+                host.copy_log(backend.account_id, backend.region_name, f"/aws/sagemaker/Endpoints/{name}", stream, self.process.stdout)
+                started.set()
+                self.process.wait()
+                again = self.serving
 
         threading.Thread(target=run, daemon=True).start()
         started.wait()
-        host.copy_log(backend.account_id, backend.region_name, f"/aws/sagemaker/Endpoints/{name}", f"{self.variant}/i-{uuid.uuid4().hex[:8]}", self.process.stdout)
 
     def ready(self, seconds):
         end = time.time() + seconds
@@ -73,12 +78,14 @@ class Container:
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/ping", timeout=2) as r:
                     if r.status == 200:
+                        self.serving = True
                         return True
             except OSError:
                 time.sleep(0.05)
         return False
 
     def end(self):
+        self.serving = False
         host.kill(self.process, signal.SIGTERM)
         end = time.time() + host.GRACE
         while self.process.poll() is None and time.time() < end:
@@ -120,11 +127,13 @@ def deploy(backend, ep, config):
 
 
 def begin(backend, ep, config, status):
-    for v in config.production_variants:
-        name = f"{v['InstanceType']} for endpoint usage"
+    for kind in {v["InstanceType"] for v in config.production_variants}:
+        name = f"{kind} for endpoint usage"
         limit = training.quotas.get("sagemaker", {}).get(name, 1000)
-        if v["InitialInstanceCount"] > limit:
-            raise training.Refused("ResourceLimitExceeded", f"The account-level service limit '{name}' is {limit} Instances, with current utilization of 0 Instances and a request delta of {v['InitialInstanceCount']} Instances.")
+        wanted = sum(v["InitialInstanceCount"] for v in config.production_variants if v["InstanceType"] == kind)
+        used = sum(c.count for variants in live.values() for c in variants.values() if c.instance == kind)
+        if used + wanted > limit:
+            raise training.Refused("ResourceLimitExceeded", f"The account-level service limit '{name}' is {limit} Instances, with current utilization of {used} Instances and a request delta of {wanted} Instances.")
     ep.endpoint_status, ep.pending, ep.failure_reason = status, config.endpoint_config_name, ""
     threading.Thread(target=deploy, args=(backend, ep, config), daemon=True).start()
 
@@ -135,7 +144,9 @@ def found(table, name, what):
     return table[name]
 
 
-def settled(ep):
+def settled(ep, removed=False):
+    if ep.endpoint_status == "Failed" and not removed:
+        raise invalid(f'Cannot update failed endpoint "{ep.arn}".')
     if ep.endpoint_status not in ("InService", "Failed"):
         raise invalid(f'Cannot update in-progress endpoint "{ep.arn}".')
     return ep
@@ -217,7 +228,7 @@ def update_endpoint_weights_and_capacities(self):
 def delete_endpoint(self):
     backend, given = asked(self)
     with lock:
-        ep = settled(found(backend.endpoints, given["EndpointName"], "endpoint"))
+        ep = settled(found(backend.endpoints, given["EndpointName"], "endpoint"), removed=True)
         ep.endpoint_status = "Deleting"
 
     def go():

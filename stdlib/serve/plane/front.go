@@ -70,6 +70,13 @@ func (f front) enter(c *call, h http.Header, r *http.Request) {
 }
 
 func (f front) leave(c *call, r *http.Request) {
+	if f.counted != nil && !c.managed && AsksModel(r) {
+		status := c.status
+		if status == clientLeft { // the platform, which waits no longer
+			status = http.StatusGatewayTimeout
+		}
+		f.counted.Request(status, c.began)
+	}
 	if !c.managed {
 		f.edge.Leave(&c.visit, r, c.access, &edge.Entry{Time: c.began, ID: c.id, Version: c.version, Status: c.status, Rows: c.rows})
 	}

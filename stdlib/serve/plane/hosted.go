@@ -3,9 +3,11 @@ package plane
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/release"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -30,4 +32,13 @@ func hosted(s *step.Step) (map[string]string, error) {
 	at.Host, at.Port = "0.0.0.0", port
 	s.Endpoint = &at
 	return map[string]string{"/ping": at.Ready, "/invocations": "/predict"}, nil
+}
+
+// printed returns what prints counts of requests for whoever reads the log of the process, or nil if nobody does.
+func printed(out io.Writer) *release.Printed {
+	of := os.Getenv(release.CountedAs)
+	if of == "" {
+		return nil
+	}
+	return release.NewPrinted(out, of)
 }

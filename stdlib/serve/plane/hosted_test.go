@@ -1,9 +1,12 @@
 package plane
 
 import (
+	"bytes"
+	"strings"
 	"testing"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/release"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -46,6 +49,30 @@ func TestWhereAPlatformAsks(t *testing.T) {
 		}
 		if c.platform == "" && (paths != nil || s.Endpoint.Port != 9000) || c.port == "4000" && s.Endpoint.Port != 4000 {
 			t.Errorf("%+v: it listens on %+v, with %v", c, s.Endpoint, paths)
+		}
+	}
+}
+
+// A service prints what it answers at the paths of its platform, where a release counts it.
+func TestWhatAServicePrints(t *testing.T) {
+	if printed(nil) != nil {
+		t.Error("it prints counts that nobody reads")
+	}
+	t.Setenv(release.CountedAs, "late")
+	t.Setenv(step.Platform, step.SageMaker)
+	paths, err := hosted(&step.Step{Endpoint: &ir.Endpoint{Ready: "/readyz"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for request, want := range map[string]step.Observation{oneRow: {Requests: 1}, "{": {Requests: 1, Refused: 1}} {
+		var out bytes.Buffer
+		p, _ := planeOf(t, func(c *Config) { c.Features = computed(oneColumn, nil) })
+		p.platform, p.counted = paths, printed(&out)
+		ask(p, "GET", "/ping", "")
+		ask(p, "POST", "/invocations", request)
+		n, is := release.ReadCount(strings.TrimSuffix(out.String(), "\n"))
+		if !is || n.Of != "late" || n.Requests != want.Requests || n.Refused != want.Refused {
+			t.Errorf("%s: it printed %q", request, out.String())
 		}
 	}
 }

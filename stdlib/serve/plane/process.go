@@ -5,6 +5,7 @@ import (
 
 	"github.com/tenon-ml/tenon/internal/replicas"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/edge"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/release"
 )
 
 // A process is what all versions of a service in one process share: their limits, what the service
@@ -18,6 +19,7 @@ type process struct {
 	computing  chan struct{} // a slot for each request that is computed in this process
 	missing    atomic.Pointer[string]
 	platform   map[string]string // paths of a platform, with those that they mean, see [hosted]
+	counted    *release.Printed  // what is printed of the requests that ask the model; nil prints nothing
 
 	edge               *edge.Edge       // nil lets everything through
 	aside              *edge.Management // nil if there is one port for everything

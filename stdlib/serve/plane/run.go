@@ -130,7 +130,7 @@ func serve(ctx context.Context, s *step.Step, given params, python []string) err
 		return err
 	}
 	l := newLoader(s, python)
-	l.platform = paths
+	l.platform, l.counted = paths, printed(os.Stdout)
 	if s.Route != "" {
 		return l.serveVersions(ctx, given)
 	}
@@ -163,6 +163,9 @@ func serve(ctx context.Context, s *step.Step, given params, python []string) err
 		var unwatch context.CancelFunc
 		serving, unwatch = x.functions.watch(serving)
 		defer unwatch()
+	}
+	if l.counted != nil {
+		l.counted.Started()
 	}
 	what := fmt.Sprintf("%s version %d", x.About.Name, x.About.Version)
 	return errors.Join(sock.answer(serving, given, x.front(), what), x.workers.fault(), x.functions.fault())

@@ -16,6 +16,7 @@ import (
 
 	"github.com/tenon-ml/tenon/internal/bundle"
 	"github.com/tenon-ml/tenon/internal/lambda"
+	"github.com/tenon-ml/tenon/stdlib/serve/plane/release"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -93,16 +94,30 @@ func host(path string) error {
 	if given.Model == "broken" {
 		return errors.New("the model is damaged")
 	}
-	answers := func(good func() bool, text string) http.HandlerFunc {
-		return func(w http.ResponseWriter, _ *http.Request) {
-			if !good() {
-				w.WriteHeader(http.StatusInternalServerError)
-			}
-			fmt.Fprint(w, text)
+	http.HandleFunc("GET /ping", func(w http.ResponseWriter, _ *http.Request) {
+		if given.Model == "never" {
+			w.WriteHeader(http.StatusInternalServerError)
 		}
+	})
+	var printed *release.Printed
+	if of := os.Getenv(release.CountedAs); of != "" {
+		printed = release.NewPrinted(os.Stdout, of)
+		printed.Started()
 	}
-	http.HandleFunc("GET /ping", answers(func() bool { return given.Model != "never" }, ""))
-	http.HandleFunc("POST /invocations", answers(func() bool { return given.Model != "failing" }, given.Model))
+	http.HandleFunc("POST /invocations", func(w http.ResponseWriter, _ *http.Request) {
+		began, status := time.Now(), http.StatusOK
+		switch given.Model {
+		case "crashing":
+			os.Exit(3)
+		case "failing":
+			status = http.StatusInternalServerError
+		}
+		if printed != nil {
+			printed.Request(status, began)
+		}
+		w.WriteHeader(status)
+		fmt.Fprint(w, given.Model)
+	})
 	server := &http.Server{Addr: ":" + os.Getenv("SAGEMAKER_BIND_TO_PORT"), ReadHeaderTimeout: time.Minute}
 	return server.ListenAndServe()
 }
