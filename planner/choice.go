@@ -31,6 +31,10 @@ type Option struct {
 	// Compared is what targets are compared by, see [Costs.Compared]. What is fetched is part of it if its price is
 	// known and in the same currency.
 	Compared money.Amount `json:"compared"`
+	// Idle is what is billed in a month in which nobody asks for anything: for services that are paid for by requests, and
+	// for the infrastructure, as far as their prices are known. It is part of Compared if it has the currency of the costs.
+	Idle         money.Amount `json:"month_idle,omitempty"`
+	IdleCurrency string       `json:"idle_currency,omitempty"`
 	// Unpriced is set if a cloud bills the target, and no pool of it has a price: what it costs is unknown.
 	Unpriced bool `json:"unpriced,omitempty"`
 }
@@ -39,8 +43,8 @@ type Option struct {
 // are treated alike, so that only their rates matter.
 const assumedTime = time.Hour
 
-// NewOption returns what a plan says about its target, as one of several.
-func NewOption(p *Plan) Option {
+// NewOption returns what a plan says about its target, as one of several. standing is what its infrastructure costs, or nil.
+func NewOption(p *Plan, standing *Standing) Option {
 	o := Option{Target: p.System.Target.Name, Executor: p.System.Target.Executor, Costs: p.Costs(), Transfer: p.Transfer}
 	if o.Costs != nil {
 		o.Compared = o.Costs.Compared()
@@ -48,7 +52,28 @@ func NewOption(p *Plan) Option {
 	if fetched, ok := p.Transfer.Cost(); ok && (o.Costs == nil || o.Costs.Currency == p.Transfer.Charge.Currency) {
 		o.Compared = o.Compared.Plus(fetched)
 	}
+	for _, r := range p.PerRequest {
+		o.idle(r.Idle, r.Currency)
+	}
+	if standing != nil {
+		for _, i := range standing.Items {
+			if i.Month != nil {
+				o.idle(*i.Month, standing.Currency)
+			}
+		}
+	}
+	if o.Costs == nil || o.Costs.Currency == o.IdleCurrency {
+		o.Compared = o.Compared.Plus(o.Idle)
+	}
 	return o
+}
+
+// idle adds an amount to Idle. Those in another currency than the first one are left out.
+func (o *Option) idle(month money.Amount, currency string) {
+	if month == 0 || o.IdleCurrency != "" && o.IdleCurrency != currency {
+		return
+	}
+	o.Idle, o.IdleCurrency = o.Idle.Plus(month), currency
 }
 
 // Compared returns the amount by which targets are compared: the jobs of the apply, each of which nothing is known

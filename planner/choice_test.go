@@ -72,6 +72,33 @@ func TestUnknownCostsAreNotCheap(t *testing.T) {
 	}
 }
 
+// What is billed while nobody asks for anything is compared, if its price is known and in the currency of the costs.
+func TestIdleCostsAreCompared(t *testing.T) {
+	three := 3 * money.One
+	standing := &planner.Standing{Currency: "USD", Items: []planner.StandingItem{{What: "secrets", Month: &three}, {What: "storage"}}}
+	for name, c := range map[string]struct {
+		priced   string
+		requests []planner.PerRequest
+		standing *planner.Standing
+		idle     money.Amount
+		compared money.Amount
+	}{
+		"nothing":                 {requests: []planner.PerRequest{{Currency: "USD", Million: money.One}}},
+		"instances that wait":     {requests: []planner.PerRequest{{Currency: "USD", Idle: 2 * money.One}}, idle: 2 * money.One, compared: 2 * money.One},
+		"and infrastructure":      {priced: "USD", requests: []planner.PerRequest{{Currency: "USD", Idle: money.One}}, standing: standing, idle: 4 * money.One, compared: 4 * money.One},
+		"in another currency":     {priced: "EUR", standing: standing, idle: three},
+		"in different currencies": {requests: []planner.PerRequest{{Currency: "EUR", Idle: money.One}}, standing: standing, idle: money.One, compared: money.One},
+	} {
+		p := &planner.Plan{System: &ir.System{}, PerRequest: c.requests}
+		if c.priced != "" {
+			p.Pricing = &planner.Pricing{Currency: c.priced}
+		}
+		if o := planner.NewOption(p, c.standing); o.Idle != c.idle || o.Compared != c.compared {
+			t.Errorf("%s: %s while idle, compared by %s", name, o.Idle.Format("USD"), o.Compared.Format("USD"))
+		}
+	}
+}
+
 // Jobs of unknown length count as an hour on each target, so that only the rates decide.
 func TestJobsOfUnknownLengthCountAsAnHour(t *testing.T) {
 	p := &planner.Plan{
@@ -82,7 +109,7 @@ func TestJobsOfUnknownLengthCountAsAnHour(t *testing.T) {
 			{Unit: "steps/b", Kind: ir.Service, Action: planner.Create, Rate: money.One},
 		},
 	}
-	if got, want := planner.NewOption(p).Compared, (2+ir.Month)*money.One; got != money.Amount(want) {
+	if got, want := planner.NewOption(p, nil).Compared, (2+ir.Month)*money.One; got != money.Amount(want) {
 		t.Errorf("%v, want %v", got, want)
 	}
 }

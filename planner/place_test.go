@@ -15,7 +15,7 @@ import (
 // another currency. It is updated if it would run in another place.
 func TestServicesOnMachinesOfTheirOwn(t *testing.T) {
 	w := world1(t)
-	place := "a small machine"
+	place, now := "a small machine", planner.PerHour{Currency: "USD", Rate: money.One}
 	plan := func(s *ir.System, currency string) *planner.Plan {
 		t.Helper()
 		p, err := planner.Make(t.Context(), s, planner.Inputs{
@@ -23,7 +23,8 @@ func TestServicesOnMachinesOfTheirOwn(t *testing.T) {
 			PerHour: func(u *ir.Unit) (planner.PerHour, bool) {
 				return planner.PerHour{Unit: u.ID, Currency: currency, Rate: money.One}, true
 			},
-			Placed: func(*ir.Unit, state.Handle) (string, string) { return "a small machine", place },
+			PerHourNow: func(*ir.Unit, state.Handle) (planner.PerHour, bool) { return now, now.Currency != "" },
+			Placed:     func(*ir.Unit, state.Handle) (string, string) { return "a small machine", place },
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -61,5 +62,12 @@ func TestServicesOnMachinesOfTheirOwn(t *testing.T) {
 	place = "a large machine"
 	if diff := cmp.Diff([]string{"update deployments/api: place (a small machine -> a large machine)"}, lines(plan(alone, "USD"))); diff != "" {
 		t.Errorf("in another place (-want +got):\n%s", diff)
+	}
+	// Before, it costs what it does where it is.
+	for before, there := range map[money.Amount]planner.PerHour{3 * 730 * money.One: {Currency: "USD", Rate: 3 * money.One}, 0: {}} {
+		now = there
+		if c := plan(alone, "USD").Costs(); c.Before != before || c.Month != 730*money.One {
+			t.Errorf("before it moves from %+v: %+v", there, c)
+		}
 	}
 }

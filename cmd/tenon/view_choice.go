@@ -42,6 +42,9 @@ func optionCost(o planner.Option) string {
 	if fetched, ok := o.Transfer.Cost(); ok && fetched > 0 {
 		parts = append(parts, "egress "+least(o.Transfer)+fetched.Format(o.Transfer.Charge.Currency))
 	}
+	if o.Idle > 0 {
+		parts = append(parts, o.Idle.Format(o.IdleCurrency)+" a month while idle")
+	}
 	if c == nil {
 		return strings.Join(append([]string{"no price"}, parts...), ", ")
 	}

@@ -136,7 +136,9 @@ func TestReleaseOfAFunction(t *testing.T) {
 			t.Errorf("it answers %d", status)
 		}
 	}
-	observed(t, e, c, 1, func(all map[string]step.Observation) bool { return all["late v2"].Requests == 3 && all["late v2"].Failed == 3 })
+	observed(t, e, c, 1, func(all map[string]step.Observation) bool {
+		return all["late v2"].Requests == 3 && all["late v2"].Failed == 3
+	})
 
 	// A challenger that cannot start never gets a request.
 	broken := beside(function(t, "b", "one"), function(t, "d", "broken"), 50)

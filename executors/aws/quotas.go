@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -42,29 +43,40 @@ type quotaLists struct {
 }
 
 // Admit returns a [executors.LackingError] that names each quota of the account that is too small for one of the
-// units. Several units may share a quota one after another. A quota that Service Quotas does not list
-// is not checked, and neither are those that the credentials may not read, with a warning.
+// units. Several jobs may share a quota one after another, and endpoints share it at the same time. A quota that Service Quotas
+// does not list is not checked, and neither are those that the credentials may not read, with a warning.
 func (e *Executor) Admit(ctx context.Context, units []ir.Unit) (asked bool, err error) {
 	needs, order := map[quota]float64{}, []quota(nil)
 	who := map[quota]string{}
+	var c *cloud
 	for i := range units {
 		q, n := e.quotaOf(&units[i])
 		if q.name == "" {
 			continue
 		}
+		if c == nil {
+			if c, err = e.cloud(ctx, e.opts.Region); err != nil {
+				return false, err
+			}
+		}
 		if _, seen := needs[q]; !seen {
 			order = append(order, q)
 		}
-		if n > needs[q] {
+		switch stands := e.opts.place(&units[i]) == onSageMaker; {
+		case stands:
+			old, variants, err := (endpoints{e}).beside(ctx, c, &units[i])
+			if err != nil {
+				return false, err
+			}
+			if n = n*float64(variants) + float64(old); old > 0 {
+				who[q] += fmt.Sprintf(", %s during its update (%d are there, and %v start beside them)", units[i].ID, old, n-float64(old))
+			} else {
+				who[q] += ", " + units[i].ID
+			}
+			needs[q] += n
+		case n > needs[q]:
 			needs[q], who[q] = n, units[i].ID
 		}
-	}
-	if len(order) == 0 {
-		return false, nil
-	}
-	c, err := e.cloud(ctx, e.opts.Region)
-	if err != nil {
-		return false, err
 	}
 	var small []error
 	for _, q := range order {
@@ -76,7 +88,7 @@ func (e *Executor) Admit(ctx context.Context, units []ir.Unit) (asked bool, err 
 		if has != nil && has.Value < needs[q] {
 			small = append(small, fmt.Errorf(
 				"%s needs %v of the quota %q (%s) of %s, and the account has %v in %s: ask for more in Service Quotas, with `aws service-quotas request-service-quota-increase --region %s --service-code %s --quota-code %s --desired-value %v`",
-				who[q], needs[q], q.name, has.QuotaCode, q.service, has.Value, c.region, c.region, q.service, has.QuotaCode, needs[q]))
+				strings.TrimPrefix(who[q], ", "), needs[q], q.name, has.QuotaCode, q.service, has.Value, c.region, c.region, q.service, has.QuotaCode, needs[q]))
 		}
 	}
 	if len(small) > 0 {
@@ -98,6 +110,28 @@ func (e *Executor) quotaOf(u *ir.Unit) (quota, float64) {
 	case onTenon, onLambda:
 	}
 	return quota{}, 0
+}
+
+// beside returns how many instances of the declared type the endpoint of a unit has, which answer until its update is done, and
+// how many variants the update has.
+func (e endpoints) beside(ctx context.Context, c *cloud, u *ir.Unit) (instances int64, variants int, err error) {
+	now, err := c.describeEndpoint(ctx, e.names().endpoint(u))
+	if err != nil || now == nil {
+		return 0, 1, err
+	}
+	x, err := c.endpointConfig(ctx, now.EndpointConfigName)
+	if err != nil || x == nil {
+		return 0, 1, err
+	}
+	for _, v := range x.ProductionVariants {
+		if v.InstanceType == e.opts.endpoint(u).Instance {
+			instances += v.InitialInstanceCount
+		}
+	}
+	if u.Release != nil {
+		return instances, 2, nil
+	}
+	return instances, 1, nil
 }
 
 // quotaOf returns a quota as the account has it, or nil if Service Quotas does not list it.

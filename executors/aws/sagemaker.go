@@ -217,7 +217,7 @@ func (e endpoints) point(ctx context.Context, c *cloud, st *taskState, config st
 			}
 		case now.heading() == config && now.EndpointStatus != "Failed" && now.EndpointStatus != "Deleting":
 			return nil
-		case now.EndpointStatus == "Failed": // it was never ready, so it has no callers
+		case now.EndpointStatus == "Failed": // AWS: "DeleteEndpoint is the only operation that can be performed on a failed endpoint"
 			err = c.deleteEndpoint(ctx, st.Endpoint)
 		case !now.changing():
 			// The tag says later whether the endpoint went back from this configuration.

@@ -119,7 +119,9 @@ func TestReleaseOnAnEndpoint(t *testing.T) {
 	if status, _, _ := invoked(t, h2.Endpoint); status != 424 {
 		t.Errorf("the challenger answers %d", status)
 	}
-	observed(t, e, h2, 2, func(all map[string]step.Observation) bool { return strings.HasPrefix(all["v2"].Fault, "its container ended") })
+	observed(t, e, h2, 2, func(all map[string]step.Observation) bool {
+		return strings.HasPrefix(all["v2"].Fault, "its container ended")
+	})
 	back := served(t, "z", "one")
 	h3, err := e.Apply(t.Context(), back, &h2)
 	ok(t, err)

@@ -159,6 +159,34 @@ func TestAnEndpointThatAWSRefuses(t *testing.T) {
 	ok(t, err)
 	ok(t, e.Destroy(t.Context(), *left))
 	l.swept(t, system)
+
+	// An update needs the new instances beside the old ones, and a release those of both versions.
+	ok(t, l.SetQuota("sagemaker", quota, 2))
+	at := func() *aws.Executor {
+		return l.hosting(t, system, func(o *aws.Options) { o.Endpoints["api"] = aws.Endpoint{On: "sagemaker", Instance: "ml.t2.medium"} })
+	}
+	one := served(t, "p", "one")
+	h, err = at().Apply(t.Context(), one, nil)
+	ok(t, err)
+	ready(t, at(), h)
+	for _, u := range []ir.Unit{two.Unit, served(t, "r", "one", func(u *ir.Unit) { u.Release = &ir.Release{} }).Unit} {
+		_, err := at().Admit(t.Context(), []ir.Unit{u})
+		if err == nil || !strings.Contains(err.Error(), `deployments/api during its update (1 are there, and 2 start beside them) needs 3 of the quota "`+quota+`"`) {
+			t.Errorf("%v", err)
+		}
+	}
+	if asked, err := at().Admit(t.Context(), []ir.Unit{one.Unit}); err != nil || !asked {
+		t.Errorf("%v, %v", asked, err)
+	}
+	if _, err := at().Apply(t.Context(), two, &h); err == nil || !strings.Contains(err.Error(), "a quota of the account is used up") {
+		t.Errorf("%v", err)
+	}
+	left, err = at().Find(t.Context(), two.Name, two.Dir)
+	ok(t, err)
+	ok(t, at().Destroy(t.Context(), *left))
+	answers(t, h, "one")
+	ok(t, at().Destroy(t.Context(), h))
+	l.swept(t, system)
 }
 
 // An apply, a takeover and a destroy are killed after each call of SageMaker, again and again until one comes to

@@ -69,7 +69,7 @@ func (w *Workspace) choose(ctx context.Context) (*planner.Plan, error) {
 			option.Skipped = cmp.Or(c.lacked[k.Target.Name], c.stays(services, k))
 		}
 		if option.Skipped == "" {
-			p, err := w.planFor(ctx, k)
+			p, standing, err := w.planFor(ctx, k)
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}
@@ -78,7 +78,7 @@ func (w *Workspace) choose(ctx context.Context) (*planner.Plan, error) {
 				errs = append(errs, fmt.Errorf("%s: %w", k.Target.Name, err))
 			} else {
 				plans[k.Target.Name] = p
-				option = planner.NewOption(p)
+				option = planner.NewOption(p, standing)
 				option.Skipped = unusable(p)
 				option.Unpriced = option.Costs == nil && all.InCloud(k.Target)
 			}
@@ -115,21 +115,28 @@ func (w *Workspace) choose(ctx context.Context) (*planner.Plan, error) {
 
 // planFor makes the plan for a candidate, without its infrastructure: to compare that takes minutes, and only that of the
 // chosen one counts. It returns an error if that infrastructure cannot be planned for, such as because that of the environment
-// is in another place.
-func (w *Workspace) planFor(ctx context.Context, k *compiler.Candidate) (*planner.Plan, error) {
+// is in another place. If Tenon would make the infrastructure, it also returns what that costs while nothing runs.
+func (w *Workspace) planFor(ctx context.Context, k *compiler.Candidate) (*planner.Plan, *planner.Standing, error) {
 	o := w.choosing.options
+	on := w.choosing.from.On(k)
+	var standing *planner.Standing
 	if o.Infrastructure {
 		var unmanaged *errUnmanaged
-		if _, err := w.provisioner(ctx, k.Target); err != nil && !errors.As(err, &unmanaged) {
-			return nil, err
+		switch makes, err := w.provisioner(ctx, k.Target); {
+		case err != nil && !errors.As(err, &unmanaged):
+			return nil, nil, err
+		case err == nil && makes != nil:
+			if standing, err = all.Standing(on.System); err != nil {
+				return nil, nil, err
+			}
 		}
 	}
 	o.Infrastructure, o.Quotas = false, true
-	p, err := w.planOn(ctx, w.choosing.from.On(k), o)
+	p, err := w.planOn(ctx, on, o)
 	if err == nil {
 		p.Warnings = append(p.Warnings, k.Warnings...)
 	}
-	return p, err
+	return p, standing, err
 }
 
 // stays says why a candidate is left out because of services on another one, or returns "". A plan moves services from

@@ -1,6 +1,7 @@
 package project
 
 import (
+	"fmt"
 	"sync"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -13,17 +14,19 @@ import (
 // hourly returns what services cost on machines of their own: on a target, and where they are. A price in a table beside the system
 // goes before one that Tenon comes with.
 func (w *Workspace) hourly(target, all executors.Executor) (on func(*ir.Unit) (planner.PerHour, bool), now func(*ir.Unit, state.Handle) (planner.PerHour, bool)) {
-	file := sync.OnceValues(func() (*prices.File, error) { return prices.Open(w.set.Dir) })
+	file := sync.OnceValue(func() *prices.File {
+		f, err := prices.Open(w.set.Dir)
+		if err != nil {
+			w.set.warn(fmt.Errorf("prices of machines of services are those that tenon comes with, or unknown: %w", err))
+			return &prices.File{}
+		}
+		return f
+	})
 	priced := func(p planner.PerHour, ok bool) (planner.PerHour, bool) {
 		if !ok || p.Machine == "" {
 			return p, ok
 		}
-		f, err := file()
-		if err != nil {
-			w.set.warn(err)
-			return p, ok
-		}
-		if i, currency, _, err := f.Instance(prices.Ask{Type: p.Machine, Region: p.Region, Count: p.Count}); err == nil {
+		if i, currency, _, err := file().Instance(prices.Ask{Type: p.Machine, Region: p.Region, Count: p.Count}); err == nil {
 			p.Currency, p.Rate, p.Source, p.Date = currency, i.Price.Times(p.Count, 1), i.Table.Source, i.Table.Date
 		}
 		return p, ok
