@@ -69,7 +69,8 @@ type HourPricer interface {
 
 // A DeployedPricer is an [HourPricer] that can tell from a handle on which machines a service runs.
 type DeployedPricer interface {
-	// PerHourOf returns what a deployed service costs where it is, or false if it costs what its pool says.
+	// PerHourOf returns what a deployed service costs where it is, or false if it costs what its pool says. If u is nil, it is
+	// what one of its machines costs.
 	PerHourOf(u *ir.Unit, h state.Handle) (planner.PerHour, bool)
 }
 

@@ -114,7 +114,7 @@ func (r *router) PerHourOf(u *ir.Unit, h state.Handle) (planner.PerHour, bool) {
 	if p, ok := x.(DeployedPricer); ok {
 		return p.PerHourOf(u, h)
 	}
-	if p, ok := x.(HourPricer); ok && h.Executor == r.name {
+	if p, ok := x.(HourPricer); ok && h.Executor == r.name && u != nil {
 		return p.PerHour(u)
 	}
 	return planner.PerHour{}, false

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -41,12 +43,54 @@ func (m *maker) own(u *ir.Unit) (PerHour, bool) {
 	return m.in.PerHour(u)
 }
 
-// deployed returns the price of a service where it is, if it has machines of its own there, or false.
-func (m *maker) deployed(u *ir.Unit, c state.Current) (PerHour, bool) {
-	if m.in.PerHourNow == nil || c.Handle == nil {
-		return m.own(u)
+// A hosted is a version of a deployed service, with its price if it has machines of its own.
+type hosted struct {
+	service string
+	unit    *ir.Unit
+	price   PerHour
+	own     bool
+}
+
+// hosts returns the versions of services that are deployed, in the order of the services. During a release, and until a rejected
+// version is gone, the champion is deployed as well. To go back to it costs no more than what is there. If only services with
+// machines of their own count, the state is not asked for the others.
+func (m *maker) hosts(onlyOwn bool) (all []hosted, err error) {
+	for _, id := range slices.Sorted(maps.Keys(m.current)) {
+		c := m.current[id]
+		if c.Kind != ir.Service || onlyOwn && !m.hasMachines(c) {
+			continue
+		}
+		u, err := m.applied(id)
+		if err != nil {
+			return nil, fmt.Errorf("plan: %w", err)
+		}
+		if u == nil {
+			continue
+		}
+		versions := []*ir.Unit{u}
+		if r := c.Route; r != nil && len(r.Versions) == 2 && r.Champion().Unit != nil {
+			versions = append(versions, r.Champion().Unit)
+		}
+		for _, v := range versions {
+			h := hosted{service: id, unit: v}
+			if m.in.PerHourNow != nil && c.Handle != nil {
+				h.price, h.own = m.in.PerHourNow(v, *c.Handle)
+			} else {
+				h.price, h.own = m.own(v)
+			}
+			all = append(all, h)
+		}
 	}
-	return m.in.PerHourNow(u, *c.Handle)
+	return all, nil
+}
+
+// hasMachines reports whether a deployed service is known to have machines of its own where it is.
+func (m *maker) hasMachines(c state.Current) bool {
+	if m.in.PerHourNow == nil || c.Handle == nil {
+		return false
+	}
+	_, own := m.in.PerHourNow(nil, *c.Handle)
+	return own
 }
 
 // price sets the rates of the items, if a pool has a price, or a service one of its own. A service in a
@@ -65,6 +109,15 @@ func (m *maker) price(p *Plan) error {
 		}
 		if p.Items[i].Action.Changes() {
 			p.PerHour = append(p.PerHour, own)
+		}
+	}
+	now, err := m.hosts(currency == "")
+	if err != nil {
+		return err
+	}
+	for _, h := range now {
+		if limit := p.System.Budget.Currency; h.own && (limit == "" || limit == h.price.Currency) {
+			currency = cmp.Or(currency, h.price.Currency)
 		}
 	}
 	if currency == "" {
@@ -102,25 +155,11 @@ func (m *maker) price(p *Plan) error {
 			it.Rate = rate(units[it.Unit])
 		}
 	}
-	for id, c := range m.current {
-		if c.Kind != ir.Service {
-			continue
-		}
-		u, err := m.applied(id)
-		if err != nil {
-			return fmt.Errorf("plan: %w", err)
-		}
-		if u == nil {
-			continue
-		}
-		own, ok := m.deployed(u, c)
-		perHour := rateOf(u, own, ok)
-		// During a release, and until a rejected version is gone, the champion is deployed as well.
-		// To go back to it costs no more than what is there.
-		if r := c.Route; r != nil && len(r.Versions) == 2 && r.Champion().Unit != nil {
-			own, ok = m.deployed(r.Champion().Unit, c)
-			perHour = max(perHour, rateOf(r.Champion().Unit, own, ok))
-		}
+	most := map[string]money.Amount{}
+	for _, h := range now {
+		most[h.service] = max(most[h.service], rateOf(h.unit, h.price, h.own))
+	}
+	for _, perHour := range most {
 		p.Pricing.Deployed = p.Pricing.Deployed.Plus(perHour)
 	}
 	return nil

@@ -69,8 +69,8 @@ type Inputs struct {
 	Preparer Preparer
 	// PerHour says what a service costs whose machines are its own. Nil is that all are in pools.
 	PerHour func(u *ir.Unit) (PerHour, bool)
-	// PerHourNow says what a service costs where it is, which may be another place than that of the plan. Nil is that PerHour
-	// says so.
+	// PerHourNow says what a service costs where it is, which may be another place than that of the plan, or one machine of it if u
+	// is nil. Nil is that PerHour says so.
 	PerHourNow func(u *ir.Unit, h state.Handle) (PerHour, bool)
 	// Placed says where a deployed service runs within its target, and where it would run now; equal texts
 	// if it stays. Nil is that targets have one place.

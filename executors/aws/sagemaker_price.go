@@ -37,15 +37,19 @@ func (e *Executor) PerHour(u *ir.Unit) (planner.PerHour, bool) {
 // PerHourOf implements [executors.DeployedPricer].
 func (e *Executor) PerHourOf(u *ir.Unit, h state.Handle) (planner.PerHour, bool) {
 	st, err := e.fromHandle(h)
-	if err != nil || st.Place != onSageMaker || u.Endpoint == nil {
+	if err != nil || st.Place != onSageMaker || u != nil && u.Endpoint == nil {
 		return planner.PerHour{}, false
 	}
 	return perHour(u, st.Instance, st.Region), true
 }
 
+// perHour returns the price of the instances of a unit, or of one if u is nil.
 func perHour(u *ir.Unit, instance, region string) planner.PerHour {
-	p, n := endpointPrices, instancesOf(*u)
-	x := planner.PerHour{Unit: u.ID, Of: fmt.Sprintf("%d x %s", n, instance), Machine: instance, Region: region, Count: n}
+	p, n, id := endpointPrices, int64(1), ""
+	if u != nil {
+		n, id = instancesOf(*u), u.ID
+	}
+	x := planner.PerHour{Unit: id, Of: fmt.Sprintf("%d x %s", n, instance), Machine: instance, Region: region, Count: n}
 	if one, known := p.hour[instance]; known && region == p.region {
 		x.Currency, x.Rate, x.Source, x.Date = "USD", money.One.Times(one*n, 1000), p.source, p.date
 	}
