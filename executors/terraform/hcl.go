@@ -1,6 +1,7 @@
 package terraform
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 
@@ -11,11 +12,13 @@ import (
 
 // Bytes returns the file as `tofu fmt` formats it: hclwrite formats what it writes.
 func (f *File) Bytes() []byte {
-	out := hclwrite.NewEmptyFile()
-	out.Body().AppendUnstructuredTokens(hclwrite.Tokens{comment(Header)})
+	var out bytes.Buffer
+	out.WriteString("# " + Header + "\n")
 	for _, b := range f.Blocks {
-		out.Body().AppendNewline()
-		b.Body.write(out.Body().AppendNewBlock(b.Kind, b.Labels).Body())
+		one := hclwrite.NewEmptyFile() // all blocks in one would need hundreds of megabytes for a large system
+		b.Body.write(one.Body().AppendNewBlock(b.Kind, b.Labels).Body())
+		out.WriteByte('\n')
+		out.Write(one.Bytes())
 	}
 	return out.Bytes()
 }
