@@ -102,17 +102,5 @@ func (c *checks) service(u ir.Unit) {
 	} else {
 		c.size(u)
 	}
-	if e.TLS {
-		c.Fault("tls", "remove tls", "Cloud Run ends TLS in front of the service")
-	}
-	if e.Management != nil {
-		c.Fault("management", "remove management", "the service has one port on Cloud Run")
-	}
-	if _, most := instances(e); e.Counts != "" && most > 1 {
-		c.Faults = append(c.Faults, ir.Fault{Field: e.Counts, Note: true,
-			Message: fmt.Sprintf("each instance counts for itself, and there may be %d", most), Hint: "limit callers in front of the service, or let it have one instance"})
-	}
-	if u.Keeps != "" {
-		c.Fault(u.Keeps, "remove "+u.Keeps, "the service has no folder that outlives it on Cloud Run")
-	}
+	c.Service(u, "Cloud Run")
 }

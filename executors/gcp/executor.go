@@ -44,6 +44,7 @@ type Executor struct {
 	sender inside.Sender
 	stores cloud.Stores
 	client *client
+	cloud.Versions
 
 	mu     sync.Mutex
 	logged time.Time // when Cloud Logging was called last
@@ -73,9 +74,11 @@ func New(o Options) *Executor {
 			*d.to = d.usual
 		}
 	}
-	return &Executor{
+	e := &Executor{
 		opts: o, images: inside.Images{Programs: o.Programs, Pod: o.Pod, Bare: true, Build: o.Build, Publish: o.Publish}, client: newClient(),
 	}
+	e.Service = e.versioned
+	return e
 }
 
 // Close closes the connections. Jobs continue.

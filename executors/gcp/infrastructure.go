@@ -172,7 +172,7 @@ func (w *writer) apis() []string {
 	if len(w.closed()) > 0 && w.Existing.Network == nil {
 		apis = append(apis, "compute.googleapis.com")
 	}
-	if w.Service == "" && slices.ContainsFunc(w.units, func(u *ir.Unit) bool { return len(accessOf(u).Secrets) > 0 }) {
+	if w.Service == "" && slices.ContainsFunc(w.units, func(u *ir.Unit) bool { return len(cloud.AccessInContainer(u).Secrets) > 0 }) {
 		apis = append(apis, "secretmanager.googleapis.com")
 	}
 	if w.Service == "" && w.watched() {

@@ -28,15 +28,7 @@ var roles = []struct {
 	{"write", "Writes artifacts", []string{"storage.objects.create", "storage.objects.delete"}, func(a cloud.Access) []string { return a.Writes }, 1},
 }
 
-// accessOf returns what a unit may do.
-func accessOf(u *ir.Unit) cloud.Access {
-	if u.Kind == ir.Service {
-		return cloud.AccessOfService(u)
-	}
-	return cloud.AccessOf(u)
-}
-
-// rights writes an account for each unit, with the rights of [accessOf] and no others.
+// rights writes an account for each unit, with the rights of [cloud.AccessInContainer] and no others.
 func (w *writer) rights() error {
 	f := w.file("rights.tf")
 	if w.any(onJob) || w.any(onVertex) || w.any(onService) {
@@ -62,7 +54,7 @@ func (w *writer) storageRoles(f *terraform.File) {
 }
 
 func (w *writer) unitRights(f *terraform.File, u *ir.Unit) error {
-	l, a := cloud.Label(u.ID), accessOf(u)
+	l, a := cloud.Label(u.ID), cloud.AccessInContainer(u)
 	member := cloud.Reference("google_service_account", l, "member")
 	b := f.Resource("google_service_account", l)
 	b.Set("account_id", terraform.Text(w.account(u.ID)))

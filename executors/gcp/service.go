@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
@@ -215,7 +214,7 @@ func (e *Executor) serviceOf(st taskState, t executors.Task, image string, comma
 	}
 	u := t.Unit
 	cores, memory, _ := size(u.Needs)
-	least, most := instances(u.Endpoint)
+	least, most := cloud.Replicas(u.Endpoint)
 	idle := u.Release == nil // an instance without requests looks at its route
 	c := runContainer{
 		Image: image, Command: command[:1], Args: command[1:], Env: secrets, Ports: []runPort{{u.Endpoint.Port}},
@@ -246,16 +245,6 @@ const (
 	startTime   = 240 * time.Second
 	probePeriod = 2 // seconds
 )
-
-// instances returns how many instances of a service there are at least and at most.
-func instances(p *ir.Endpoint) (least, most int64) {
-	least = int64(cmp.Or(p.Replicas, 1))
-	most = least
-	if s := p.Scale; s != nil {
-		least, most = int64(p.Replicas), int64(s.Max)
-	}
-	return least, most
-}
 
 // promote sends all requests to the revision of a task that is ready, and returns once that is so. Then it removes
 // revisions that were given up.
@@ -306,16 +295,7 @@ func share(s *runService, revision string) (percent int) {
 
 // until calls do until it is done.
 func (e *Executor) until(ctx context.Context, what string, do func(context.Context) (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, endPatience)
-	defer cancel()
-	for pause := e.opts.Pause / 2; ; pause = min(2*pause, e.opts.Longest) {
-		if done, err := do(ctx); done || err != nil {
-			return err
-		}
-		if err := cloud.Sleep(ctx, pause); err != nil {
-			return fmt.Errorf("%s: Google Cloud has not done it within %s: see its console, and try again", what, endPatience)
-		}
-	}
+	return e.opts.Until(ctx, endPatience, fmt.Errorf("%s: Google Cloud has not done it within %s: see its console, and try again", what, endPatience), do)
 }
 
 // withdraw removes the revision of a task, and with the last one its service. Requests of a revision that is given up

@@ -2,13 +2,11 @@ package gcp
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/planner/state"
-	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
 // lookService returns the status of a revision. Cloud Run starts instances that end again, so that a revision which
@@ -63,39 +61,8 @@ func (st taskState) serviceFilter() string {
 		st.Service, st.Region, st.start(), at+"stdout", at+"stderr")
 }
 
-// SetRoute replaces the note that each instance of the service looks at once a second.
-func (e *Executor) SetRoute(ctx context.Context, h state.Handle, r step.Route) error {
-	st, err := e.released(ctx, h)
-	if err == nil {
-		err = e.run(st).PutRoute(ctx, r)
-	}
-	if err != nil {
-		return fmt.Errorf("set the route of %s: %w", h.ID, err)
-	}
-	return nil
-}
-
-// Observe adds up what all instances of the service have stored, also those that have ended.
-func (e *Executor) Observe(ctx context.Context, h state.Handle) (*step.Observed, error) {
-	st, err := e.released(ctx, h)
-	if err == nil {
-		var seen *step.Observed
-		if seen, err = e.run(st).Observed(ctx, st.Idle); err == nil {
-			return seen, nil
-		}
-	}
-	return nil, fmt.Errorf("read what %s observes: %w", h.ID, err)
-}
-
-// released returns the state of a service that exists.
-func (e *Executor) released(ctx context.Context, h state.Handle) (taskState, error) {
+// versioned returns what [cloud.Versions] need of a service.
+func (e *Executor) versioned(_ context.Context, h state.Handle) (cloud.Run, cloud.Job, bool, error) {
 	st, err := e.fromHandle(h)
-	if err != nil {
-		return st, err
-	}
-	now, err := (&followed{e: e, st: st}).lookService(ctx)
-	if err == nil && now.Phase == state.Absent {
-		err = errors.New("it is no longer on Cloud Run: apply again")
-	}
-	return st, err
+	return e.run(st), &followed{e: e, st: st}, st.Idle, err
 }

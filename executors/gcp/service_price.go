@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/internal/money"
 	"github.com/tenon-ml/tenon/planner"
 )
@@ -33,7 +34,7 @@ func (e *Executor) PerRequest(u ir.Unit) (planner.PerRequest, bool) {
 		return planner.PerRequest{}, false
 	}
 	cores, memory, _ := size(u.Needs)
-	least, _ := instances(u.Endpoint)
+	least, _ := cloud.Replicas(u.Endpoint)
 	during := func(of struct{ core, gib money.Amount }, seconds int64) money.Amount {
 		return of.core.Times(cores*seconds, 1).Plus(of.gib.Times(memory*seconds, 1024))
 	}

@@ -67,7 +67,7 @@ func (w *writer) secrets() {
 func (w *writer) made() []string {
 	var all []string
 	for _, u := range w.units {
-		for _, variable := range accessOf(u).Secrets {
+		for _, variable := range cloud.AccessInContainer(u).Secrets {
 			if w.Existing.Secrets[variable] == "" {
 				all = append(all, variable)
 			}

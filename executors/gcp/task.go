@@ -39,7 +39,7 @@ func (e *Executor) taskState(t executors.Task) taskState {
 		Project: w.Project, Region: w.Region, Name: t.Name, Unit: t.Unit.ID, Run: e.runName(t.Name), Root: e.root(), Dir: t.Dir,
 	}
 	if p := t.Unit.Endpoint; p != nil {
-		least, _ := instances(p)
+		least, _ := cloud.Replicas(p)
 		st.Idle, st.State = least == 0, e.opts.State
 	}
 	return st
