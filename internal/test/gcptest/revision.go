@@ -4,16 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httputil"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/tenon-ml/tenon/internal/test/containers"
@@ -120,7 +117,7 @@ func (s *server) run(x *service, r *revision) {
 		ready := r.state == conditionSucceeded
 		r.instance = nil
 		s.mu.Unlock()
-		if errors.Is(err, errEnded) {
+		if errors.Is(err, containers.ErrEnded) {
 			return
 		}
 		if !ready {
@@ -149,7 +146,6 @@ func (s *server) environ(all []envSpec) ([]string, error) {
 // live runs one instance to its end, in a network of its own.
 func (s *server) live(x *service, r *revision, root string, env []string) error {
 	c := r.spec.Template.Containers[0]
-	port := c.Ports[0].Port
 	r.lives++
 	of := filepath.Base(r.name)
 	id := of + "-" + strconv.Itoa(r.lives)
@@ -157,83 +153,16 @@ func (s *server) live(x *service, r *revision, root string, env []string) error 
 	if err := errors.Join(os.MkdirAll(work, 0o755), os.WriteFile(work+".name", []byte(of), 0o644)); err != nil {
 		return err
 	}
-	log := &containers.Lines{Line: func(text string) { s.log(of, text) }}
-	cmd := containers.Command(root, work, append(c.Command, c.Args...), append([]string{"PORT=" + strconv.Itoa(port)}, env...), log)
-	cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWNET
-	cmd.Args[2] = "read go\nexec </dev/null\n" + cmd.Args[2] // until its network works
-	begin, err := cmd.StdinPipe()
-	if err != nil {
-		return err
-	}
-	runtime.LockOSThread() // the container ends with the thread that starts it
-	defer runtime.UnlockOSThread()
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	stop, err := connect(cmd.Process.Pid, strings.TrimPrefix(s.storage, "http://"))
-	if err != nil {
-		_ = cmd.Process.Kill()
-		return errors.Join(err, cmd.Wait())
-	}
-	defer stop()
-	_, _ = begin.Write([]byte("go\n")) // it may have ended
-	_ = begin.Close()
-	over := make(chan struct{})
-	go s.serveFrom(x, r, cmd.Process.Pid, over)
-	go func() {
-		select {
-		case <-over:
-		case <-r.ended:
-			_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
-			select {
-			case <-over:
-			case <-time.After(grace):
-				_ = cmd.Process.Kill()
-			}
-		}
-	}()
-	err = cmd.Wait()
-	close(over)
-	log.End()
-	select {
-	case <-r.ended:
-		return errEnded
-	default:
-	}
-	return fmt.Errorf("the container has exited: %v", err)
-}
-
-// serveFrom lets an instance answer once its startup probe succeeds.
-func (s *server) serveFrom(x *service, r *revision, pid int, over chan struct{}) {
-	c := r.spec.Template.Containers[0]
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return dialIn(ctx, pid, c.Ports[0].Port)
-	}, DisableKeepAlives: true}
-	client := &http.Client{Transport: transport, Timeout: time.Second}
-	for {
-		answer, err := client.Get("http://instance" + c.StartupProbe.HTTP.Path)
-		if err == nil {
-			err = answer.Body.Close()
-		}
-		if err == nil && answer.StatusCode == http.StatusOK {
-			break
-		}
-		select {
-		case <-over:
-			return
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	select {
-	case <-over:
-		return
-	default:
-	}
-	r.state, r.message, r.reason = conditionSucceeded, "", ""
-	r.instance = &httputil.ReverseProxy{Transport: transport, Rewrite: func(p *httputil.ProxyRequest) { p.Out.URL.Scheme, p.Out.URL.Host = "http", "instance" }}
-	x.settle()
+	return containers.Replica{
+		Root: root, Work: work, Argv: append(c.Command, c.Args...), Env: env, Log: &containers.Lines{Line: func(text string) { s.log(of, text) }},
+		Port: c.Ports[0].Port, Ready: c.StartupProbe.HTTP.Path, Reaches: strings.TrimPrefix(s.storage, "http://"), Grace: grace,
+	}.Run(r.ended, func(to *httputil.ReverseProxy) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		r.state, r.message, r.reason = conditionSucceeded, "", ""
+		r.instance = to
+		x.settle()
+	})
 }
 
 // Services returns the names of all services that there are now.

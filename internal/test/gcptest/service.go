@@ -2,7 +2,6 @@ package gcptest
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -305,5 +304,3 @@ func (s *server) route(x *service, w http.ResponseWriter, r *http.Request) {
 		}
 	}
 }
-
-var errEnded = errors.New("the revision was removed")
