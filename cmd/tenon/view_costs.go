@@ -17,7 +17,11 @@ func writePerRequest(b *strings.Builder, all []planner.PerRequest) {
 			idle = x.Idle.Format(x.Currency) + " a month"
 		}
 		if x.Instance > 0 {
-			fmt.Fprintf(b, "%s: %s while idle, and %s for each hour of an instance beyond that (%s, %s).\n", x.Unit, idle, x.Instance.Format(x.Currency), x.Source, x.Date)
+			requests := "," // before the price of an hour
+			if x.Million > 0 {
+				requests = ", " + x.Million.Format(x.Currency) + " for a million requests,"
+			}
+			fmt.Fprintf(b, "%s: %s while idle%s and %s for each hour of an instance beyond that (%s, %s).\n", x.Unit, idle, requests, x.Instance.Format(x.Currency), x.Source, x.Date)
 			continue
 		}
 		fmt.Fprintf(b, "%s: %s while idle, %s for a million requests, and %s more for each %s that they take (%s, %s).\n",

@@ -71,6 +71,7 @@ type (
 		Command   []string     `json:"command"`
 		Args      []string     `json:"args"`
 		Env       []appEnv     `json:"env"`
+		Probes    []appProbe   `json:"probes,omitempty"`
 		Resources appResources `json:"resources"`
 	}
 	appEnv struct {
@@ -89,10 +90,6 @@ type (
 			Started time.Time `json:"startTime,omitzero"`
 			Ended   time.Time `json:"endTime,omitzero"`
 		} `json:"properties"`
-	}
-	appExecutions struct {
-		Value []appExecution `json:"value"`
-		Next  string         `json:"nextLink"`
 	}
 	// A named resource has properties that are read.
 	appProperties struct {
@@ -139,20 +136,11 @@ func (c *client) start(ctx context.Context, st taskState) error {
 
 // executions returns those of a job, the first to start first. The job may be gone.
 func (c *client) executions(ctx context.Context, st taskState) (all []appExecution, err error) {
-	for at := c.resource(st.id(), appsVersion, "executions"); at != ""; {
-		var page appExecutions
-		if there, err := c.get(ctx, "the executions of "+st.Run, forManager, at, &page); err != nil || !there {
-			return nil, err
-		}
-		all = append(all, page.Value...)
-		if at = page.Next; at != "" && !strings.HasPrefix(at, c.manager+"/") {
-			return nil, fmt.Errorf("azure names the next page at %s, which is not its own", at)
-		}
-	}
+	all, err = list[appExecution](ctx, c, "the executions of "+st.Run, st.id()+"/executions")
 	slices.SortFunc(all, func(a, b appExecution) int {
 		return cmp.Or(a.Properties.Started.Compare(b.Properties.Started), cmp.Compare(a.Name, b.Name))
 	})
-	return all, nil
+	return all, err
 }
 
 // stop asks an execution to end. It may have ended.

@@ -34,19 +34,27 @@ func ok(t testing.TB, err error) {
 }
 
 // A lab is a target in the fake.
-type lab struct{ *azuretest.Cloud }
+type lab struct {
+	*azuretest.Cloud
+	cloudtest.Lab
+}
 
 func newLab(t testing.TB) *lab {
 	t.Helper()
 	at := cloudtest.At(t)
-	return &lab{azuretest.At(at[0], at[1])}
+	c := azuretest.At(at[0], at[1])
+	l := &lab{c, cloudtest.Lab{Folder: c.Work, Variable: "CONTAINER_APP_JOB_EXECUTION_NAME"}}
+	l.Runs = func(task executors.Task) ([]string, error) {
+		return l.Executions(azure.RunName(l.options(t, "suite"), task))
+	}
+	return l
 }
 
 // target is one with the defaults of tenon.#Azure.
 func (l *lab) target() ir.Target {
 	return ir.Target{Name: "azure", Executor: azure.Name, Settings: map[string]any{
 		"subscription": azuretest.Subscription, "resource_group": azuretest.Group, "location": azuretest.Location,
-		"folder": "tenon", "cidr": "10.40.0.0/24", "registry": "Basic", "retention": 30, "hosts": l.Hosts,
+		"folder": "tenon", "cidr": "10.40.0.0/24", "registry": "Basic", "retention": 30, "hosts": l.Hosts, "ingress": azure.External,
 	}}
 }
 
@@ -56,13 +64,17 @@ func (l *lab) options(t testing.TB, system string) azure.Options {
 	ok(t, err)
 	return azure.Options{
 		Settings: settings, Options: cloudtest.Options(system, l.Hosts, 50*time.Millisecond),
-		LogPause: time.Nanosecond, Grace: 500 * time.Millisecond, Settle: 300 * time.Millisecond,
+		LogPause: time.Nanosecond, Grace: 500 * time.Millisecond, Settle: 300 * time.Millisecond, Drain: 50 * time.Millisecond,
 	}
 }
 
-func (l *lab) executor(t testing.TB, system string) *azure.Executor {
+func (l *lab) executor(t testing.TB, system string, change ...func(*azure.Options)) *azure.Executor {
 	t.Helper()
-	e := azure.New(l.options(t, system))
+	o := l.options(t, system)
+	for _, c := range change {
+		c(&o)
+	}
+	e := azure.New(o)
 	t.Cleanup(func() { ok(t, e.Close()) })
 	return e
 }
@@ -85,23 +97,30 @@ type provided struct {
 func (p provided) Apply(ctx context.Context, t executors.Task, prior *state.Handle) (state.Handle, error) {
 	u := t.Unit
 	u.Files = slices.Sorted(maps.Keys(t.Files)) // of which the suite only says where they are
+	if t.Route != nil {
+		u.Release = &ir.Release{} // of which the suite only says the route
+	}
 	if err := p.l.provision("suite", u); err != nil {
 		return state.Handle{}, err
 	}
 	return p.Executor.Apply(ctx, t, prior)
 }
 
+func (l *lab) Address(t testing.TB, task executors.Task) string {
+	t.Helper()
+	url, err := l.AppURL(azure.AppName(l.options(t, "suite"), task))
+	ok(t, err)
+	return url
+}
+
 func TestConformance(t *testing.T) {
 	l := newLab(t)
-	o := l.options(t, "suite")
 	executortest.Run(t, executortest.Config{
 		New:     func(t testing.TB) executors.Executor { return provided{l.executor(t, "suite"), l} },
 		Program: "/bin/program", Image: cloudtest.Image(),
-		Lacks:  append([]executortest.Feature{executortest.PIDs, executortest.SecretFile, executortest.Services}, executortest.Cluster...),
-		Unseen: []executortest.Feature{executortest.NoNetwork}, // the fake has no networks
-		Elsewhere: cloudtest.Lab{
-			Runs:   func(task executors.Task) ([]string, error) { return l.Executions(azure.RunName(o, task.Name)) },
-			Folder: l.Work, Variable: "CONTAINER_APP_JOB_EXECUTION_NAME",
-		},
+		Lacks:     []executortest.Feature{executortest.PIDs, executortest.SecretFile, executortest.Nodes, executortest.Placement, executortest.SecretKey},
+		Managed:   true,
+		Unseen:    []executortest.Feature{executortest.NoNetwork}, // the fake has no networks
+		Elsewhere: l,
 	})
 }

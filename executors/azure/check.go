@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -31,16 +32,12 @@ func (s Settings) check(u ir.Unit) *checks {
 	}
 	c.Unit(u, "Azure")
 	if u.Needs.GPU > 0 {
-		c.Fault("needs.gpu", "remove needs.gpu, or choose another target", "jobs of Azure Machine Learning and GPUs of Container Apps are not supported")
+		c.gpus(u)
 	} else if _, ok := size(u.Needs); !ok {
 		c.Fault("needs", "request less, or split the work", "a container of Container Apps has at most 4 cores, 8 GiB of memory and 8 GiB for files")
 	}
 	for _, x := range u.Secrets {
-		if u.Kind == ir.Service {
-			c.Fault(u.SecretField(x), "let the program read it from Key Vault, or choose another target", "only jobs get secrets on Azure")
-		} else {
-			c.Secret(u, x, "Azure")
-		}
+		c.Secret(u, x, "Azure")
 	}
 	if u.Kind == ir.Service {
 		c.service(u)
@@ -99,16 +96,27 @@ func (c *checks) service(u ir.Unit) {
 		c.Fault("command", "choose another target", "on Azure, Tenon knows jobs and what answers requests, but no workers")
 		return
 	}
-	if e.TLS {
-		c.Fault("tls", "remove tls", "Container Apps end TLS in front of the service")
+	c.Service(u, "Container Apps")
+	if _, most := cloud.Replicas(e); most > mostReplicas {
+		c.Fault("replicas", "write at most 1000", "a revision of Container Apps has at most %d replicas", mostReplicas)
 	}
-	if e.Management != nil {
-		c.Fault("management", "remove management", "the service has one port on Container Apps")
+	var p struct{ Auth json.RawMessage }
+	_ = json.Unmarshal(u.Params, &p) // which may be none
+	if c.settings.Ingress == External && len(p.Auth) == 0 {
+		c.Faults = append(c.Faults, ir.Fault{Field: "component", Note: true, Message: "everybody on the Internet may ask it, because the target has ingress: \"external\"", Hint: "add auth, or remove ingress"})
 	}
-	if u.Release != nil {
-		c.Fault("release", "remove release", "releases on Container Apps are not supported")
-	}
-	if u.Keeps != "" {
-		c.Fault(u.Keeps, "remove "+u.Keeps, "the service has no folder that outlives it on Container Apps")
+}
+
+// mostReplicas is how many replicas a revision may have. Source: "Quotas for Azure Container Apps".
+const mostReplicas = 1000
+
+// gpus reports what no container with a GPU has.
+func (c *checks) gpus(u ir.Unit) {
+	if _, ok := containerFor(u.Needs); !ok {
+		var all []string
+		for _, p := range gpuProfiles {
+			all = append(all, fmt.Sprintf("%d cores, %d GiB and one %s with %d GiB", p.cores, p.memory, p.model, p.gpuMemory))
+		}
+		c.Fault("needs", "request less, or choose another target; jobs of Azure Machine Learning are not supported", "a container of Container Apps with a GPU has %s, and 8 GiB for files", strings.Join(all, ", or "))
 	}
 }

@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
@@ -23,7 +24,12 @@ func TestWhatAzureCannotHonourIsRefused(t *testing.T) {
 		{"too much memory", nil, job("steps/a", func(u *ir.Unit) { u.Needs.Memory = 8<<30 + 1 }), []string{"needs"}},
 		{"too many files", nil, job("steps/a", func(u *ir.Unit) { u.Needs.Disk = 8<<30 + 1 }), []string{"needs"}},
 		{"too long", nil, job("steps/a", func(u *ir.Unit) { u.Timeout = 169 * time.Hour }), []string{"timeout"}},
-		{"GPUs", nil, job("models/a", func(u *ir.Unit) { u.Needs = ir.Resources{GPU: 8, Memory: 600 << 30} }), []string{"needs.gpu"}},
+		{"the largest GPU", nil, job("models/a", func(u *ir.Unit) {
+			u.Needs = ir.Resources{GPU: 1, GPUModel: "A100", GPUMemory: 80 << 30, Memory: 220 << 30, MilliCPU: 24_000, Disk: 8 << 30}
+		}), nil},
+		{"GPUs", nil, job("models/a", func(u *ir.Unit) { u.Needs = ir.Resources{GPU: 8} }), []string{"needs"}},
+		{"a GPU that there is not", nil, job("models/a", func(u *ir.Unit) { u.Needs = ir.Resources{GPU: 1, GPUModel: "H100"} }), []string{"needs"}},
+		{"a large disk with a GPU", nil, job("models/a", func(u *ir.Unit) { u.Needs = ir.Resources{GPU: 1, Disk: 9 << 30} }), []string{"needs"}},
 		{"processes, nodes and pods", nil, job("steps/a", func(u *ir.Unit) {
 			u.Needs, u.Kubernetes = ir.Resources{PIDs: 8, Nodes: 2}, &ir.Placement{}
 		}), []string{"kubernetes", "needs.nodes", "needs.pids"}},
@@ -40,8 +46,16 @@ func TestWhatAzureCannotHonourIsRefused(t *testing.T) {
 		{"a service", nil, service("api", nil), nil},
 		{"what a service has elsewhere", nil, service("api", func(u *ir.Unit) {
 			u.Endpoint.TLS, u.Endpoint.Management, u.Release, u.Keeps = true, &ir.Listen{Port: 9090}, &ir.Release{}, "log"
-			u.Secrets, u.MachineFiles = []ir.Secret{{Name: "A", Env: "A"}}, []string{"tls.cert"}
-		}), []string{"log", "management", "release", "secrets.A", "tls", "tls.cert"}},
+			u.Secrets, u.MachineFiles = []ir.Secret{{Name: "A", File: "/run/a"}}, []string{"tls.cert"}
+		}), []string{"log", "management", "secrets.A", "tls", "tls.cert"}},
+		{"a service with releases, a secret and a GPU", nil, service("api", func(u *ir.Unit) {
+			u.Release, u.Secrets, u.Needs.GPU = &ir.Release{}, []ir.Secret{{Name: "A", Env: "A"}}, 1
+		}), nil},
+		{"limits of callers and too many replicas", nil, service("api", func(u *ir.Unit) {
+			u.Endpoint.Counts, u.Endpoint.Scale = "limits", &ir.Scale{Max: 1001}
+		}), []string{"limits", "replicas"}},
+		{"a service for everybody", map[string]any{"ingress": "external"}, service("api", nil), []string{"component"}},
+		{"one for whoever has a key", map[string]any{"ingress": "external"}, service("api", func(u *ir.Unit) { u.Params = []byte(`{"auth": {"keys": "/keys"}}`) }), nil},
 		{"a worker", nil, service("api", func(u *ir.Unit) { u.Endpoint = nil }), []string{"command"}},
 		{"objectives", nil, slo("a", "deployments/api", `{"window":"30d","availability":0.9,"latency":{"p99":"1s"},"freshness":"7d"}`), []string{"availability", "freshness", "latency"}},
 	} {
@@ -58,7 +72,7 @@ func TestSizesOfContainers(t *testing.T) {
 		{100, 0, 4096, "0.75", "1.5Gi"}, {0, 0, 4097, "1.25", "2.5Gi"}, {3001, 0, 0, "3.25", "6.5Gi"}, {4000, 8192, 8192, "4", "8Gi"},
 	} {
 		milli, ok := size(ir.Resources{MilliCPU: c.milli, Memory: c.memory << 20, Disk: c.disk << 20})
-		if got := cores(milli); got != c.cores || memoryOf(milli) != c.gib || !ok {
+		if got := strconv.FormatFloat(float64(milli)/1000, 'f', -1, 64); got != c.cores || memoryOf(milli) != c.gib || !ok {
 			t.Errorf("%+v: got %s and %s", c, got, memoryOf(milli))
 		}
 	}

@@ -113,37 +113,43 @@ func (c *client) pipeline(audience string) runtime.Pipeline {
 	return p
 }
 
-// call sends a request and decodes its answer into out, unless that is nil. Credentials are only sent over TLS.
+// call sends a request and decodes its answer into out, unless that is nil.
 func (c *client) call(ctx context.Context, method, audience, to string, in, out any) error {
+	_, err := c.send(ctx, method, audience, to, in, out)
+	return err
+}
+
+// send is call, and returns the header of the answer. Credentials are only sent over TLS.
+func (c *client) send(ctx context.Context, method, audience, to string, in, out any) (http.Header, error) {
 	r, err := runtime.NewRequest(ctx, method, to)
 	if err == nil && in != nil {
 		err = runtime.MarshalAsJSON(r, in)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	answer, err := c.pipeline(audience).Do(r)
 	if err != nil {
 		var u *url.Error
 		if errors.As(err, &u) {
-			return fmt.Errorf("%s: %w", r.Raw().URL.Host, u.Err)
+			err = fmt.Errorf("%s: %w", r.Raw().URL.Host, u.Err)
 		}
-		return err
+		return nil, err
 	}
 	text, err := runtime.Payload(answer)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if answer.StatusCode/100 != 2 {
-		return refused(answer.StatusCode, text)
+		return nil, refused(answer.StatusCode, text)
 	}
 	if out == nil {
-		return nil
+		return answer.Header, nil
 	}
 	if err := json.Unmarshal(text, out); err != nil {
-		return fmt.Errorf("%s answers what is not JSON: %w", r.Raw().URL.Host, err)
+		return nil, fmt.Errorf("%s answers what is not JSON: %w", r.Raw().URL.Host, err)
 	}
-	return nil
+	return answer.Header, nil
 }
 
 // A refusal is an error that Azure answers.

@@ -33,9 +33,11 @@ type Options struct {
 	Grace time.Duration
 	// Settle is how long Container Apps may take to list an execution that was started. Zero is 20 s.
 	Settle time.Duration
+	// Drain is how long a revision that gets no more requests stays, until those that it has are answered. Zero is 10 s.
+	Drain time.Duration
 }
 
-// Executor runs jobs on Container Apps jobs. The assertions below list what it implements besides
+// Executor runs jobs and services on Container Apps. The assertions below list what it implements besides
 // [executors.Executor].
 type Executor struct {
 	opts   Options
@@ -43,6 +45,7 @@ type Executor struct {
 	sender inside.Sender
 	stores cloud.Stores
 	client *client
+	cloud.Versions
 
 	mu         sync.Mutex
 	registered bool                 // the registry exists
@@ -60,16 +63,21 @@ var (
 	_ executors.Scheduler     = (*Executor)(nil)
 	_ executors.Remote        = (*Executor)(nil)
 	_ executors.ImageRunner   = (*Executor)(nil)
+	_ executors.VersionRunner = (*Executor)(nil)
+	_ executors.RequestPricer = (*Executor)(nil)
 )
 
 // New returns an executor. It connects on first use.
 func New(o Options) *Executor {
 	o.Pause, o.Longest = cmp.Or(o.Pause, time.Second), cmp.Or(o.Longest, 10*time.Second)
 	o.LogPause, o.Grace, o.Settle = cmp.Or(o.LogPause, 10*time.Second), cmp.Or(o.Grace, 20*time.Second), cmp.Or(o.Settle, 20*time.Second)
-	return &Executor{
+	o.Drain = cmp.Or(o.Drain, 10*time.Second)
+	e := &Executor{
 		opts: o, client: newClient(), begun: map[string]time.Time{},
 		images: inside.Images{Programs: o.Programs, Pod: o.Pod, Bare: true, Build: o.Build, Publish: o.Publish},
 	}
+	e.Service = e.versioned
+	return e
 }
 
 // Close closes the connections. Jobs continue.
@@ -84,8 +92,11 @@ func (e *Executor) OwnPorts() bool { return true }
 // Remote returns true: jobs run on other machines.
 func (e *Executor) Remote() bool { return true }
 
-// ReadyWithin returns 0: no service runs there.
-func (e *Executor) ReadyWithin(*ir.Unit) time.Duration { return 0 }
+// ReadyWithin returns how long a service may take to become ready: as long as Container Apps wait for its program, and
+// some time to prepare it.
+func (e *Executor) ReadyWithin(u *ir.Unit) time.Duration {
+	return cmp.Or(u.Timeout, startTime*time.Second+6*time.Minute)
+}
 
 // RegistryHosts returns the folder with the configuration of registries.
 func (e *Executor) RegistryHosts() string { return e.opts.Hosts }
@@ -125,25 +136,15 @@ const another = "choose a target with the executor process, containerd or kubern
 // Check returns one fault for each field that keeps a unit from running on Azure.
 func (e *Executor) Check(u ir.Unit) []ir.Fault {
 	c := e.opts.Settings.check(u)
-	if u.Kind == ir.Service {
-		if u.Endpoint != nil && u.Endpoint.Scale != nil {
-			c.Fault("replicas", another, "no service runs on Azure, whatever its load")
-		} else if len(c.Faults) == 0 {
-			c.Fault("component", another, "it is a service, and only jobs run on Azure; tenon compile --format=terraform writes infrastructure for it")
-		}
-		return c.Faults
-	}
-	for _, asked := range cloud.Asks(&u) {
-		for _, in := range u.Inputs {
-			if in.Unit == asked && in.Kind == ir.EndpointOf {
-				c.Fault("in."+in.Port, another, "it calls the service %s, which does not run on Azure", strings.Replace(asked, "/", ".", 1))
-			}
+	for _, in := range u.Inputs {
+		if in.Kind == ir.EndpointOf && u.Kind != ir.Record {
+			c.Fault("in."+in.Port, another, "it calls the service %s, and units on Azure do not call services", strings.Replace(in.Unit, "/", ".", 1))
 		}
 	}
 	return c.Faults
 }
 
-// Apply starts the job of a task, or finds what was started for it before. It first pushes
+// Apply starts the job of a task or makes its revision, or finds what was started for it before. It first pushes
 // the image and uploads the inputs.
 func (e *Executor) Apply(ctx context.Context, t executors.Task, _ *state.Handle) (state.Handle, error) {
 	st := e.taskState(t)
@@ -162,10 +163,13 @@ func (e *Executor) apply(ctx context.Context, st *taskState, t executors.Task) e
 	if t.Image == "" {
 		return errors.New("the plan has no image for it: plan again")
 	}
-	if err := errors.Join(ctx.Err(), local.Present(t)); err != nil {
+	if err := errors.Join(ctx.Err(), local.Present(t), local.Apart(t, false)); err != nil {
 		return err
 	}
 	return cloud.Locked(ctx, t.Dir, func() error {
+		if placeOf(&t.Unit) == onService {
+			return e.deploy(ctx, st, t)
+		}
 		there, err := e.find(ctx, st)
 		if err == nil && !there {
 			err = e.create(ctx, st, t)
@@ -195,7 +199,11 @@ func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, e
 	}
 	st := e.named(name)
 	st.Dir = dir
-	switch there, err := e.find(ctx, &st); {
+	there, err := e.find(ctx, &st)
+	if err == nil && !there {
+		there, err = e.searchService(ctx, &st)
+	}
+	switch {
 	case err != nil:
 		return nil, fmt.Errorf("find %s: %w", name, err)
 	case !there:
@@ -207,19 +215,22 @@ func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, e
 
 // Inspect returns the status of the task.
 func (e *Executor) Inspect(ctx context.Context, h state.Handle) (now state.Status, err error) {
-	err = e.follow(ctx, h, "look at", func(_ cloud.Run, j cloud.Job) (err error) {
+	err = e.follow(ctx, h, "look at", func(_ cloud.Run, j *followed) (err error) {
 		now, _, err = j.Look(ctx)
 		return err
 	}, &now)
 	return now, err
 }
 
-// Wait returns once the job has ended, after it has fetched its log, its metrics and, if the job
+// Wait returns once a service is ready and gets all requests, or once a job has ended, after it has fetched its log, its metrics and, if the job
 // succeeded, its outputs. Meanwhile it copies the log and the progress. When ctx is done, it
 // leaves the job running.
 func (e *Executor) Wait(ctx context.Context, h state.Handle) (now state.Status, err error) {
-	err = e.follow(ctx, h, "wait for", func(r cloud.Run, j cloud.Job) (err error) {
+	err = e.follow(ctx, h, "wait for", func(r cloud.Run, j *followed) (err error) {
 		now, err = r.Wait(ctx, j)
+		if err == nil && r.Serves && now.Phase == state.Ready {
+			now.Message, err = "", e.promote(ctx, j.st)
+		}
 		return err
 	}, &now)
 	return now, err
@@ -228,11 +239,11 @@ func (e *Executor) Wait(ctx context.Context, h state.Handle) (now state.Status, 
 // Logs copies the output of a job: from this machine once that is complete here, and otherwise
 // from Log Analytics. With follow it continues until the job has ended.
 func (e *Executor) Logs(ctx context.Context, h state.Handle, w io.Writer, follow bool) error {
-	return e.follow(ctx, h, "log of", func(r cloud.Run, j cloud.Job) error { return r.Logs(ctx, j, w, follow) }, nil)
+	return e.follow(ctx, h, "log of", func(r cloud.Run, j *followed) error { return r.Logs(ctx, j, w, follow) }, nil)
 }
 
 // follow does something with a task, unless its end is known and wanted only.
-func (e *Executor) follow(ctx context.Context, h state.Handle, what string, do func(cloud.Run, cloud.Job) error, end *state.Status) error {
+func (e *Executor) follow(ctx context.Context, h state.Handle, what string, do func(cloud.Run, *followed) error, end *state.Status) error {
 	st, err := e.fromHandle(h)
 	if err != nil {
 		return err
@@ -251,7 +262,7 @@ func (e *Executor) follow(ctx context.Context, h state.Handle, what string, do f
 	return fmt.Errorf("%s %s: %w", what, st.Unit, err)
 }
 
-// Destroy ends the task, and removes its job, and its notes in the container of blobs.
+// Destroy ends the task, and removes what Container Apps have of it, and its notes in the container of blobs.
 // Artifacts stay there.
 func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 	st, err := e.fromHandle(h)
@@ -260,6 +271,10 @@ func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 	}
 	ctx = context.WithoutCancel(ctx)
 	err = cloud.Locked(ctx, st.Dir, func() error {
+		if run := e.run(st); run.Serves {
+			run.SaveLog(ctx, &followed{e: e, st: st, soon: true})
+			return errors.Join(e.withdraw(ctx, st), run.Forget(ctx))
+		}
 		now := st
 		there, err := e.find(ctx, &now)
 		if err == nil && there && now.Token == st.Token { // and not that of a later start

@@ -1,8 +1,11 @@
 package azure
 
 import (
+	"errors"
+	"net/http"
 	"strings"
 
+	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/cloud"
 )
 
@@ -20,6 +23,9 @@ var reasons = []struct{ part, message string }{
 	{"oomkilled", cloud.OutOfMemory},
 	{"out of memory", cloud.OutOfMemory},
 	{"exec format error", "its image is for another architecture than x86_64, which Container Apps have"},
+	{"probe", "its program did not answer in time: see its log"},
+	{"containerterminated", notReady},
+	{"containercrashing", notReady},
 	{"deadlineexceeded", "it took longer than its timeout"},
 	{"quota", quota},
 	{"insufficient cpu", noCapacity},
@@ -33,9 +39,11 @@ const noCapacity = "the location has no capacity for it now: try again, lower ne
 // lacking are the messages about a lack of capacity or of a quota.
 var lacking = []string{noCapacity, quota}
 
-// explain returns what to do about the end of a job, with the line of the log of the system that says so, or that line,
-// or "".
-func explain(lines []string) string {
+// notReady is what a revision lacks about which Azure says nothing else.
+const notReady = "its program ended, or did not answer in time"
+
+// known returns what to do about a failure, with the line of those of Azure that says so, or "".
+func known(lines []string) string {
 	for _, r := range reasons {
 		for _, line := range lines {
 			if strings.Contains(strings.ToLower(line), r.part) {
@@ -43,8 +51,29 @@ func explain(lines []string) string {
 			}
 		}
 	}
-	if len(lines) == 0 {
-		return ""
+	return ""
+}
+
+// explain returns what to do about a failure, or what Azure says first, or "".
+func explain(lines []string) string {
+	if why := known(lines); why != "" || len(lines) == 0 {
+		return why
 	}
 	return oneLine(lines[0])
+}
+
+// explainApp is explainCall with what Container Apps say when they cannot make a revision.
+func explainApp(what string, err error) error {
+	var api *refusal
+	if !errors.As(err, &api) || api.status != http.StatusBadRequest {
+		return explainCall(what, err)
+	}
+	why := known([]string{api.Error()})
+	if why == "" {
+		return explainCall(what, err)
+	}
+	if err = errors.New(why); cloud.Lacks(why, lacking) {
+		return &executors.LackingError{Err: err}
+	}
+	return err
 }

@@ -47,7 +47,6 @@ func Infrastructure(sys *ir.System) ([]terraform.Document, error) {
 	}
 	w.network()
 	w.environments()
-	w.services()
 	w.budget()
 	w.outputs()
 	page, err := w.readme()
@@ -211,9 +210,6 @@ func (w *writer) variables() {
 	f.Variable("location", "Location of all resources.", "string", terraform.Text(w.Location))
 	if len(w.units) > 0 && w.Service == "" {
 		f.Variable("log_retention_days", "Days after which the log is removed.", "number", terraform.Int(w.Retention))
-	}
-	if w.Service == "" {
-		cloud.Images(f, "Images by deployment, each with its digest. A service is made once its image is named.", w.at(onService))
 	}
 	f.Block("locals").Set("tags", cloud.Texts(w.tags()))
 }

@@ -38,9 +38,9 @@ func systems() map[string]*ir.System {
 		Units:  append(cloudtest.Everything(), slo("api", "deployments/api", `{"window":"30d","availability":0.999,"latency":{"p99":"50ms"}}`)),
 	}
 	cloudtest.Change(everything.Units, "deployments/api", func(u *ir.Unit) {
-		u.Endpoint.Replicas, u.Endpoint.Scale = 0, &ir.Scale{Max: 8, InFlight: 20}
+		u.Endpoint.Replicas, u.Endpoint.Scale, u.Release = 1, &ir.Scale{Max: 8, InFlight: 20}, &ir.Release{}
+		u.Secrets = []ir.Secret{{Name: "KEYS", Env: "API_KEYS"}}
 	})
-	cloudtest.Change(everything.Units, "models/late/train", func(u *ir.Unit) { u.Needs.GPU = 0 })
 	cloudtest.Change(everything.Units, "features/late", func(u *ir.Unit) { u.Needs.Memory = 8 << 30 })
 	existing := &ir.System{
 		Name: "notify", Budget: ir.Budget{Currency: "EUR", Month: &month},

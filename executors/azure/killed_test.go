@@ -44,6 +44,13 @@ func (o *outage) RoundTrip(r *http.Request) (*http.Response, error) {
 	return answer, err
 }
 
+// doomed makes the executor of a tenon that is killed at a call.
+func (l *lab) doomed(t *testing.T, system string, at int, before bool) *azure.Executor {
+	e := l.executor(t, system)
+	azure.Wrap(e, func(next http.RoundTripper) http.RoundTripper { return &outage{next: next, at: at, before: before} })
+	return e
+}
+
 // An apply and a destroy are killed at each call of Azure. The job runs once, and nothing of it is left.
 func TestKilledAtEachCall(t *testing.T) {
 	l := newLab(t)
@@ -54,11 +61,7 @@ func TestKilledAtEachCall(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				system := "killed-" + name
-				doomed := func() *azure.Executor {
-					e := l.executor(t, system)
-					azure.Wrap(e, func(next http.RoundTripper) http.RoundTripper { return &outage{next: next, at: at, before: before} })
-					return e
-				}
+				doomed := func() *azure.Executor { return l.doomed(t, system, at, before) }
 				task := cloudtest.Task(t, name, "exit", "0")
 				ok(t, l.provision(system, task.Unit))
 				_, err := doomed().Apply(t.Context(), task, nil)
@@ -70,7 +73,7 @@ func TestKilledAtEachCall(t *testing.T) {
 				ok(t, err)
 				st, err := e.Wait(t.Context(), h)
 				ok(t, err)
-				ids, err := l.Executions(azure.RunName(l.options(t, system), task.Name))
+				ids, err := l.Executions(azure.RunName(l.options(t, system), task))
 				ok(t, err)
 				if st.Phase != state.Succeeded || len(ids) != 1 {
 					t.Errorf("%+v after the executions %v", st, ids)

@@ -11,7 +11,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// A followed task is a job of Container Apps that somebody waits for.
+// A followed task is a job or a service of Container Apps that somebody waits for.
 type followed struct {
 	e    *Executor
 	st   taskState
@@ -31,6 +31,10 @@ const prompt = 10 * time.Second
 // Look returns the status of the job, and its result if it has ended and stored one.
 func (f *followed) Look(ctx context.Context) (state.Status, *pod.Result, error) {
 	absent := state.Status{Phase: state.Absent}
+	if f.st.Service != "" {
+		now, err := f.lookService(ctx)
+		return now, nil, err
+	}
 	var job appJob
 	there, err := f.e.client.job(ctx, f.st, &job)
 	if err != nil || !there || job.Tags[tagToken] != f.st.Token {
@@ -75,7 +79,7 @@ func (f *followed) Look(ctx context.Context) (state.Status, *pod.Result, error) 
 func queued(since time.Time) state.Status {
 	now := state.Status{Phase: state.Running, Queued: true}
 	if time.Since(since) > prompt {
-		now.Message = "Container Apps prepare it"
+		now.Message = preparing
 	}
 	return now
 }
@@ -101,14 +105,18 @@ func statusOf(x appExecution, why string, res *pod.Result) state.Status {
 	return st
 }
 
-// why returns what the log of the system says about the end of an execution, if it says something already.
+// why returns what the log of the system says about the end of an execution, or a revision, if it says something already.
 func (f *followed) why(ctx context.Context) string {
 	workspace, err := f.e.log(ctx)
 	if err != nil {
 		return ""
 	}
-	lines, err := f.e.client.query(ctx, workspace, fmt.Sprintf(
-		"ContainerAppSystemLogs_CL | where JobName_s == '%s' and ExecutionName_s == '%s' and Type_s != 'Normal' | order by TimeGenerated desc | take 20 | project strcat(Reason_s, ': ', Log_s)", f.st.Run, f.execution))
+	of := fmt.Sprintf("JobName_s == '%s' and ExecutionName_s == '%s'", f.st.Run, f.execution)
+	if f.st.Service != "" {
+		of = fmt.Sprintf("ContainerAppName_s == '%s' and RevisionName_s == '%s'", f.st.Service, f.st.start())
+	}
+	lines, err := f.e.client.query(ctx, workspace,
+		"ContainerAppSystemLogs_CL | where "+of+" and Type_s != 'Normal' | order by TimeGenerated desc | take 20 | project strcat(Reason_s, ': ', Log_s)")
 	if err != nil {
 		return ""
 	}
@@ -124,7 +132,11 @@ const mostLines = 5000
 // Printed returns the lines that the job has printed after those of the last call. They arrive in Log Analytics after
 // minutes, and some late: the container of blobs has all of them at the end.
 func (f *followed) Printed(ctx context.Context) ([]byte, error) {
-	if f.execution == "" || !f.soon && time.Since(f.asked) < f.e.opts.LogPause {
+	of := fmt.Sprintf("ContainerAppName_s == '%s' and RevisionName_s == '%s'", f.st.Service, f.st.start())
+	if f.st.Service == "" {
+		of = fmt.Sprintf("ContainerJobName_s == '%s' and ContainerGroupName_s startswith '%s'", f.st.Run, f.execution)
+	}
+	if f.st.Service == "" && f.execution == "" || !f.soon && time.Since(f.asked) < f.e.opts.LogPause {
 		return nil, nil
 	}
 	workspace, err := f.e.log(ctx)
@@ -135,8 +147,8 @@ func (f *followed) Printed(ctx context.Context) ([]byte, error) {
 	var text strings.Builder
 	for {
 		lines, err := f.e.client.query(ctx, workspace, fmt.Sprintf(
-			"ContainerAppConsoleLogs_CL | where ContainerJobName_s == '%s' and ContainerGroupName_s startswith '%s' | order by _timestamp_d asc, TimeGenerated asc | extend n = row_number() | where n > %d | take %d | project Log_s",
-			f.st.Run, f.execution, f.seen, mostLines))
+			"ContainerAppConsoleLogs_CL | where %s | order by _timestamp_d asc, TimeGenerated asc | extend n = row_number() | where n > %d | take %d | project Log_s",
+			of, f.seen, mostLines))
 		if err != nil {
 			return []byte(text.String()), passing(err)
 		}

@@ -2,7 +2,8 @@ package azure
 
 import (
 	"bytes"
-	"embed"
+	_ "embed"
+	"slices"
 	"text/template"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -21,11 +22,6 @@ func (w *writer) outputs() {
 		return cloud.Reference("azurerm_user_assigned_identity", cloud.Label(u.ID), "client_id")
 	}))
 	f.Output("repository", "Where images are pushed.", terraform.Join(w.registryOf("login_server"), "/"+w.prefix+"/units"))
-	if services := w.at(onService); len(services) > 0 {
-		f.Output("hosts", "Names of the hosts of deployments in their environment; null until the image is named.", cloud.Each(services, func(u *ir.Unit) terraform.Expr {
-			return terraform.Code("one(azurerm_container_app." + cloud.Label(u.ID) + "[*].latest_revision_fqdn)")
-		}))
-	}
 }
 
 // folderURL returns the URL of the folder of the system in the container of blobs, as a store.
@@ -45,14 +41,13 @@ func (w *writer) readme() ([]byte, error) {
 		secrets = append(secrets, secretName(variable))
 	}
 	data := struct {
-		Header, System, Environment, Group, Location, Subscription, Provider, Version, Vault, Registry, Prefix string
-		Secrets, Emails                                                                                        []string
-		Services                                                                                               []*ir.Unit
-		Jobs, Closed, Budget                                                                                   bool
+		Header, System, Environment, Group, Location, Subscription, Provider, Version, Vault, Ingress string
+		Secrets, Emails                                                                               []string
+		Services, Jobs, GPUs, Closed, Budget                                                          bool
 	}{
-		Header: terraform.Header, Prefix: w.prefix, System: w.sys.Name, Environment: cloud.Environment(w.sys), Group: w.Group, Location: w.Location, Subscription: w.Subscription,
-		Provider: provider, Version: providerVersion, Vault: w.global(), Registry: w.registry(), Secrets: secrets, Emails: w.emails(), Services: w.at(onService),
-		Jobs: len(w.at(onJob)) > 0, Closed: len(w.in(false)) > 0, Budget: w.sys.Budget.Month != nil,
+		Header: terraform.Header, System: w.sys.Name, Environment: cloud.Environment(w.sys), Group: w.Group, Location: w.Location, Subscription: w.Subscription,
+		Provider: provider, Version: providerVersion, Vault: w.global(), Ingress: w.Ingress, Secrets: secrets, Emails: w.emails(), Services: len(w.at(onService)) > 0,
+		Jobs: len(w.at(onJob)) > 0, GPUs: slices.ContainsFunc(w.units, func(u *ir.Unit) bool { return u.Needs.GPU > 0 }), Closed: len(w.in(false)) > 0, Budget: w.sys.Budget.Month != nil,
 	}
 	var b bytes.Buffer
 	name := "readme.md.tmpl"

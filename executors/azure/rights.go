@@ -65,12 +65,12 @@ func anyPrefix(attribute string, prefixes []string) string {
 	return strings.Join(parts, " OR ")
 }
 
-// rights writes an identity for each unit, with the rights of [writer.access] and no others.
+// rights writes an identity for each unit, with the rights of [cloud.AccessInContainer] and no others.
 func (w *writer) rights() error {
 	f := w.file("rights.tf")
 	for _, r := range roles {
-		if !slices.ContainsFunc(w.units, func(u *ir.Unit) bool { return len(r.prefixes(w.access(u))) > 0 }) {
-			continue
+		if len(w.units) == 0 {
+			break
 		}
 		b := f.Resource("azurerm_role_definition", r.id)
 		b.Comment("Names of roles are unique in a tenant.")
@@ -97,7 +97,7 @@ func (w *writer) access(u *ir.Unit) cloud.Access {
 }
 
 func (w *writer) unitRights(f *terraform.File, u *ir.Unit) error {
-	l, a := cloud.Label(u.ID), w.access(u)
+	l, a := cloud.Label(u.ID), cloud.AccessInContainer(u)
 	b := f.Resource("azurerm_user_assigned_identity", l)
 	b.Set("name", terraform.Text(w.identity(u.ID)))
 	placed(b, u)

@@ -129,7 +129,7 @@ func TestIdentitiesMayDoExactlyWhatUnitsDo(t *testing.T) {
 			for _, of := range sys.Units {
 				for _, folder := range cloudtest.Folders(of) {
 					blob := path.Join("tenon/s", env, "units", cloud.Label(of.ID), folder, "part-0")
-					reads, writes := cloudtest.Expected(u, of, folder)
+					reads, writes := cloudtest.ExpectedInContainer(u, of, folder)
 					for action, want := range map[string]bool{readBlob: reads, writeBlob: writes, addBlob: writes, blobs + "/delete": false} {
 						if got := may(action, blob, ""); got != want {
 							t.Fatalf("%s: %s of %s is allowed: %v, want %v", u.ID, action, blob, got, want)

@@ -22,8 +22,8 @@ type Settings struct {
 	Retention    int64             `json:"retention"`
 	Emails       []string          `json:"emails"`
 	Tags         map[string]string `json:"tags"`
-	Hosts        string            `json:"hosts"` // folder with HOST/hosts.toml for registries
-	Cluster
+	Ingress      string            `json:"ingress"` // External, or only from the environment
+	Hosts        string            `json:"hosts"`   // folder with HOST/hosts.toml for registries
 }
 
 // Existing are resources that are used instead of new ones.
@@ -46,6 +46,9 @@ type Storage struct {
 func SettingsOf(t ir.Target) (s Settings, err error) {
 	return s, executors.DecodeSettings(t, &s)
 }
+
+// External is the ingress of services that the Internet reaches.
+const External = "external"
 
 // A place is what runs a unit.
 type place string

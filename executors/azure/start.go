@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,11 +17,28 @@ import (
 
 // create makes the job of a task, which does not run yet.
 func (e *Executor) create(ctx context.Context, st *taskState, t executors.Task) error {
-	w, bucket := e.names(), e.bucket(*st)
-	if _, err := e.stores.At(ctx, bucket.URL(cloud.Below(st.Unit, "code"))); err != nil {
-		return fmt.Errorf("%w; the infrastructure has the storage and the rights: apply what tenon compile --format=terraform writes", err)
+	st.Token = newToken()
+	need, err := e.need(ctx, *st, t)
+	if err != nil {
+		return err
 	}
-	var need appNeeds
+	return e.client.create(ctx, *st, e.jobOf(*st, t, need))
+}
+
+// appNeeds are what the container of a task consists of.
+type appNeeds struct {
+	image, identity, client string // the identity with its resource id and its client id
+	command                 []string
+	secrets                 map[string]string // URLs, by variable of the container
+	container
+}
+
+// need returns what the container of a task needs, after it has pushed its image and uploaded what it reads.
+func (e *Executor) need(ctx context.Context, st taskState, t executors.Task) (need appNeeds, err error) {
+	w, bucket := e.names(), e.bucket(st)
+	if _, err := e.stores.At(ctx, bucket.URL(cloud.Below(st.Unit, "code"))); err != nil {
+		return need, fmt.Errorf("%w; the infrastructure has the storage and the rights: apply what tenon compile --format=terraform writes", err)
+	}
 	task, err := bucket.Send(ctx, t,
 		func(ctx context.Context) (err error) {
 			need.image, err = e.image(ctx, t)
@@ -36,56 +53,77 @@ func (e *Executor) create(ctx context.Context, st *taskState, t executors.Task) 
 		func(ctx context.Context) (err error) {
 			need.secrets, err = e.secrets(ctx, t)
 			return err
+		},
+		func(ctx context.Context) error {
+			if t.Route == nil {
+				return nil
+			}
+			return e.run(st).PutRoute(ctx, *t.Route)
 		})
 	if err != nil {
-		return err
+		return need, err
 	}
-	st.Token = newToken()
+	need.container, _ = containerFor(t.Unit.Needs)
 	task.Name, task.Grace, task.Places = st.start(), e.opts.Grace, bucket.Places(t)
-	if need.command, err = bucket.Command(ctx, st.Unit, task, pod.Work+"/end"); err != nil {
-		return err
+	need.command, err = bucket.Command(ctx, st.Unit, task, pod.Work+"/end")
+	return need, err
+}
+
+// containerOf returns the container of a task, and the secrets that it names.
+func containerOf(t executors.Task, need appNeeds) (appContainer, []appSecret) {
+	c := appContainer{
+		Name: containerName, Image: need.image, Command: need.command[:1], Args: need.command[1:],
+		// tenon-pod needs the identity of the unit, and looks for no other credentials.
+		Env:       []appEnv{{Name: pod.StoreEnv + "AZURE_CLIENT_ID", Value: need.client}, {Name: pod.StoreEnv + "AZURE_TOKEN_CREDENTIALS", Value: "ManagedIdentityCredential"}},
+		Resources: appResources{CPU: float64(need.milli) / 1000, Memory: need.memory},
 	}
-	return e.client.create(ctx, *st, e.jobOf(*st, t, need))
+	var secrets []appSecret
+	for _, x := range t.Unit.Secrets {
+		// Names have neither capitals nor underscores. All revisions of an app share its secrets: a name has one value.
+		name := "secret-" + cloud.Short(need.secrets[x.Name])
+		c.Env = append(c.Env, appEnv{Name: pod.SecretEnv + x.Name, Secret: name})
+		if !slices.ContainsFunc(secrets, func(s appSecret) bool { return s.Name == name }) {
+			secrets = append(secrets, appSecret{Name: name, URL: need.secrets[x.Name], Identity: need.identity})
+		}
+	}
+	return c, secrets
 }
 
-// appNeeds are what the job of a task consists of.
-type appNeeds struct {
-	image, identity, client string // the identity with its resource id and its client id
-	command                 []string
-	secrets                 map[string]string // URLs, by variable of the container
-}
-
-// jobOf returns the job of a task. It makes one attempt.
-func (e *Executor) jobOf(st taskState, t executors.Task, need appNeeds) appJob {
-	w := e.names()
-	tags := w.tags()
+// tagsOf returns the tags of what runs a task.
+func (e *Executor) tagsOf(st taskState) map[string]string {
+	tags := e.names().tags()
 	for k, v := range map[string]string{tagUnit: st.Unit, tagTask: st.Name, tagToken: st.Token, tagRoot: st.Root, tagAccount: st.Account, tagState: e.opts.State} {
 		if v != "" {
 			tags[k] = v
 		}
 	}
-	milli, _ := size(t.Unit.Needs)
-	c := appContainer{
-		Name: containerName, Image: need.image, Command: need.command[:1], Args: need.command[1:],
-		// tenon-pod needs the identity of the unit, and looks for no other credentials.
-		Env:       []appEnv{{Name: pod.StoreEnv + "AZURE_CLIENT_ID", Value: need.client}, {Name: pod.StoreEnv + "AZURE_TOKEN_CREDENTIALS", Value: "ManagedIdentityCredential"}},
-		Resources: appResources{CPU: float64(milli) / 1000, Memory: memoryOf(milli)},
-	}
-	settings := &appSettings{
-		Trigger: "Manual", Manual: appManual{Parallelism: 1, Completions: 1},
-		Timeout:    int64((cmp.Or(t.Unit.Timeout, longestTime) + time.Second - 1) / time.Second), // if this machine is gone by then
-		Registries: []appRegistry{{Server: strings.ToLower(w.registry()) + ".azurecr.io", Identity: need.identity}},
-	}
-	for _, x := range t.Unit.Secrets {
-		name := "secret-" + strconv.Itoa(len(settings.Secrets)) // names have neither capitals nor underscores
-		settings.Secrets = append(settings.Secrets, appSecret{Name: name, URL: need.secrets[x.Name], Identity: need.identity})
-		c.Env = append(c.Env, appEnv{Name: pod.SecretEnv + x.Name, Secret: name})
-	}
+	return tags
+}
+
+// identified returns an identity, with its resource id.
+func identified(id string) *appIdentity {
+	return &appIdentity{Type: "UserAssigned", IDs: map[string]struct{}{id: {}}}
+}
+
+// registries returns the registry of images, to which an identity has access.
+func (w *writer) registries(identity string) []appRegistry {
+	return []appRegistry{{Server: strings.ToLower(w.registry()) + ".azurecr.io", Identity: identity}}
+}
+
+// jobOf returns the job of a task. It makes one attempt.
+func (e *Executor) jobOf(st taskState, t executors.Task, need appNeeds) appJob {
+	w := e.names()
+	c, secrets := containerOf(t, need)
 	return appJob{
-		Location: w.Location, Tags: tags, Identity: &appIdentity{Type: "UserAssigned", IDs: map[string]struct{}{need.identity: {}}},
+		Location: w.Location, Tags: e.tagsOf(st), Identity: identified(need.identity),
 		Properties: appJobProperties{
-			Environment: w.id("Microsoft.App/managedEnvironments", w.environment(open(&t.Unit))), Profile: profile,
-			Configuration: settings, Template: &appTemplate{Containers: []appContainer{c}},
+			Environment: w.id("Microsoft.App/managedEnvironments", w.environment(open(&t.Unit))), Profile: need.profile,
+			Configuration: &appSettings{
+				Trigger: "Manual", Manual: appManual{Parallelism: 1, Completions: 1},
+				Timeout:    int64((cmp.Or(t.Unit.Timeout, longestTime) + time.Second - 1) / time.Second), // if this machine is gone by then
+				Registries: w.registries(need.identity), Secrets: secrets,
+			},
+			Template: &appTemplate{Containers: []appContainer{c}},
 		},
 	}
 }

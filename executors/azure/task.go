@@ -22,10 +22,14 @@ type taskState struct {
 	Group        string `json:"resource_group"`
 	Name         string `json:"name"` // of the task
 	Unit         string `json:"unit"`
-	Run          string `json:"run"`     // name of its job
-	Token        string `json:"token"`   // of this start
-	Root         string `json:"root"`    // "container/folder" of the system
-	Account      string `json:"account"` // of storage
+	Run          string `json:"run"`               // name of its job, or that of its revision without the token
+	Token        string `json:"token"`             // of this start
+	Root         string `json:"root"`              // "container/folder" of the system
+	Account      string `json:"account"`           // of storage
+	Service      string `json:"service,omitempty"` // name of the app of a service
+	URL          string `json:"url,omitempty"`     // of a service
+	State        string `json:"state,omitempty"`   // lineage, of a service
+	Idle         bool   `json:"idle,omitempty"`    // a service may have no replica
 	Dir          string `json:"dir,omitempty"`
 }
 
@@ -58,7 +62,11 @@ func newToken() string {
 // start names one start of the task.
 func (st taskState) start() string { return st.Run + "-" + st.Token }
 
-func (st taskState) handle() (state.Handle, error) { return local.Handle(Name, st.Name, st) }
+func (st taskState) handle() (state.Handle, error) {
+	h, err := local.Handle(Name, st.Name, st)
+	h.Endpoint = st.URL
+	return h, err
+}
 
 // fromHandle decodes the task state in a handle. It may come from another machine, where the
 // folder of the run has another path.
@@ -83,7 +91,7 @@ func (e *Executor) bucket(st taskState) cloud.Bucket {
 func (e *Executor) run(st taskState) cloud.Run {
 	at := e.bucket(st).URL
 	return cloud.Run{
-		Start: st.start(), Record: st.start(), Dir: st.Dir, File: "azure.json", LateLog: true,
+		Start: st.start(), Record: st.start(), Serves: st.Service != "", Dir: st.Dir, File: "azure.json", LateLog: true,
 		Notes: at(cloud.Below(st.Unit, "notes")), Out: func(port string) string { return at(cloud.Below(st.Unit, "out", port)) },
 		Pause: e.opts.Pause, Longest: e.opts.Longest, Stores: &e.stores,
 	}
@@ -116,5 +124,9 @@ func (st *taskState) take(job appJob) error {
 func (e *Executor) taskState(t executors.Task) taskState {
 	st := e.named(t.Name)
 	st.Unit, st.Dir = t.Unit.ID, t.Dir
+	if p := t.Unit.Endpoint; p != nil {
+		least, _ := cloud.Replicas(p)
+		st.Idle, st.State = least == 0, e.opts.State
+	}
 	return st
 }

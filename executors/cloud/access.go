@@ -65,10 +65,10 @@ func Below(unit string, elements ...string) string {
 	return path.Join(append([]string{"units", Label(unit)}, elements...)...) + "/"
 }
 
-// Secrets returns the variables of secrets that units read, sorted, if they are wanted.
+// Secrets returns the variables of secrets that units in containers read, sorted, if they are wanted.
 func Secrets(units []*ir.Unit, wanted func(variable string) bool) (all []string) {
 	for _, u := range units {
-		for _, variable := range AccessOf(u).Secrets {
+		for _, variable := range AccessInContainer(u).Secrets {
 			if wanted(variable) {
 				all = append(all, variable)
 			}

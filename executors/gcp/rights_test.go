@@ -92,19 +92,6 @@ func holds(t interface{ Fatalf(string, ...any) }, condition, resource, prefix st
 	return is
 }
 
-// expected is what a unit reads and writes. A service fetches what it answers with as a job does, and one with
-// releases has its route among its notes.
-func expected(u, of ir.Unit, folder string) (reads, writes bool) {
-	if u.Kind != ir.Service {
-		return cloudtest.Expected(u, of, folder)
-	}
-	as := u
-	as.Kind = ir.Job
-	reads, _ = cloudtest.Expected(as, of, folder)
-	writes = u.Release != nil && u.ID == of.ID && folder == "notes"
-	return reads || writes, writes
-}
-
 // The account of each unit may read and write what the unit reads and writes, and nothing else of any unit:
 // neither objects, nor lists of them, nor secrets.
 func TestAccountsMayDoExactlyWhatUnitsDo(t *testing.T) {
@@ -132,7 +119,7 @@ func TestAccountsMayDoExactlyWhatUnitsDo(t *testing.T) {
 				for _, folder := range cloudtest.Folders(of) {
 					key := path.Join("root/units", cloud.Label(of.ID), folder, "part-0")
 					object := "projects/_/buckets/b/objects/" + key
-					reads, writes := expected(u, of, folder)
+					reads, writes := cloudtest.ExpectedInContainer(u, of, folder)
 					for permission, want := range map[string]bool{
 						"storage.objects.get": reads, "storage.objects.create": writes, "storage.objects.delete": writes,
 						"storage.objects.update": false, "storage.objects.setIamPolicy": false,

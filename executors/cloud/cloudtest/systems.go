@@ -89,3 +89,16 @@ func Expected(u, of ir.Unit, folder string) (reads, writes bool) {
 		return in.Unit == of.ID && in.From == port && in.Kind != ir.EndpointOf && !in.Checked
 	}), false
 }
+
+// ExpectedInContainer says the same of a unit in a container. A service fetches what it answers with as a job does, and
+// one with releases has its route among its notes.
+func ExpectedInContainer(u, of ir.Unit, folder string) (reads, writes bool) {
+	if u.Kind != ir.Service {
+		return Expected(u, of, folder)
+	}
+	as := u
+	as.Kind = ir.Job
+	reads, _ = Expected(as, of, folder)
+	writes = u.Release != nil && u.ID == of.ID && folder == "notes"
+	return reads || writes, writes
+}

@@ -81,9 +81,13 @@ type server struct {
 	client                     *http.Client // trusts the authority
 	proxy                      *httputil.ReverseProxy
 
+	certificate tls.Certificate
+
 	mu         sync.Mutex
 	jobs       map[string]*job
-	resources  map[string]object // properties of what Terraform makes, by id
+	apps       map[string]*app
+	operations map[string]*operation // by path
+	resources  map[string]object     // properties of what Terraform makes, by id
 	identities map[string]*identity
 	vaults     map[string]map[string][]string // versions of secrets
 	lines      []line
@@ -103,7 +107,7 @@ func Start(ctx context.Context, dir string) (*Cloud, error) {
 	trusting := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}
 	s := &server{
 		dir: dir, authority: c.authority(), images: containers.Images{Dir: dir}, client: &http.Client{Transport: trusting, Timeout: time.Minute},
-		jobs: map[string]*job{}, resources: map[string]object{}, identities: map[string]*identity{}, vaults: map[string]map[string][]string{},
+		certificate: certificate, jobs: map[string]*job{}, apps: map[string]*app{}, operations: map[string]*operation{}, resources: map[string]object{}, identities: map[string]*identity{}, vaults: map[string]map[string][]string{},
 	}
 	c.stop = append(c.stop, trusting.CloseIdleConnections)
 	program, err := installAzurite(ctx)
@@ -213,7 +217,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
-		_ = json.NewEncoder(w).Encode(slices.Sorted(maps.Keys(s.jobs))) // the caller may be gone
+		_ = json.NewEncoder(w).Encode(s.listed(body)) // the caller may be gone
 		return
 	}
 	status, out, err := s.call(r, body)
@@ -225,6 +229,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		status, out = p.status, object{"error": object{"code": p.code, "message": p.message}}
 	}
 	w.Header().Set("Content-Type", "application/json")
+	more, _ := out[headerKey].(map[string]string)
+	delete(out, headerKey)
+	for k, v := range more {
+		w.Header().Set(k, v)
+	}
 	w.WriteHeader(status)
 	if out != nil {
 		_ = json.NewEncoder(w).Encode(out) // the caller may be gone
@@ -248,15 +257,23 @@ func (s *server) call(r *http.Request, body object) (status int, out object, err
 		return s.query(body)
 	case strings.HasPrefix(path, "/vaults/"):
 		return s.secret(r.Method, strings.Split(path, "/")[2:], body)
+	case strings.Contains(path, "/providers/Microsoft.App/") && r.URL.Query().Get("api-version") != "2025-01-01" && !strings.Contains(path, "/managedEnvironments/"):
+		return 0, nil, &problem{http.StatusBadRequest, "NoRegisteredProviderFound", "no such version"}
+	case appPath.MatchString(path):
+		return s.service(r, appPath.FindStringSubmatch(path), body)
 	case strings.Contains(path, "/providers/Microsoft.App/jobs/"):
-		if r.URL.Query().Get("api-version") != "2025-01-01" {
-			return 0, nil, &problem{http.StatusBadRequest, "NoRegisteredProviderFound", "no such version"}
-		}
 		id, below, _ := strings.Cut(path[strings.Index(path, "/jobs/")+len("/jobs/"):], "/")
 		return s.app(r.Method, id, below, body)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if op := s.operations[path]; op != nil && r.Method == http.MethodGet {
+		out := object{"id": path, "status": op.status}
+		if op.code != "" {
+			out["error"] = object{"code": op.code, "message": op.message}
+		}
+		return http.StatusOK, out, nil
+	}
 	if p, ok := s.resources[path]; ok && r.Method == http.MethodGet {
 		return http.StatusOK, object{"id": path, "properties": p}, nil
 	}
@@ -323,15 +340,35 @@ func (c *Cloud) post(body object, out any) error {
 func (c *Cloud) Refuse(text string) error { return c.post(object{"refuse": text}, &[]string{}) }
 
 // Jobs returns the names of all jobs that there are now.
-func (c *Cloud) Jobs() (names []string, err error) { return names, c.post(object{}, &names) }
+func (c *Cloud) Jobs() ([]string, error) { return c.list("jobs") }
 
-// Executions returns the names of all executions that a job has ever had.
+func (c *Cloud) list(what string) (names []string, err error) {
+	return names, c.post(object{"list": what}, &names)
+}
+
+// listed returns what the control is asked for. The caller has locked s.
+func (s *server) listed(body object) []string {
+	switch body["list"] {
+	case "apps":
+		return slices.Sorted(maps.Keys(s.apps))
+	case "hosts":
+		all := []string{}
+		for name, a := range s.apps {
+			all = append(all, name+" "+a.host)
+		}
+		return all
+	}
+	return slices.Sorted(maps.Keys(s.jobs))
+}
+
+// Executions returns the names of all executions that a job has ever had, or of all replicas of revisions whose names begin
+// so.
 func (c *Cloud) Executions(job string) (names []string, err error) {
 	all, err := filepath.Glob(filepath.Join(c.Dir, "jobs", "*.name"))
 	for _, path := range all {
 		b, unread := os.ReadFile(path)
 		err = errors.Join(err, unread)
-		if string(b) == job {
+		if name := string(b); name == job || strings.HasPrefix(name, job+"-") {
 			names = append(names, strings.TrimSuffix(filepath.Base(path), ".name"))
 		}
 	}

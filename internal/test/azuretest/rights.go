@@ -223,7 +223,13 @@ func (s *server) provision(made map[string]map[string]*hclsyntax.Body) error {
 		}
 	}
 	for _, b := range made["azurerm_container_app_environment"] {
-		s.resources[group+"Microsoft.App/managedEnvironments/"+text(b, "name")] = object{}
+		var profiles []string
+		for _, p := range b.Blocks {
+			if p.Type == "workload_profile" {
+				profiles = append(profiles, text(p.Body, "name"))
+			}
+		}
+		s.resources[group+"Microsoft.App/managedEnvironments/"+text(b, "name")] = object{"profiles": profiles}
 	}
 	for _, b := range made["azurerm_log_analytics_workspace"] {
 		s.resources[group+"Microsoft.OperationalInsights/workspaces/"+text(b, "name")] = object{"customerId": "workspace"}

@@ -174,46 +174,88 @@ func (s *server) create(name string, there *job, body object) (int, object, erro
 	if p == nil || p.Configuration == nil || p.Template == nil || len(p.Template.Containers) != 1 || j.spec.Identity == nil || len(j.spec.Identity.UserAssignedIdentities) != 1 || j.spec.Location == nil {
 		return invalid("a job needs a location, an identity, a configuration and one container")
 	}
-	c, r := p.Template.Containers[0], p.Template.Containers[0].Resources
-	id, secretNames := "", map[string]bool{}
-	for id = range j.spec.Identity.UserAssignedIdentities {
-	}
-	for k, v := range j.spec.Tags {
-		if len(k) > 512 || v == nil || len(*v) > 256 {
-			return invalid("the tag %s is too long", k)
-		}
-	}
-	for _, x := range p.Configuration.Secrets {
-		if x.Name == nil || !jobName.MatchString(*x.Name) || x.Identity == nil || *x.Identity != id {
-			return invalid("a secret is not valid")
-		}
-		secretNames[*x.Name] = true
+	if err := s.checkContainer(j.spec.Identity, j.spec.Tags, p.EnvironmentID, p.WorkloadProfileName, p.Configuration.Registries, p.Configuration.Secrets, p.Template.Containers[0]); err != nil {
+		return 0, nil, err
 	}
 	switch {
 	case !jobName.MatchString(name) || len(name) > 32:
 		return invalid("Invalid ContainerApp name '%s'.", name)
-	case p.EnvironmentID == nil || s.resources[*p.EnvironmentID] == nil:
-		return 0, nil, &problem{http.StatusNotFound, "ManagedEnvironmentNotFound", "The environment of the job was not found."}
-	case s.resources[id] == nil:
-		return invalid("The identity %s was not found.", id)
-	case len(p.Configuration.Registries) != 1 || *p.Configuration.Registries[0].Identity != id || !strings.HasPrefix(*c.Image, *p.Configuration.Registries[0].Server+"/"):
-		return invalid("the registry of the image has no identity")
-	case !digest.MatchString(*c.Image):
-		return invalid("the image %s has no digest", *c.Image)
 	case *p.Configuration.TriggerType != apps.TriggerTypeManual || *p.Configuration.ReplicaRetryLimit != 0 || *p.Configuration.ReplicaTimeout < 1:
 		return invalid("the trigger is not valid")
-	case r == nil || *r.CPU > 4 || *r.CPU*4 != float64(int(*r.CPU*4)) || *r.Memory != strconv.FormatFloat(*r.CPU*2, 'f', -1, 64)+"Gi":
-		return invalid("a container has no such resources")
 	case there != nil && len(there.executions) > 0:
 		return invalid("the fake replaces no job that has started")
 	}
-	for _, e := range c.Env {
-		if e.SecretRef != nil && !secretNames[*e.SecretRef] {
-			return invalid("there is no secret %s", *e.SecretRef)
-		}
-	}
 	s.jobs[name] = j
 	return http.StatusCreated, j.json(), nil
+}
+
+// sizes are the containers of workload profiles with GPUs: cores, and memory.
+var sizes = map[string]struct {
+	cores  float64
+	memory string
+}{"gpu-t4": {8, "56Gi"}, "gpu-a100": {24, "220Gi"}}
+
+// checkContainer refuses what neither a job nor an app may have. The caller has locked s.
+func (s *server) checkContainer(is *apps.ManagedServiceIdentity, tags map[string]*string, environment, profile *string, registries []*apps.RegistryCredentials, secrets []*apps.Secret, c *apps.Container) error {
+	if len(is.UserAssignedIdentities) != 1 {
+		return invalidApp("an identity is needed")
+	}
+	id, names := "", map[string]bool{}
+	for id = range is.UserAssignedIdentities {
+	}
+	for k, v := range tags {
+		if len(k) > 512 || v == nil || len(*v) > 256 {
+			return invalidApp("the tag %s is too long", k)
+		}
+	}
+	for _, x := range secrets {
+		if x.Name == nil || !jobName.MatchString(*x.Name) || x.Identity == nil || *x.Identity != id {
+			return invalidApp("a secret is not valid")
+		}
+		names[*x.Name] = true
+	}
+	for _, e := range c.Env {
+		if e.SecretRef != nil && !names[*e.SecretRef] {
+			return &problem{http.StatusBadRequest, "ContainerAppSecretRefNotFound", "SecretRef '" + *e.SecretRef + "' defined for container '" + *c.Name + "' not found."}
+		}
+	}
+	if environment == nil || s.resources[*environment] == nil {
+		return &problem{http.StatusNotFound, "ManagedEnvironmentNotFound", "The environment was not found."}
+	}
+	profiles, _ := s.resources[*environment]["profiles"].([]string)
+	r, gpu := c.Resources, sizes[*profile]
+	switch {
+	case s.resources[id] == nil:
+		return invalidApp("The identity %s was not found.", id)
+	case len(registries) != 1 || *registries[0].Identity != id || !strings.HasPrefix(*c.Image, *registries[0].Server+"/"):
+		return invalidApp("the registry of the image has no identity")
+	case !digest.MatchString(*c.Image):
+		return invalidApp("the image %s has no digest", *c.Image)
+	case !slices.Contains(profiles, *profile):
+		return &problem{http.StatusBadRequest, "WorkloadProfileNotFound", "The environment has no workload profile " + *profile + "."}
+	case r == nil || *profile != "Consumption" && (*r.CPU != gpu.cores || *r.Memory != gpu.memory),
+		*profile == "Consumption" && (*r.CPU > 4 || *r.CPU*4 != float64(int(*r.CPU*4)) || *r.Memory != strconv.FormatFloat(*r.CPU*2, 'f', -1, 64)+"Gi"):
+		return invalidApp("a container has no such resources")
+	}
+	return nil
+}
+
+// argv returns the command of a container.
+func argv(c *apps.Container) (all []string) {
+	for _, a := range append(slices.Clone(c.Command), c.Args...) {
+		all = append(all, *a)
+	}
+	return all
+}
+
+// refused returns what the system says of the next thing to start, if it is not to start. The caller has locked s.
+func (s *server) refused() error {
+	if len(s.refusals) == 0 {
+		return nil
+	}
+	said := s.refusals[0]
+	s.refusals = s.refusals[1:]
+	return errors.New(said)
 }
 
 // stop ends a container. Container Apps give it 30 s. The caller has locked s.
@@ -255,34 +297,23 @@ func (s *server) contain(j *job, x *execution) (status string, err error) {
 	p := j.spec.Properties
 	c := p.Template.Containers[0]
 	s.mu.Lock()
-	var refused string
-	if len(s.refusals) > 0 {
-		refused, s.refusals = s.refusals[0], s.refusals[1:]
-	}
-	env, err := s.variables(j)
+	refused := s.refused()
+	env, err := s.variables(j.spec.Identity, p.Configuration.Secrets, c)
 	s.mu.Unlock()
-	if refused != "" {
-		err = errors.New(refused)
-	}
-	if err != nil {
+	if err = errors.Join(refused, err); err != nil {
 		return failed, err
 	}
 	root, config, err := s.images.Pull(context.Background(), *c.Image)
 	if err != nil {
 		return failed, fmt.Errorf("ImagePullFailure: manifest unknown: %w", err)
 	}
-	authority, err := os.ReadFile(s.authority)
-	work := filepath.Join(s.dir, "jobs", x.name)
-	if err = errors.Join(err, os.WriteFile(filepath.Join(root, "etc/authority.pem"), authority, 0o644), os.MkdirAll(work, 0o755), os.WriteFile(work+".name", []byte(j.name), 0o644)); err != nil {
+	work, err := s.work(root, x.name, j.name)
+	if err != nil {
 		return failed, err
 	}
 	env = append(append(config.Config.Env, env...), "CONTAINER_APP_JOB_NAME="+j.name, "CONTAINER_APP_JOB_EXECUTION_NAME="+x.name)
-	var argv []string
-	for _, a := range append(slices.Clone(c.Command), c.Args...) {
-		argv = append(argv, *a)
-	}
 	lines := &containers.Lines{Line: func(text string) { s.log("console", x.name, text) }}
-	cmd := containers.Command(root, work, argv, env, lines)
+	cmd := containers.Command(root, work, argv(c), env, lines)
 	runtime.LockOSThread() // the container ends with the thread that starts it
 	defer runtime.UnlockOSThread()
 	s.mu.Lock()
@@ -308,10 +339,10 @@ func (s *server) contain(j *job, x *execution) (status string, err error) {
 }
 
 // variables returns those of a container, with its identity and secrets. The caller has locked s.
-func (s *server) variables(j *job) (env []string, err error) {
+func (s *server) variables(is *apps.ManagedServiceIdentity, secrets []*apps.Secret, c *apps.Container) (env []string, err error) {
 	var who *identity
 	client := ""
-	for id := range j.spec.Identity.UserAssignedIdentities {
+	for id := range is.UserAssignedIdentities {
 		client = clientOf(filepath.Base(id))
 		who = s.identities[client]
 	}
@@ -321,7 +352,7 @@ func (s *server) variables(j *job) (env []string, err error) {
 		}
 	}
 	values := map[string]string{}
-	for _, x := range j.spec.Properties.Configuration.Secrets {
+	for _, x := range secrets {
 		parts := strings.Split(strings.TrimPrefix(*x.KeyVaultURL, s.url+"/vaults/"), "/")
 		if len(parts) < 3 || who == nil || !slices.Contains(who.secret, strings.Join(parts[:3], "/")) {
 			return nil, fmt.Errorf("KeyVaultSecretFetchFailed: the identity may not read %s", *x.KeyVaultURL)
@@ -336,7 +367,7 @@ func (s *server) variables(j *job) (env []string, err error) {
 		}
 		values[*x.Name] = versions[n-1]
 	}
-	for _, e := range j.spec.Properties.Template.Containers[0].Env {
+	for _, e := range c.Env {
 		value := ""
 		if e.Value != nil {
 			value = *e.Value
@@ -358,8 +389,8 @@ func (s *server) log(log, of, text string) {
 }
 
 var (
-	consoleQuery = regexp.MustCompile(`^ContainerAppConsoleLogs_CL \| where ContainerJobName_s == '[a-z0-9-]+' and ContainerGroupName_s startswith '([a-z0-9-]+)' \| order by _timestamp_d asc, TimeGenerated asc \| extend n = row_number\(\) \| where n > ([0-9]+) \| take ([0-9]+) \| project Log_s$`)
-	systemQuery  = regexp.MustCompile(`^ContainerAppSystemLogs_CL \| where JobName_s == '[a-z0-9-]+' and ExecutionName_s == '([a-z0-9-]+)' and Type_s != 'Normal' \| `)
+	consoleQuery = regexp.MustCompile(`^ContainerAppConsoleLogs_CL \| where (?:ContainerJobName_s == '[a-z0-9-]+' and ContainerGroupName_s startswith|ContainerAppName_s == '[a-z0-9-]+' and RevisionName_s ==) '([a-z0-9-]+)' \| order by _timestamp_d asc, TimeGenerated asc \| extend n = row_number\(\) \| where n > ([0-9]+) \| take ([0-9]+) \| project Log_s$`)
+	systemQuery  = regexp.MustCompile(`^ContainerAppSystemLogs_CL \| where (?:JobName_s == '[a-z0-9-]+' and ExecutionName_s|ContainerAppName_s == '[a-z0-9-]+' and RevisionName_s) == '([a-z0-9-]+)' and Type_s != 'Normal' \| `)
 )
 
 // query answers a query of the form that tenon sends.

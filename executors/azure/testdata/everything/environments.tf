@@ -22,6 +22,10 @@ resource "azurerm_container_app_environment" "closed" {
     name                  = "Consumption"
     workload_profile_type = "Consumption"
   }
+  workload_profile {
+    name                  = "gpu-t4"
+    workload_profile_type = "Consumption-GPU-NC8as-T4"
+  }
 }
 
 resource "azurerm_container_app_environment" "open" {

@@ -22,10 +22,3 @@ output "repository" {
   description = "Where images are pushed."
   value       = "${azurerm_container_registry.images.login_server}/tenon-flights-prod/units"
 }
-
-output "hosts" {
-  description = "Names of the hosts of deployments in their environment; null until the image is named."
-  value = {
-    "deployments/api" = one(azurerm_container_app.deployments-api[*].latest_revision_fqdn)
-  }
-}

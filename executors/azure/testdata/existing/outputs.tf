@@ -18,10 +18,3 @@ output "repository" {
   description = "Where images are pushed."
   value       = "${data.azurerm_container_registry.images.login_server}/acme-ml-33c584fc/units"
 }
-
-output "hosts" {
-  description = "Names of the hosts of deployments in their environment; null until the image is named."
-  value = {
-    "deployments/api" = one(azurerm_container_app.deployments-api[*].latest_revision_fqdn)
-  }
-}

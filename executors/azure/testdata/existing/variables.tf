@@ -18,20 +18,6 @@ variable "log_retention_days" {
   default     = 30
 }
 
-variable "images" {
-  description = "Images by deployment, each with its digest. A service is made once its image is named."
-  type        = map(string)
-  default     = {}
-  validation {
-    condition     = alltrue([for image in values(var.images) : can(regex("@sha256:[0-9a-f]{64}$", image))])
-    error_message = "An image has the form REPOSITORY@sha256:DIGEST."
-  }
-  validation {
-    condition     = length(setsubtract(keys(var.images), ["deployments/api"])) == 0
-    error_message = "A key is the name of a unit that has one, such as \"deployments/api\"."
-  }
-}
-
 locals {
   tags = {
     tenon-environment = "notify"

@@ -1,9 +1,9 @@
 package azure
 
 import (
-	"cmp"
-	"strconv"
+	"slices"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/terraform"
 )
@@ -88,68 +88,20 @@ func (w *writer) environments() {
 			}
 			b.Set("internal_load_balancer_enabled", terraform.Bool(true))
 		}
-		p := b.Block("workload_profile")
-		p.Set("name", terraform.Text(profile))
-		p.Set("workload_profile_type", terraform.Text(profile))
-	}
-}
-
-// profile is the workload profile in which units run, and pay for what they use.
-const profile = "Consumption"
-
-// services writes an app for each deployment, which only what runs in the same environment reaches: Container Apps
-// would let everybody on the Internet ask it.
-func (w *writer) services() {
-	f := w.file("services.tf")
-	for _, u := range w.at(onService) {
-		l := cloud.Label(u.ID)
-		b := f.Resource("azurerm_container_app", l)
-		cloud.Once(b, "images", u)
-		b.Set("name", terraform.Text(w.service(u.ID)))
-		b.Set("resource_group_name", terraform.Code("local.group"))
-		b.Set("container_app_environment_id", cloud.Reference("azurerm_container_app_environment", "open", "id"))
-		b.Set("revision_mode", terraform.Text("Single"))
-		b.Set("workload_profile_name", terraform.Text(profile))
-		tagged(b, u)
-		i := b.Block("identity")
-		i.Set("type", terraform.Text("UserAssigned"))
-		identity := cloud.Reference("azurerm_user_assigned_identity", l, "id")
-		i.Set("identity_ids", terraform.List(identity))
-		r := b.Block("registry")
-		r.Set("server", w.registryOf("login_server"))
-		r.Set("identity", identity)
-		in := b.Block("ingress")
-		in.Set("external_enabled", terraform.Bool(false))
-		in.Set("target_port", terraform.Int(8080))
-		t := in.Block("traffic_weight")
-		t.Set("latest_revision", terraform.Bool(true))
-		t.Set("percentage", terraform.Int(100))
-		t = b.Block("template")
-		least := int64(cmp.Or(u.Endpoint.Replicas, 1))
-		highest := least
-		if s := u.Endpoint.Scale; s != nil {
-			least, highest = int64(u.Endpoint.Replicas), int64(s.Max)
+		profile := func(name, kind string) {
+			p := b.Block("workload_profile")
+			p.Set("name", terraform.Text(name))
+			p.Set("workload_profile_type", terraform.Text(kind))
 		}
-		t.Set("min_replicas", terraform.Int(least))
-		t.Set("max_replicas", terraform.Int(highest))
-		if s := u.Endpoint.Scale; s != nil && s.InFlight > 0 {
-			h := t.Block("http_scale_rule")
-			h.Set("name", terraform.Text("in-flight"))
-			h.Set("concurrent_requests", terraform.Text(strconv.Itoa(s.InFlight)))
+		profile(consumption, consumption)
+		for _, p := range gpuProfiles {
+			if slices.ContainsFunc(w.in(x.open), func(u *ir.Unit) bool {
+				c, ok := containerFor(u.Needs)
+				return ok && c.profile == p.name
+			}) {
+				profile(p.name, p.kind)
+			}
 		}
-		milli, _ := size(u.Needs)
-		c := t.Block("container")
-		c.Set("name", terraform.Text(containerName))
-		c.Set("image", cloud.Key("images", u))
-		c.Set("cpu", terraform.Number(cores(milli)))
-		c.Set("memory", terraform.Text(memoryOf(milli)))
-		if ready := u.Endpoint.Ready; ready != "" {
-			p := c.Block("readiness_probe")
-			p.Set("transport", terraform.Text("HTTP"))
-			p.Set("port", terraform.Int(8080))
-			p.Set("path", terraform.Text(ready))
-		}
-		b.Set("depends_on", terraform.List(terraform.Code("azurerm_role_assignment.pull-"+l)))
 	}
 }
 
