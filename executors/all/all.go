@@ -336,13 +336,15 @@ func newAzure(t ir.Target, s Setup) (executors.Executor, error) {
 }
 
 // Credentials returns those of a host for images: those of docker, or for a container registry of Azure without any there, those
-// that Azure's own tools find. Without either there are none, since some registries need none.
+// that Azure's own tools find. Without either, the error is one that says so, and the registry is asked without any.
 func Credentials(host string) (user, secret string, err error) {
 	user, secret, err = image.DockerCredentials(host)
 	if err == nil && secret == "" && azure.IsRegistry(host) {
-		if token, err := azure.RegistryToken(context.Background(), host); err == nil {
-			return "", token, nil
+		token, err := azure.RegistryToken(context.Background(), host)
+		if err != nil {
+			return "", "", &image.NoCredentialsError{Err: err}
 		}
+		return "", token, nil
 	}
 	return user, secret, err
 }

@@ -85,6 +85,9 @@ func (s *Store) denied(n named, host string, status remoteerrors.ErrUnexpectedSt
 	if s.given[asks] {
 		return fmt.Errorf("%s: %s rejects the stored credentials%s: log in with %s as a user with access", n, host, said(status.Body), login(host))
 	}
+	if why := s.why[asks]; why != nil {
+		return fmt.Errorf("%s: %s requires authentication%s, and there are no credentials for it: %w; or log in with %s", n, host, said(status.Body), why, login(host))
+	}
 	return fmt.Errorf("%s: %s requires authentication%s: log in with %s", n, host, said(status.Body), login(host))
 }
 

@@ -60,7 +60,8 @@ type Store struct {
 
 	mu    sync.Mutex
 	hosts map[string][]docker.RegistryHost
-	given map[string]bool // hosts that credentials were sent to
+	given map[string]bool  // hosts that credentials were sent to
+	why   map[string]error // hosts without credentials, and why there are none
 }
 
 // New returns a Store. It touches neither disk nor network yet.
@@ -74,7 +75,7 @@ func New(o Options) *Store {
 	if o.Log == nil {
 		o.Log = io.Discard
 	}
-	return &Store{opts: o, hosts: map[string][]docker.RegistryHost{}, given: map[string]bool{}}
+	return &Store{opts: o, hosts: map[string][]docker.RegistryHost{}, given: map[string]bool{}, why: map[string]error{}}
 }
 
 // A Recipe lists the parts of an image. They are added to the base in order; empty

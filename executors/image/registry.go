@@ -341,6 +341,13 @@ func (h hook) Fire(e *logrus.Entry) error {
 // some: the hint after a denied access depends on it.
 func (s *Store) credentials(host string) (user, secret string, err error) {
 	user, secret, err = s.opts.Credentials(host)
+	var none *NoCredentialsError
+	if errors.As(err, &none) {
+		s.mu.Lock()
+		s.why[host] = none.Err
+		s.mu.Unlock()
+		return "", "", nil
+	}
 	if err != nil {
 		return "", "", fmt.Errorf("find credentials for %s: %w", host, err)
 	}
@@ -351,6 +358,13 @@ func (s *Store) credentials(host string) (user, secret string, err error) {
 	}
 	return user, secret, nil
 }
+
+// A NoCredentialsError says why there are no credentials for a host. The host is asked without any, because some need
+// none, and one that denies access is reported with it.
+type NoCredentialsError struct{ Err error }
+
+func (e *NoCredentialsError) Error() string { return e.Err.Error() }
+func (e *NoCredentialsError) Unwrap() error { return e.Err }
 
 // DockerCredentials returns the credentials of docker login and of the helpers in
 // docker's configuration.

@@ -253,6 +253,9 @@ func TestErrorsOfRegistriesSayWhatToDo(t *testing.T) {
 		"wrong credentials": {closed, closed.ref("team/app:1"), credentials(user, "wr0ng"), []string{closed.Host + " rejects the stored credentials", "docker login " + closed.Host}},
 		"no way to credentials": {closed, closed.ref("team/app:1"), func(string) (string, string, error) { return "", "", errors.New("no helper") },
 			[]string{"find credentials for " + closed.Host + ": no helper"}},
+		"no credentials, and why": {closed, closed.ref("team/app:1"), func(string) (string, string, error) {
+			return "", "", &image.NoCredentialsError{Err: errors.New("the token is refused")}
+		}, []string{closed.Host + " requires authentication", "there are no credentials for it: the token is refused; or log in with docker login"}},
 		"an unknown authority": {secure, secure.ref("team/app:1"), nil, []string{"by an unknown authority", filepath.Join(secure.hosts, secure.Host, "ca.crt")}},
 		"a broken hosts.toml":  {broken, broken.ref("team/app:1"), nil, []string{"cannot read the settings of " + broken.Host, filepath.Join(broken.hosts, broken.Host)}},
 		"no TLS": {noTLS, "registry.invalid/team/app:1", nil, []string{
