@@ -120,7 +120,7 @@ var Trials = []Trial{
 	{ssh.Name, "tenon.#SSH", "sshd and containerd in network namespaces", "other machines; GPUs of hosts, for which a fake nvidia-smi answers"},
 	{aws.Name, "tenon.#AWS", "an emulator (moto) in which jobs and functions run; OpenTofu with version 4.9 of the provider", "AWS itself; version 6 of the provider, whose schema is checked"},
 	{gcp.Name, "tenon.#GCP", "a fake of the APIs in which jobs and services run", "Google Cloud itself; GPUs of Vertex AI; the provider, whose schema is checked"},
-	{azure.Name, "tenon.#Azure", "a fake of the APIs in which jobs run; azurite for blobs", "Azure itself; the provider, whose schema is checked"},
+	{azure.Name, "tenon.#Azure", "a fake of the APIs in which jobs and services run; azurite for blobs", "Azure itself; GPUs of Container Apps; the provider, whose schema is checked"},
 }
 
 // Names are the executors that there are.

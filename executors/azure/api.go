@@ -126,7 +126,7 @@ func (c *client) job(ctx context.Context, st taskState, out *appJob) (bool, erro
 
 // create makes a job, or replaces it.
 func (c *client) create(ctx context.Context, st taskState, job appJob) error {
-	return explainCall("create the job "+st.Run, c.call(ctx, http.MethodPut, forManager, c.resource(st.id(), appsVersion), job, nil))
+	return explainApp("create the job "+st.Run, c.call(ctx, http.MethodPut, forManager, c.resource(st.id(), appsVersion), job, nil))
 }
 
 // start starts an execution of a job. It is not repeated.

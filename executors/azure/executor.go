@@ -49,7 +49,7 @@ type Executor struct {
 
 	mu         sync.Mutex
 	registered bool                 // the registry exists
-	workspace  string               // customer id of the log, or ""
+	workspaces map[string]string    // customer ids of those with logs, by resource id
 	begun      map[string]time.Time // when this process started something, by name of the start
 }
 
@@ -73,7 +73,7 @@ func New(o Options) *Executor {
 	o.LogPause, o.Grace, o.Settle = cmp.Or(o.LogPause, 10*time.Second), cmp.Or(o.Grace, 20*time.Second), cmp.Or(o.Settle, 20*time.Second)
 	o.Drain = cmp.Or(o.Drain, 10*time.Second)
 	e := &Executor{
-		opts: o, client: newClient(), begun: map[string]time.Time{},
+		opts: o, client: newClient(), begun: map[string]time.Time{}, workspaces: map[string]string{},
 		images: inside.Images{Programs: o.Programs, Pod: o.Pod, Bare: true, Build: o.Build, Publish: o.Publish},
 	}
 	e.Service = e.versioned

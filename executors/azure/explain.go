@@ -26,6 +26,7 @@ var reasons = []struct{ part, message string }{
 	{"probe", "its program did not answer in time: see its log"},
 	{"containerterminated", notReady},
 	{"containercrashing", notReady},
+	{"workloadprofile", "its environment lacks the workload profile of its GPU: " + infrastructure},
 	{"deadlineexceeded", "it took longer than its timeout"},
 	{"quota", quota},
 	{"insufficient cpu", noCapacity},

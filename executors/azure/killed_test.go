@@ -163,3 +163,21 @@ func TestRightsAreNeeded(t *testing.T) {
 	}
 	ok(t, e.Destroy(t.Context(), h))
 }
+
+// A unit with a GPU runs in a workload profile that has one, which its environment needs.
+func TestGPUsHaveAProfile(t *testing.T) {
+	l := newLab(t)
+	e, task := l.executor(t, "gpus"), cloudtest.Task(t, "gpus", "exit", "0")
+	ok(t, l.provision("gpus", task.Unit))
+	task.Unit.Needs = ir.Resources{GPU: 1, GPUMemory: 40 << 30}
+	if _, err := e.Apply(t.Context(), task, nil); err == nil || !strings.Contains(err.Error(), "its environment lacks the workload profile of its GPU: apply the infrastructure") {
+		t.Errorf("without the profile: %v", err)
+	}
+	ok(t, l.provision("gpus", task.Unit))
+	h, err := e.Apply(t.Context(), task, nil)
+	ok(t, err)
+	if st, err := e.Wait(t.Context(), h); err != nil || st.Phase != state.Succeeded {
+		t.Errorf("%+v, %v", st, err)
+	}
+	ok(t, e.Destroy(t.Context(), h))
+}

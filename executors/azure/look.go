@@ -107,7 +107,7 @@ func statusOf(x appExecution, why string, res *pod.Result) state.Status {
 
 // why returns what the log of the system says about the end of an execution, or a revision, if it says something already.
 func (f *followed) why(ctx context.Context) string {
-	workspace, err := f.e.log(ctx)
+	workspace, err := f.e.log(ctx, f.st)
 	if err != nil {
 		return ""
 	}
@@ -139,7 +139,7 @@ func (f *followed) Printed(ctx context.Context) ([]byte, error) {
 	if f.st.Service == "" && f.execution == "" || !f.soon && time.Since(f.asked) < f.e.opts.LogPause {
 		return nil, nil
 	}
-	workspace, err := f.e.log(ctx)
+	workspace, err := f.e.log(ctx, f.st)
 	if err != nil {
 		return nil, err
 	}
@@ -171,21 +171,21 @@ func passing(err error) error {
 	return explainCall("read the log of the job", err)
 }
 
-// log returns the customer id of the workspace with the log.
-func (e *Executor) log(ctx context.Context) (string, error) {
+// log returns the customer id of the workspace with the log of a task.
+func (e *Executor) log(ctx context.Context, st taskState) (string, error) {
+	id := "/subscriptions/" + st.Subscription + "/resourceGroups/" + st.Group + "/providers/Microsoft.OperationalInsights/workspaces/" + st.Log
 	e.mu.Lock()
-	known := e.workspace
+	known := e.workspaces[id]
 	e.mu.Unlock()
 	if known != "" {
 		return known, nil
 	}
-	w := e.names()
-	p, err := e.client.property(ctx, w.id("Microsoft.OperationalInsights/workspaces", w.prefix), workspaceVersion)
+	p, err := e.client.property(ctx, id, workspaceVersion)
 	if err != nil {
 		return "", err
 	}
 	e.mu.Lock()
-	e.workspace = p.Properties.Customer
+	e.workspaces[id] = p.Properties.Customer
 	e.mu.Unlock()
 	return p.Properties.Customer, nil
 }

@@ -26,6 +26,7 @@ type taskState struct {
 	Token        string `json:"token"`             // of this start
 	Root         string `json:"root"`              // "container/folder" of the system
 	Account      string `json:"account"`           // of storage
+	Log          string `json:"log"`               // name of the workspace with its log
 	Service      string `json:"service,omitempty"` // name of the app of a service
 	URL          string `json:"url,omitempty"`     // of a service
 	State        string `json:"state,omitempty"`   // lineage, of a service
@@ -39,7 +40,7 @@ func (e *Executor) named(task string) taskState {
 	w := e.names()
 	return taskState{
 		Subscription: w.Subscription, Group: w.Group, Name: task, Run: plain(w.prefix, mostJob-jobDigits-1) + "-" + hex.EncodeToString(sum[:jobDigits/2]),
-		Root: w.container() + "/" + w.root, Account: w.account(),
+		Root: w.container() + "/" + w.root, Account: w.account(), Log: w.prefix,
 	}
 }
 
