@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,10 +19,12 @@ import (
 //	azure start              starts it, sets the variables with which programs find it, and REGISTRY to a folder that
 //	                         makes its registry known; builds what runs in its jobs
 //	azure provision FOLDER   makes the infrastructure in the files of Terraform in a folder
-//	azure refuse TEXT        makes the next job fail before its container starts, with a line in the log of the system
-//	azure jobs               prints the names of jobs
+//	azure refuse TEXT        makes the next job or revision fail before its container starts, with a line in the log of the system
+//	azure ask FILE PATH BODY [KEY]
+//	                         posts to a service whose URL a file has, and prints the status and the answer
+//	azure swept              says that there is neither a job nor an app
 func cmdAzure(ts *testscript.TestScript, neg bool, args []string) {
-	const usage = "azure start|provision FOLDER|refuse TEXT|jobs"
+	const usage = "azure start|provision FOLDER|refuse TEXT|ask FILE PATH BODY [KEY]|swept"
 	positive(ts, neg, args, 1, usage)
 	if args[0] == "start" {
 		startAzure(ts)
@@ -33,10 +36,18 @@ func cmdAzure(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(c.Provision(terraformFiles(ts, args[1])))
 	case args[0] == "refuse" && len(args) == 2:
 		ts.Check(c.Refuse(args[1]))
-	case args[0] == "jobs" && len(args) == 1:
-		names, err := c.Jobs()
+	case args[0] == "swept" && len(args) == 1:
+		jobs, err := c.Jobs()
 		ts.Check(err)
-		fmt.Fprintln(ts.Stdout(), len(names), strings.Join(names, " "))
+		apps, err := c.Apps()
+		ts.Check(err)
+		if left := slices.Concat(jobs, apps); len(left) > 0 {
+			ts.Fatalf("there are %v", left)
+		}
+	case args[0] == "ask" && len(args) >= 4:
+		status, answer, err := c.Ask(strings.TrimSpace(ts.ReadFile(args[1]))+args[2], args[3], strings.Join(args[4:], ""))
+		ts.Check(err)
+		fmt.Fprintf(ts.Stdout(), "%d %s\n", status, answer)
 	default:
 		ts.Fatalf("usage: %s", usage)
 	}

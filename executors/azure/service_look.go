@@ -47,6 +47,7 @@ func (f *followed) lookService(ctx context.Context) (state.Status, error) {
 		}
 	case p.Running == "Failed" || p.Provisioned == "Failed":
 		now.Phase, now.Message = state.Failed, notReady
+		f.soon = true // what it printed says why
 		if why := known([]string{p.Error}); why != "" {
 			now.Message = why
 		} else if why := f.why(ctx); why != "" {

@@ -7,7 +7,6 @@
 package azuretest
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -311,32 +310,50 @@ func (s *server) secret(method string, names []string, body object) (int, object
 	return http.StatusOK, object{"value": versions[len(versions)-1], "id": fmt.Sprintf("%s/vaults/%s/secrets/%s/%d", s.url, names[0], names[2], len(versions))}, nil
 }
 
-func (c *Cloud) post(body object, out any) error {
-	b, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
+// Ask posts a body in JSON, with an API key unless it is "", and returns the status and the answer. Only programs that
+// have the certificate in their environment trust the fake otherwise.
+func (c *Cloud) Ask(url, body, key string) (int, []byte, error) {
 	text, err := os.ReadFile(c.authority())
 	if err != nil {
-		return err
+		return 0, nil, err
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(text)
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}
 	defer transport.CloseIdleConnections()
-	resp, err := (&http.Client{Transport: transport}).Post(c.URL+control, "application/json", bytes.NewReader(b))
+	r, err := http.NewRequest(http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		return 0, nil, err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	if key != "" {
+		r.Header.Set("Authorization", "Bearer "+key)
+	}
+	resp, err := (&http.Client{Transport: transport}).Do(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, answer, err
+}
+
+func (c *Cloud) post(body object, out any) error {
+	b, err := json.Marshal(body)
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		said, _ := io.ReadAll(resp.Body) // for the error
-		return fmt.Errorf("the fake of Azure: %s: %s", resp.Status, said)
+	status, said, err := c.Ask(c.URL+control, string(b), "")
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("the fake of Azure: %d: %s", status, said)
 	}
-	return json.NewDecoder(resp.Body).Decode(out)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(said, out)
 }
 
-// Refuse makes the next job fail before its container starts, with a line in the log of the system.
+// Refuse makes the next job or revision fail before its container starts, with a line in the log of the system.
 func (c *Cloud) Refuse(text string) error { return c.post(object{"refuse": text}, &[]string{}) }
 
 // Jobs returns the names of all jobs that there are now.
