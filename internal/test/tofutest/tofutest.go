@@ -1,5 +1,6 @@
-// Package tofutest builds OpenTofu and a provider of AWS for tests, once, into the user's cache, and
-// makes them find each other without a network. See build/provider for what the provider is.
+// Package tofutest builds OpenTofu and providers for tests, once, into the user's cache, and makes them find each
+// other without a network. There is an old provider of AWS, see build/provider, and one that is made from the schemas
+// of the current providers, see build/schemas.
 package tofutest
 
 import (
@@ -21,23 +22,33 @@ import (
 // opentofu is the module of OpenTofu, which is a program.
 const opentofu = "github.com/opentofu/opentofu@v1.12.6"
 
-// providerVersion is the version that the provider claims to be: the one that tenon requires.
+// providerVersion is the version that the provider of AWS claims to be: the one that tenon requires.
 const providerVersion = "6.62.0"
 
 // A Bed is what tests run OpenTofu with.
 type Bed struct {
 	Tofu string // path of the program
-	dir  string
+
+	dir     string
+	environ []string
 }
 
-// Start makes a test bed with files below a folder. It builds the programs if the cache lacks them, which takes
-// minutes, and reports that to w.
+// A plugin is a provider in a mirror.
+type plugin struct{ name, version, program string }
+
+// Start makes a test bed for AWS with files below a folder. It builds the programs if the cache lacks them, which
+// takes minutes, and reports that to w.
 func Start(w io.Writer, dir string) (*Bed, error) {
-	tofu, err := Tofu(w)
+	program, err := Provider(w)
 	if err != nil {
 		return nil, err
 	}
-	provider, err := Provider(w)
+	return start(w, dir, plugin{"aws", providerVersion, program})
+}
+
+// start makes a test bed with providers.
+func start(w io.Writer, dir string, plugins ...plugin) (*Bed, error) {
+	tofu, err := Tofu(w)
 	if err != nil {
 		return nil, err
 	}
@@ -46,23 +57,35 @@ func Start(w io.Writer, dir string) (*Bed, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := filepath.Join(dir, "mirror", host, "hashicorp", "aws", providerVersion, runtime.GOOS+"_"+runtime.GOARCH, "terraform-provider-aws_v"+providerVersion)
-	for link, to := range map[string]string{name: provider, b.Tofu: tofu} {
-		if err := os.MkdirAll(filepath.Dir(link), 0o755); err != nil {
-			return nil, err
-		}
-		if err := os.Symlink(to, link); err != nil {
-			return nil, err
-		}
+	links := map[string]string{b.Tofu: tofu}
+	for _, p := range plugins {
+		links[filepath.Join(dir, "mirror", host, "hashicorp", p.name, p.version, runtime.GOOS+"_"+runtime.GOARCH, "terraform-provider-"+p.name+"_v"+p.version)] = p.program
 	}
+	if err := link(links); err != nil {
+		return nil, err
+	}
+	b.environ = []string{"TF_CLI_CONFIG_FILE=" + b.config()}
 	rc := fmt.Sprintf("provider_installation {\n  filesystem_mirror {\n    path = %q\n  }\n}\ndisable_checkpoint = true\n", filepath.Join(dir, "mirror"))
 	return b, os.WriteFile(b.config(), []byte(rc), 0o600)
 }
 
+// link makes links, with their folders.
+func link(links map[string]string) error {
+	for name, to := range links {
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			return err
+		}
+		if err := os.Symlink(to, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (b *Bed) config() string { return filepath.Join(b.dir, "tofu.rc") }
 
-// Environ are the variables with which OpenTofu finds the provider, as "NAME=value".
-func (b *Bed) Environ() []string { return []string{"TF_CLI_CONFIG_FILE=" + b.config()} }
+// Environ are the variables with which OpenTofu finds the providers, and they what they need, as "NAME=value".
+func (b *Bed) Environ() []string { return b.environ }
 
 // Bin is the folder of the program, for $PATH.
 func (b *Bed) Bin() string { return filepath.Dir(b.Tofu) }
@@ -106,22 +129,35 @@ func Tofu(w io.Writer) (string, error) {
 	})
 }
 
-// Provider returns the path of the provider, and builds it if the cache lacks it.
-func Provider(w io.Writer) (string, error) {
-	gomod, err := run("", "go", "env", "GOMOD")
+// Provider returns the path of the provider of AWS, and builds it if the cache lacks it.
+func Provider(w io.Writer) (string, error) { return provider(w, "provider") }
+
+// provider returns the path of the provider whose module is a folder of build.
+func provider(w io.Writer, folder string) (string, error) {
+	root, err := repository()
 	if err != nil {
 		return "", err
 	}
-	source := filepath.Join(filepath.Dir(string(bytes.TrimSpace(gomod))), "internal", "test", "tofutest", "build", "provider")
+	source := filepath.Join(root, "internal", "test", "tofutest", "build", folder)
+	entries, err := os.ReadDir(source)
+	if err != nil {
+		return "", err
+	}
 	var content bytes.Buffer
-	for _, name := range []string{"go.mod", "go.sum", "main.go"} {
-		b, err := os.ReadFile(filepath.Join(source, name))
+	for _, e := range entries { // sorted by name
+		b, err := os.ReadFile(filepath.Join(source, e.Name()))
 		if err != nil {
 			return "", err
 		}
 		fmt.Fprintf(&content, "%d %s", len(b), b)
 	}
-	return built(w, "provider", content.String(), func() (string, []string, error) { return source, []string{"."}, nil })
+	return built(w, folder, content.String(), func() (string, []string, error) { return source, []string{"."}, nil })
+}
+
+// repository returns the folder of Tenon's module.
+func repository() (string, error) {
+	gomod, err := run("", "go", "env", "GOMOD")
+	return filepath.Dir(string(bytes.TrimSpace(gomod))), err
 }
 
 // built returns a program that follows from an input, and builds it if the cache lacks it.

@@ -3,18 +3,17 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/tenon-ml/tenon/internal/test/tofutest"
 )
 
 func main() {
-	_, err := tofutest.Tofu(os.Stderr)
-	if err == nil {
-		_, err = tofutest.Provider(os.Stderr)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "programs:", err)
-		os.Exit(1)
+	for _, build := range []func(io.Writer) (string, error){tofutest.Tofu, tofutest.Provider, tofutest.Schemas} {
+		if _, err := build(os.Stderr); err != nil {
+			fmt.Fprintln(os.Stderr, "programs:", err)
+			os.Exit(1)
+		}
 	}
 }
