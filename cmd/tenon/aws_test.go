@@ -16,7 +16,6 @@ import (
 
 	"github.com/tenon-ml/tenon/executors/executortest"
 	"github.com/tenon-ml/tenon/internal/test/awstest"
-	"github.com/tenon-ml/tenon/internal/test/tofutest"
 )
 
 // aws starts an emulator of AWS, and builds what runs in its jobs. It sets the variables with
@@ -39,20 +38,6 @@ func cmdAWS(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(executortest.BuildStatic(program, "github.com/tenon-ml/tenon/cmd/tenon-pod"))
 	ts.Setenv("TENON_POD", program)
 	emulators.Store(ts.Getenv("WORK"), e)
-}
-
-// tofu puts OpenTofu and a provider of AWS into $PATH, see [tofutest.Bed].
-func cmdTofu(ts *testscript.TestScript, neg bool, args []string) {
-	positive(ts, neg, args, 0, "tofu")
-	dir := ts.MkAbs(".tofu")
-	ts.Check(os.MkdirAll(dir, 0o755))
-	bed, err := tofutest.Start(os.Stderr, dir)
-	ts.Check(err)
-	for _, kv := range bed.Environ() {
-		k, v, _ := strings.Cut(kv, "=")
-		ts.Setenv(k, v)
-	}
-	ts.Setenv("PATH", bed.Bin()+string(filepath.ListSeparator)+ts.Getenv("PATH"))
 }
 
 // emulators are those of scripts, by their work folders.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tenon-ml/tenon/executors/executortest"
 	"github.com/tenon-ml/tenon/internal/test/azuretest"
+	"github.com/tenon-ml/tenon/internal/test/tofutest"
 )
 
 // cmdAzure is about a fake of Azure, of which a script has one:
@@ -62,7 +63,7 @@ func startAzure(ts *testscript.TestScript) {
 	ts.Check(err)
 	t.Cleanup(c.Stop)
 	program := ts.MkAbs("tenon-pod")
-	for _, kv := range append(c.Environ(), "AZURE_FAKE="+c.Dir, "REGISTRY="+c.Hosts, "TENON_POD="+program) {
+	for _, kv := range append(c.Environ(), "AZURE_FAKE="+c.Dir, "REGISTRY="+c.Hosts, "TENON_POD="+program, tofutest.Hook+"="+c.Hook()) {
 		k, v, _ := strings.Cut(kv, "=")
 		ts.Setenv(k, v)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/tenon-ml/tenon/executors/executortest"
 	"github.com/tenon-ml/tenon/internal/test/gcptest"
+	"github.com/tenon-ml/tenon/internal/test/tofutest"
 )
 
 // fakes are those of Google Cloud of scripts, by their work folders.
@@ -82,6 +83,7 @@ func startGCP(ts *testscript.TestScript) {
 		ts.Setenv(k, v)
 	}
 	ts.Setenv("REGISTRY", c.Hosts)
+	ts.Setenv(tofutest.Hook, c.Hook())
 	program := ts.MkAbs("tenon-pod")
 	ts.Check(executortest.BuildStatic(program, "github.com/tenon-ml/tenon/cmd/tenon-pod"))
 	ts.Setenv("TENON_POD", program)

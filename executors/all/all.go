@@ -41,17 +41,16 @@ type platform struct {
 	name  string
 	check func(ir.Target, ir.Unit) []ir.Fault
 	write func(*ir.System) ([]terraform.Document, error)
-	// provisioning says who applies it. It is nil if Tenon only writes it.
+	// provisioning says who applies it.
 	provisioning func(ir.Target) (terraform.Provisioning, error)
 }
 
 var platforms = []platform{
 	{aws.Name, aws.Check, aws.Infrastructure, aws.Provisioning},
-	{gcp.Name, gcp.Check, gcp.Infrastructure, nil},
-	{azure.Name, azure.Check, azure.Infrastructure, nil},
+	{gcp.Name, gcp.Check, gcp.Infrastructure, gcp.Provisioning},
+	{azure.Name, azure.Check, azure.Infrastructure, azure.Provisioning},
 	{aws.EKS, Check, aws.Infrastructure, aws.Provisioning},
-	{gcp.GKE, Check, gcp.Infrastructure, nil},
-	{azure.AKS, Check, azure.Infrastructure, nil},
+	{gcp.GKE, Check, gcp.Infrastructure, gcp.Provisioning},
 }
 
 // platformOf returns the platform of a target, or nil. That of a cluster which Tenon makes is the service
@@ -116,11 +115,11 @@ type Trial struct {
 var Trials = []Trial{
 	{process.Name, "tenon.#Process", "processes of the machine", ""},
 	{containerd.Name, "tenon.#Containerd", "containerd and runc", ""},
-	{kubernetes.Name, "tenon.#Kubernetes, tenon.#EKS, tenon.#GKE, tenon.#AKS", "a cluster of one node: API server, kubelet, containerd, also behind a check of tokens of EKS and AKS; schemas of the providers and of pools of nodes", "EKS, GKE and AKS themselves, with what makes and scales them; several nodes; GPUs of a cluster"},
+	{kubernetes.Name, "tenon.#Kubernetes, tenon.#EKS, tenon.#GKE", "a cluster of one node: API server, kubelet, containerd, also behind a check of tokens of EKS; OpenTofu with providers made from the schemas; the schema of pools of nodes", "EKS and GKE themselves, with what makes and scales them; AKS; several nodes; GPUs of a cluster"},
 	{ssh.Name, "tenon.#SSH", "sshd and containerd in network namespaces", "other machines; GPUs of hosts, for which a fake nvidia-smi answers"},
 	{aws.Name, "tenon.#AWS", "an emulator (moto) in which jobs and functions run; OpenTofu with version 4.9 of the provider", "AWS itself; version 6 of the provider, whose schema is checked"},
-	{gcp.Name, "tenon.#GCP", "a fake of the APIs in which jobs and services run", "Google Cloud itself; GPUs of Vertex AI; the provider, whose schema is checked"},
-	{azure.Name, "tenon.#Azure", "a fake of the APIs in which jobs and services run; azurite for blobs", "Azure itself; GPUs of Container Apps; the provider, whose schema is checked"},
+	{gcp.Name, "tenon.#GCP", "a fake of the APIs in which jobs and services run; OpenTofu with a provider made from the schema", "Google Cloud itself; GPUs of Vertex AI; the provider, from whose schema that of the tests is made"},
+	{azure.Name, "tenon.#Azure", "a fake of the APIs in which jobs run; azurite for blobs; OpenTofu with a provider made from the schema", "Azure itself; the provider, from whose schema that of the tests is made"},
 }
 
 // Names are the executors that there are.
@@ -209,10 +208,10 @@ func Standing(sys *ir.System) (*planner.Standing, error) {
 	return nil, nil
 }
 
-// Provisioning says who applies the infrastructure of a target, or false if Tenon applies none for it.
+// Provisioning says who applies the infrastructure of a target, or false if it has none.
 func Provisioning(t ir.Target) (p terraform.Provisioning, ok bool, err error) {
 	x := platformOf(t)
-	if x == nil || x.provisioning == nil {
+	if x == nil {
 		return p, false, nil
 	}
 	p, err = x.provisioning(t)

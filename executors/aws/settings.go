@@ -27,11 +27,8 @@ type Settings struct {
 	Emails       []string            `json:"emails"`
 	Tags         map[string]string   `json:"tags"`
 	Hosts        string              `json:"hosts"` // folder with HOST/hosts.toml for registries
-	// Infrastructure is "managed" if tenon applies it, and "external" if somebody else does. Tool is what
-	// applies it: "tofu", "terraform", a path, or "" for the first of the two that there is.
-	Infrastructure string `json:"infrastructure"`
-	Tool           string `json:"tool"`
 
+	terraform.Provisioned
 	Cluster // of tenon.#EKS
 }
 
@@ -128,9 +125,9 @@ func open(u *ir.Unit) bool { return u.Network == ir.NetworkOpen || len(asks(u)) 
 // Provisioning says who applies the infrastructure of a target, and where it is.
 func Provisioning(t ir.Target) (terraform.Provisioning, error) {
 	s, err := SettingsOf(t)
-	p := terraform.Provisioning{Managed: s.Infrastructure != "external", Tool: s.Tool, Place: "region " + s.Region}
+	place := "region " + s.Region
 	if s.Account != "" {
-		p.Place = "account " + s.Account + ", " + p.Place
+		place = "account " + s.Account + ", " + place
 	}
-	return p, err
+	return s.Provisioned.Provisioning(place), err
 }

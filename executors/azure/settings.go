@@ -4,6 +4,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/cloud"
+	"github.com/tenon-ml/tenon/executors/terraform"
 )
 
 // Name is the name of the executor in targets.
@@ -22,8 +23,9 @@ type Settings struct {
 	Retention    int64             `json:"retention"`
 	Emails       []string          `json:"emails"`
 	Tags         map[string]string `json:"tags"`
-	Ingress      string            `json:"ingress"` // External, or only from the environment
-	Hosts        string            `json:"hosts"`   // folder with HOST/hosts.toml for registries
+	Hosts        string            `json:"hosts"` // folder with HOST/hosts.toml for registries
+
+	terraform.Provisioned
 }
 
 // Existing are resources that are used instead of new ones.
@@ -47,8 +49,11 @@ func SettingsOf(t ir.Target) (s Settings, err error) {
 	return s, executors.DecodeSettings(t, &s)
 }
 
-// External is the ingress of services that the Internet reaches.
-const External = "external"
+// Provisioning says who applies the infrastructure of a target, and where it is.
+func Provisioning(t ir.Target) (terraform.Provisioning, error) {
+	s, err := SettingsOf(t)
+	return s.Provisioned.Provisioning("subscription " + s.Subscription + ", resource group " + s.Group + ", location " + s.Location), err
+}
 
 // A place is what runs a unit.
 type place string

@@ -4,6 +4,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/cloud"
+	"github.com/tenon-ml/tenon/executors/terraform"
 )
 
 // Name is the name of the executor in targets.
@@ -24,6 +25,7 @@ type Settings struct {
 	Jobs      Jobs              `json:"jobs"`
 	Hosts     string            `json:"hosts"` // folder with HOST/hosts.toml for registries
 
+	terraform.Provisioned
 	Cluster // of tenon.#GKE
 }
 
@@ -50,6 +52,12 @@ type Network struct {
 // SettingsOf decodes the settings of a target.
 func SettingsOf(t ir.Target) (s Settings, err error) {
 	return s, executors.DecodeSettings(t, &s)
+}
+
+// Provisioning says who applies the infrastructure of a target, and where it is.
+func Provisioning(t ir.Target) (terraform.Provisioning, error) {
+	s, err := SettingsOf(t)
+	return s.Provisioned.Provisioning("project " + s.Project + ", region " + s.Region), err
 }
 
 // A place is what runs a unit.

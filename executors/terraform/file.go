@@ -159,6 +159,18 @@ type Document struct {
 	Content []byte
 }
 
+// Provisioned are the settings of a target that say who applies its infrastructure, see tenon.#Provisioned.
+type Provisioned struct {
+	Infrastructure string `json:"infrastructure"` // "managed" if tenon applies it, or "external"
+	// Tool is "tofu", "terraform", a path, or "" for the first of the two that there is.
+	Tool string `json:"tool"`
+}
+
+// Provisioning returns them with the place of the infrastructure: "region eu-central-1".
+func (p Provisioned) Provisioning(place string) Provisioning {
+	return Provisioning{Managed: p.Infrastructure != "external", Tool: p.Tool, Place: place}
+}
+
 // Provisioning says who applies the infrastructure of a target.
 type Provisioning struct {
 	Managed bool   // by tenon

@@ -182,9 +182,9 @@ func (p *provisioner) apply(ctx context.Context, k *keeper, file []byte, send fu
 func cloudHint(err error) string {
 	text := err.Error()
 	switch {
-	case strings.Contains(text, "AlreadyExists") || strings.Contains(text, "already exists") || strings.Contains(text, "AlreadyOwnedByYou"):
+	case slices.ContainsFunc([]string{"AlreadyExists", "alreadyExists", "already exists", "AlreadyOwnedByYou"}, func(s string) bool { return strings.Contains(text, s) }):
 		return "\nIt was made by somebody else, or by an apply that was killed before it could record it. If it is yours, remove it, name it in `existing`, or choose another `prefix`."
-	case strings.Contains(text, "BucketNotEmpty"):
+	case strings.Contains(text, "BucketNotEmpty") || strings.Contains(text, "without `force_destroy`"):
 		return "\nThe bucket has artifacts, which only tenon destroy --delete-artifacts removes."
 	}
 	return ""
@@ -194,10 +194,9 @@ func cloudHint(err error) string {
 type InfrastructureRemoval struct {
 	Resources []planner.Resource
 
-	p    *provisioner
-	kept sealedState
-	// artifacts is the address of a bucket that has to be emptied, or "".
-	artifacts string
+	p         *provisioner
+	kept      sealedState
+	artifacts *store // or nil if there is none
 }
 
 // ErrArtifacts is returned for a removal that would remove artifacts.
@@ -218,11 +217,13 @@ func (s *Session) PlanRemoval(ctx context.Context, artifacts bool) (*Infrastruct
 	if err != nil {
 		return nil, err
 	}
-	if h.count(bucketType) > 0 {
-		if !artifacts {
-			return nil, ErrArtifacts
+	for i := range stores {
+		if h.count(stores[i].kind) > 0 {
+			if !artifacts {
+				return nil, ErrArtifacts
+			}
+			r.artifacts = &stores[i]
 		}
-		r.artifacts = bucketType + ".artifacts"
 	}
 	changes, _, err := r.p.compare(ctx, r.kept.Files, tool.Scope{Destroy: true})
 	if err != nil || changes == nil {
@@ -232,13 +233,21 @@ func (s *Session) PlanRemoval(ctx context.Context, artifacts bool) (*Infrastruct
 	return r, nil
 }
 
-// bucketType is the resource that has the artifacts. Without force_destroy, it is only removed if it is empty.
-const bucketType = "aws_s3_bucket"
+// A store is a resource that has the artifacts, of the name "artifacts".
+type store struct {
+	kind   string
+	forced bool // without force_destroy, it is only removed if it is empty
+}
 
-// The file overrideName with the content forced makes the bucket be removed together with what is in it.
+// stores are those of all clouds. Azure removes an account of storage with everything in it.
+var stores = []store{{"aws_s3_bucket", true}, {"google_storage_bucket", true}, {"azurerm_storage_account", false}}
+
+// The file overrideName makes a store be removed together with what is in it.
 const overrideName = "artifacts_override.tf"
 
-const forced = "resource \"aws_s3_bucket\" \"artifacts\" {\n  force_destroy = true\n}\n"
+func (s store) override() string {
+	return "resource \"" + s.kind + "\" \"artifacts\" {\n  force_destroy = true\n}\n"
+}
 
 // deprovision returns what removes the infrastructure, or nil if there is none.
 func (s *Session) deprovision(r *InfrastructureRemoval) func(context.Context, int, func(executors.Event)) error {
@@ -247,10 +256,10 @@ func (s *Session) deprovision(r *InfrastructureRemoval) func(context.Context, in
 	}
 	return func(ctx context.Context, revision int, send func(executors.Event)) error {
 		k := &keeper{p: r.p, lease: s.lease, revision: revision, sealedState: r.kept}
-		if r.artifacts != "" {
+		if r.artifacts != nil && r.artifacts.forced {
 			k.Files = maps.Clone(k.Files)
-			k.Files[overrideName] = forced
-			changes, file, err := r.p.compare(ctx, k.Files, tool.Scope{Only: r.artifacts})
+			k.Files[overrideName] = r.artifacts.override()
+			changes, file, err := r.p.compare(ctx, k.Files, tool.Scope{Only: r.artifacts.kind + ".artifacts"})
 			if err != nil {
 				return err
 			}

@@ -33,6 +33,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/internal/test/containers"
+	"github.com/tenon-ml/tenon/internal/test/tofutest"
 )
 
 // The subscription, resource group and location of the fake.
@@ -89,6 +90,7 @@ type server struct {
 	resources  map[string]object     // properties of what Terraform makes, by id
 	identities map[string]*identity
 	vaults     map[string]map[string][]string // versions of secrets
+	roles      map[string]string              // "read" or "write", by the id of their definition
 	lines      []line
 	refusals   []string // what the system says of the next jobs, which do not start
 }
@@ -106,7 +108,7 @@ func Start(ctx context.Context, dir string) (*Cloud, error) {
 	trusting := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}
 	s := &server{
 		dir: dir, authority: c.authority(), images: containers.Images{Dir: dir}, client: &http.Client{Transport: trusting, Timeout: time.Minute},
-		certificate: certificate, jobs: map[string]*job{}, apps: map[string]*app{}, operations: map[string]*operation{}, resources: map[string]object{}, identities: map[string]*identity{}, vaults: map[string]map[string][]string{},
+		jobs: map[string]*job{}, resources: map[string]object{}, identities: map[string]*identity{}, vaults: map[string]map[string][]string{}, roles: map[string]string{},
 	}
 	c.stop = append(c.stop, trusting.CloseIdleConnections)
 	program, err := installAzurite(ctx)
@@ -196,6 +198,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.HasPrefix(r.URL.Path, "/blobs/"):
 		s.blob(w, r)
+		return
+	case r.URL.Path == resources:
+		tofutest.Answer(w, r, s.change)
 		return
 	case r.URL.Path == "/identity":
 		s.identify(w, r)

@@ -32,6 +32,7 @@ import (
 
 	"github.com/tenon-ml/tenon/internal/test/containers"
 	"github.com/tenon-ml/tenon/internal/test/pythontest"
+	"github.com/tenon-ml/tenon/internal/test/tofutest"
 )
 
 // Project and Region are those of the fake.
@@ -188,6 +189,10 @@ func (c *Cloud) startStorage(ctx context.Context) error {
 const control = "/test"
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == resources {
+		tofutest.Answer(w, r, s.change)
+		return
+	}
 	var body object
 	if r.ContentLength != 0 {
 		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,8 +29,7 @@ type Cloud struct {
 
 // Variables that change what providers made from schemas do.
 const (
-	// Hook has the URL that gets each change before it is made, as {"action", "type", "id", "values"}. A status other than
-	// 2xx refuses the change.
+	// Hook has the URL that gets each [Change] before it is made. A status other than 2xx refuses it.
 	Hook = "TENON_TEST_HOOK"
 	// Fault is what happens at a call that changes a resource, counted from 1: "3 kill" kills the program that has
 	// started OpenTofu before the third call, "3 killed" after it, "3 group" and "3 grouped" kill OpenTofu and the provider as well, "3
@@ -108,4 +108,30 @@ func (c *Cloud) Calls() ([]string, error) {
 		return nil, nil
 	}
 	return strings.Split(string(bytes.TrimSuffix(b, []byte("\n"))), "\n"), err
+}
+
+// A Change is what the hook gets.
+type Change struct {
+	Action string         `json:"action"` // "create", "update" or "delete"
+	Type   string         `json:"type"`
+	ID     string         `json:"id"`
+	Values map[string]any `json:"values"`
+}
+
+// Text returns the value of an attribute that is a text, or "".
+func (c Change) Text(attribute string) string {
+	text, _ := c.Values[attribute].(string)
+	return text
+}
+
+// Answer answers a request of the hook with what make returns, which refuses the change if it is an error.
+func Answer(w http.ResponseWriter, r *http.Request, make func(Change) error) {
+	var c Change
+	err := json.NewDecoder(r.Body).Decode(&c)
+	if err == nil {
+		err = make(c)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
+	}
 }
