@@ -84,7 +84,7 @@ func (p *provider) read(r *tfprotov5.ReadResourceRequest) (*tfprotov5.DynamicVal
 	}
 	for name := range all {
 		if !equal(set[name], there.Values[name]) {
-			if all[name], err = typed(there.Values[name]); err != nil {
+			if all[name], err = fit(there.Values[name], k.AttributeTypes[name]); err != nil {
 				return nil, err
 			}
 		}
@@ -233,7 +233,7 @@ func (p *provider) imported(of, id string) (*tfprotov5.DynamicValue, error) {
 	}
 	k, all := kind(p.types[of]), map[string]tftypes.Value{}
 	for name := range p.types[of] {
-		if all[name], err = typed(there.Values[name]); err != nil {
+		if all[name], err = fit(there.Values[name], k.AttributeTypes[name]); err != nil {
 			return nil, err
 		}
 	}

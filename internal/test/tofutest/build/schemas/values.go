@@ -59,6 +59,37 @@ func plain(v tftypes.Value) (any, error) {
 	return out, nil
 }
 
+// fit returns a value of JSON of a kind that is known, as that of a block in which nothing can be set, or of its own.
+func fit(x any, t tftypes.Type) (tftypes.Value, error) {
+	switch list, is := t.(tftypes.List); {
+	case t.Is(plainly):
+		return typed(x)
+	case is:
+		content, _ := x.([]any)
+		all := make([]tftypes.Value, len(content))
+		for i, e := range content {
+			var err error
+			if all[i], err = fit(e, list.ElementType); err != nil {
+				return all[i], err
+			}
+		}
+		return tftypes.NewValue(t, all), nil
+	}
+	object, _ := t.(tftypes.Object)
+	content, there := x.(map[string]any)
+	if !there {
+		return tftypes.NewValue(t, nil), nil
+	}
+	all := map[string]tftypes.Value{}
+	for name, inner := range object.AttributeTypes {
+		var err error
+		if all[name], err = fit(content[name], inner); err != nil {
+			return all[name], err
+		}
+	}
+	return tftypes.NewValue(t, all), nil
+}
+
 // typed returns a value of JSON of its own kind.
 func typed(x any) (tftypes.Value, error) {
 	switch x := x.(type) {
