@@ -34,6 +34,11 @@ type (
 		ServiceAccount string         `json:"serviceAccount"`
 		Environment    string         `json:"executionEnvironment"`
 		VPC            *runVPC        `json:"vpcAccess,omitempty"`
+		Node           *runNode       `json:"nodeSelector,omitempty"`
+		OneZone        bool           `json:"gpuZonalRedundancyDisabled,omitempty"`
+	}
+	runNode struct { // of containers with a GPU
+		Accelerator string `json:"accelerator"`
 	}
 	runContainer struct {
 		Image        string       `json:"image"`

@@ -25,19 +25,24 @@ func Check(t ir.Target, u ir.Unit) []ir.Fault {
 func (s Settings) check(u ir.Unit) *checks {
 	c := &checks{Checks: cloud.Checks{Faults: local.CheckProgram(u)}, settings: s}
 	c.target()
-	switch placeOf(&u) {
+	switch s.place(&u) {
 	case onTenon:
 		c.Objectives(u, "Cloud Monitoring")
 		return c
 	case onJob:
-		c.size(u)
-		if u.Timeout > mostTime {
+		c.size(u, `remove jobs: on: "run" from the target`)
+		if u.Needs.GPU > 0 && u.Timeout > gpuJobTime {
+			c.Fault("timeout", `write at most 1h, or remove jobs: on: "run" from the target`, "a job with a GPU on Cloud Run ends after an hour")
+		} else if u.Timeout > mostTime {
 			c.Fault("timeout", "write at most 168h", "a job on Cloud Run ends after 168 hours")
 		}
 	case onService:
 		c.service(u)
+	case onHosted:
+		c.hosted(u)
 	case onVertex:
 		c.vertex(u)
+	case onCluster: // package kubernetes checks it
 	}
 	c.unit(u)
 	return c
@@ -71,9 +76,11 @@ func isNetwork(cidr string) bool {
 	return err == nil && p.Addr().Is4() && p.Bits() >= 16 && p.Bits() <= 26 && p.Masked() == p
 }
 
-// size reports what no container of Cloud Run has.
-func (c *checks) size(u ir.Unit) {
-	if _, _, ok := size(u.Needs); !ok {
+// size reports what no container of Cloud Run has. A unit with a GPU may run elsewhere.
+func (c *checks) size(u ir.Unit, elsewhere string) {
+	if u.Needs.GPU > 0 {
+		c.runGPU(u, elsewhere)
+	} else if _, _, ok := size(u.Needs); !ok {
 		c.Fault("needs", "request less, or split the work", "a container of Cloud Run has at most 8 cores and 32 GiB for memory and files together")
 	}
 }
@@ -82,7 +89,7 @@ func (c *checks) size(u ir.Unit) {
 func (c *checks) unit(u ir.Unit) {
 	c.Unit(u, "Google Cloud")
 	for _, x := range u.Secrets {
-		if placeOf(&u) == onVertex {
+		if at := c.settings.place(&u); at == onVertex || at == onHosted {
 			c.Fault(u.SecretField(x), "let the program read it from Secret Manager, or choose another target", "only units on Cloud Run get secrets")
 		} else {
 			c.Secret(u, x, "Google Cloud")
@@ -97,10 +104,24 @@ func (c *checks) service(u ir.Unit) {
 		c.Fault("command", "choose another target", "Cloud Run runs jobs and what answers requests, but no workers")
 		return
 	}
-	if u.Needs.GPU > 0 {
-		c.Fault("needs.gpu", "remove needs.gpu, or choose another target", "GPUs of services on Cloud Run are not supported")
-	} else {
-		c.size(u)
+	c.size(u, fmt.Sprintf(`add to the target: endpoints: %s: on: "vertex"`, entityName(&u)))
+	c.server(u)
+	if _, most := instances(e); e.Counts != "" && most > 1 {
+		c.Faults = append(c.Faults, ir.Fault{Field: e.Counts, Note: true,
+			Message: fmt.Sprintf("each instance counts for itself, and there may be %d", most), Hint: "limit callers in front of the service, or let it have one instance"})
 	}
-	c.Service(u, "Cloud Run")
+}
+
+// server reports what no service on Google Cloud has.
+func (c *checks) server(u ir.Unit) {
+	e := u.Endpoint
+	if e.TLS {
+		c.Fault("tls", "remove tls", "Google Cloud ends TLS in front of the service")
+	}
+	if e.Management != nil {
+		c.Fault("management", "remove management", "the service has one port on Google Cloud")
+	}
+	if u.Keeps != "" {
+		c.Fault(u.Keeps, "remove "+u.Keeps, "the service has no folder that outlives it on Google Cloud")
+	}
 }

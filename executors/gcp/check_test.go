@@ -44,7 +44,32 @@ func TestWhatGoogleCloudCannotHonourIsRefused(t *testing.T) {
 		{"reserved labels", map[string]any{"labels": map[string]any{"team": "a", "tenon-unit": "b"}}, job("steps/a", nil), []string{"labels"}},
 		{"a service", nil, service("api", func(u *ir.Unit) { u.Needs = ir.Resources{MilliCPU: 8000, Memory: 32 << 30} }), nil},
 		{"a service that scales", nil, service("api", func(u *ir.Unit) { u.Endpoint.Scale = &ir.Scale{Max: 3} }), nil},
-		{"a service with a GPU", nil, service("api", func(u *ir.Unit) { u.Needs.GPU = 1 }), []string{"needs.gpu"}},
+		{"a service with a GPU, in a region without", nil, service("api", func(u *ir.Unit) { u.Needs.GPU = 1 }), []string{"needs.gpu"}},
+		{"a service with a GPU", withGPUs(), service("api", func(u *ir.Unit) {
+			u.Needs = ir.Resources{GPU: 1, GPUModel: "L4", GPUMemory: 24 << 30, MilliCPU: 8000, Memory: 32 << 30}
+		}), nil},
+		{"two GPUs of a service", withGPUs(), service("api", func(u *ir.Unit) { u.Needs.GPU = 2 }), []string{"needs.gpu.count"}},
+		{"another GPU of a service", withGPUs(), service("api", func(u *ir.Unit) { u.Needs = ir.Resources{GPU: 1, GPUModel: "A100"} }), []string{"needs"}},
+		{"too many cores beside a GPU", withGPUs(), service("api", func(u *ir.Unit) { u.Needs = ir.Resources{GPU: 1, MilliCPU: 21_000} }), []string{"needs"}},
+		{"a job with a GPU on Cloud Run, with a secret", withGPUs(), job("models/a", func(u *ir.Unit) {
+			u.Needs.GPU, u.Timeout, u.Secrets = 1, time.Hour, []ir.Secret{{Name: "A", Env: "A"}}
+		}), nil},
+		{"one that takes too long", withGPUs(), job("models/a", func(u *ir.Unit) { u.Needs.GPU, u.Timeout = 1, 2*time.Hour }), []string{"timeout"}},
+		{"an endpoint of Vertex AI", onVertexAI(""), hosted(func(u *ir.Unit) {
+			u.Needs, u.Release = ir.Resources{GPU: 2, GPUModel: "L4"}, &ir.Release{Steps: []int{10, 100}, Each: time.Minute}
+		}), nil},
+		{"one that scales", onVertexAI(""), hosted(func(u *ir.Unit) { u.Endpoint.Scale = &ir.Scale{Max: 3, CPU: 70} }), nil},
+		{"one without instances", onVertexAI(""), hosted(func(u *ir.Unit) { u.Endpoint.Replicas, u.Endpoint.Scale = 0, &ir.Scale{Max: 3} }), []string{"replicas.min"}},
+		{"a machine that is too small", onVertexAI("g2-standard-4"), hosted(func(u *ir.Unit) { u.Needs.GPU = 2 }), []string{"needs"}},
+		{"no machine", onVertexAI(""), hosted(func(u *ir.Unit) { u.Needs.GPU = 9 }), []string{"needs"}},
+		{"what an endpoint of Vertex AI does not have", onVertexAI(""), hosted(func(u *ir.Unit) {
+			fraction := 0.1
+			u.Release = &ir.Release{By: "customer", Shadow: 0.1, Judge: ir.Judge{ErrorRate: &fraction}}
+			u.Network, u.Timeout, u.Needs.Disk, u.Keeps = ir.NetworkNone, 3*time.Hour, 51<<30, "log"
+			u.Params, u.Secrets, u.Endpoint.TLS = []byte(`{"auth":{}}`), []ir.Secret{{Name: "A", Env: "A"}}, true
+		}), []string{"component", "log", "needs.disk", "network", "release.by", "release.judge", "release.shadow", "secrets.A", "timeout", "tls"}},
+		{"another program at an endpoint", onVertexAI(""), service("api", nil), []string{"component"}},
+		{"a worker at an endpoint", onVertexAI(""), hosted(func(u *ir.Unit) { u.Endpoint = nil }), []string{"command"}},
 		{"too large a service", nil, service("api", func(u *ir.Unit) { u.Needs.Memory = 33 << 30 }), []string{"needs"}},
 		{"a service that is released, and has secrets", nil, service("api", func(u *ir.Unit) {
 			u.Release, u.Secrets = &ir.Release{}, []ir.Secret{{Name: "A", Env: "A"}}
@@ -100,5 +125,51 @@ func TestWhatDoesNotRunOnGoogleCloudIsRefused(t *testing.T) {
 		{"a worker", service("api", func(u *ir.Unit) { u.Endpoint = nil }), []string{"command"}},
 	} {
 		t.Run(c.name, func(t *testing.T) { cloudtest.Refused(t, New(Options{Settings: s}).Check(c.unit), c.want) })
+	}
+}
+
+// withGPUs are settings of a target whose region has GPUs of Cloud Run, where jobs with GPUs run.
+func withGPUs() map[string]any {
+	return map[string]any{"region": "europe-west4", "jobs": map[string]any{"on": "run"}}
+}
+
+// onVertexAI are settings of a target with an endpoint of Vertex AI for the deployment "api".
+func onVertexAI(machine string) map[string]any {
+	return map[string]any{"endpoints": map[string]any{"api": map[string]any{"on": "vertex", "machine": machine}}}
+}
+
+// hosted returns a deployment that an endpoint of Vertex AI can run.
+func hosted(change func(*ir.Unit)) ir.Unit {
+	return service("api", func(u *ir.Unit) {
+		u.Code, u.Params = ir.Code{Runtime: ir.Plane, Command: []string{"worker.py"}, Lock: "sha256:0a"}, []byte(`{"deployment":"api"}`)
+		change(u)
+	})
+}
+
+// Each deployment of Vertex AI gets the first machine that has what it needs, or the one that the target names.
+func TestMachinesOfEndpoints(t *testing.T) {
+	for _, c := range []struct {
+		machine, region string
+		needs           ir.Resources
+		replicas        int
+		want            string
+	}{
+		{"", "us-central1", ir.Resources{}, 1, "1 x e2-standard-2: 0.077 USD"},
+		{"", "us-central1", ir.Resources{MilliCPU: 4000, Memory: 30 << 30}, 2, "2 x e2-standard-8: 0.62 USD"},
+		{"", "us-central1", ir.Resources{GPU: 1, GPUMemory: 24 << 30}, 1, "1 x g2-standard-4: 0.81 USD"},
+		{"g2-standard-12", "us-central1", ir.Resources{GPU: 1}, 1, "1 x g2-standard-12: 1.15 USD"},
+		{"", "us-central1", ir.Resources{GPU: 1}, 1, "1 x n1-standard-4: unknown"},
+		{"", "europe-west4", ir.Resources{}, 1, "1 x e2-standard-2: unknown"},
+	} {
+		u := hosted(func(u *ir.Unit) { u.Needs, u.Endpoint.Replicas = c.needs, c.replicas })
+		e := New(Options{Settings: Settings{Region: c.region, Endpoints: map[string]Endpoint{"api": {On: byVertex, Machine: c.machine}}}})
+		p, known := e.PerHour(&u)
+		got := p.Of + ": unknown"
+		if p.Currency != "" {
+			got = p.Of + ": " + p.Rate.Format(p.Currency)
+		}
+		if _, perRequest := e.PerRequest(u); !known || got != c.want || perRequest {
+			t.Errorf("%+v: got %q, %v, want %q", c, got, known, c.want)
+		}
 	}
 }

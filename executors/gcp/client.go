@@ -81,13 +81,19 @@ func (c *client) call(ctx context.Context, method, url string, in, out any) erro
 	}
 	for pause := time.Second / 2; ; pause *= 2 {
 		err := c.once(ctx, method, url, body, out)
-		if err == nil || !temporary(err) || pause > time.Second<<(patience-2) {
+		if err == nil || !temporary(err) || lacksQuota(err) || pause > time.Second<<(patience-2) {
 			return err
 		}
 		if err := cloud.Sleep(ctx, pause); err != nil {
 			return err
 		}
 	}
+}
+
+// lacksQuota reports whether machines are refused, and not too many requests: another attempt does not change that.
+func lacksQuota(err error) bool {
+	var e *refusal
+	return errors.As(err, &e) && e.code == http.StatusTooManyRequests && matched(hostedReasons, e.status+" "+e.message, "") != ""
 }
 
 func temporary(err error) bool {

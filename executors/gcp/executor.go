@@ -94,8 +94,11 @@ func (e *Executor) OwnPorts() bool { return true }
 func (e *Executor) Remote() bool { return true }
 
 // ReadyWithin returns how long a service may take to become ready: as long as Cloud Run waits for its
-// program, and some time to prepare it.
+// program, or Vertex AI for its container, and some time to prepare it.
 func (e *Executor) ReadyWithin(u *ir.Unit) time.Duration {
+	if e.opts.place(u) == onHosted {
+		return deployTime(u) + machineTime
+	}
 	return cmp.Or(u.Timeout, startTime+4*time.Minute)
 }
 
@@ -118,7 +121,7 @@ func (e *Executor) Prepare(ctx context.Context, t executors.Task, report func(st
 func (e *Executor) Check(u ir.Unit) []ir.Fault {
 	c := e.opts.Settings.check(u)
 	const another = "choose a target with the executor process, containerd or kubernetes"
-	if placeOf(&u) == onVertex && !open(&u) {
+	if e.opts.place(&u) == onVertex && !open(&u) {
 		c.Fault("network", "write network: true, or "+another, "a custom job of Vertex AI reaches the Internet")
 	}
 	for _, in := range u.Inputs {
@@ -157,12 +160,14 @@ func (e *Executor) apply(ctx context.Context, t executors.Task) (taskState, erro
 		return st, err
 	}
 	defer locked.Close()
-	switch placeOf(&t.Unit) {
+	switch e.opts.place(&t.Unit) {
 	case onService:
 		return st, e.deploy(ctx, &st, t)
+	case onHosted:
+		return st, e.host(ctx, &st, t)
 	case onVertex:
 		return st, e.startCustom(ctx, &st, t)
-	case onJob, onTenon:
+	case onJob, onTenon, onCluster:
 	}
 	there, err := e.find(ctx, &st)
 	if err == nil && !there {
@@ -194,6 +199,9 @@ func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, e
 	}
 	if err == nil && !there {
 		st.Root = e.root()
+		there, err = e.searchHosted(ctx, &st)
+	}
+	if err == nil && !there {
 		there, _, err = e.findCustom(ctx, &st)
 	}
 	if err != nil {
@@ -233,7 +241,7 @@ func (e *Executor) Wait(ctx context.Context, h state.Handle) (now state.Status, 
 		}
 		now, err = r.Wait(ctx, j)
 		if st := j.(*followed).st; err == nil && r.Serves && now.Phase == state.Ready { //nolint:forcetypeassert // of follow
-			now.Message, err = "", e.promote(ctx, st)
+			now.Message, err = "", e.takeOver(ctx, st)
 		}
 		return err
 	})
@@ -277,13 +285,16 @@ func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 
 func (e *Executor) destroy(ctx context.Context, st taskState) error {
 	run := e.run(st)
-	if st.Service != "" || st.Custom != "" {
+	if st.Service != "" || st.Custom != "" || st.Endpoint != "" {
 		if _, ended := run.Ended(); !ended {
 			run.SaveLog(ctx, &followed{e: e, st: st, soon: true})
 		}
 		end := e.withdraw
-		if st.Custom != "" {
+		switch {
+		case st.Custom != "":
 			end = e.destroyCustom
+		case st.Endpoint != "":
+			end = e.unhost
 		}
 		if err := end(ctx, st); err != nil {
 			return err

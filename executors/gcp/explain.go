@@ -55,7 +55,7 @@ const (
 )
 
 // lacking are the messages about a lack of capacity or of a quota.
-var lacking = []string{noCapacity, noInstances, quota, noMachine, vertexQuota}
+var lacking = []string{noCapacity, noInstances, quota, noMachine, vertexQuota, servingQuota}
 
 // known returns what to do about the end of a job, with what Cloud Run says, or "".
 func known(c runCondition, attempt *runAttempt) string {

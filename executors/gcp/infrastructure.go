@@ -70,7 +70,7 @@ type writer struct {
 func newWriter(sys *ir.System, s Settings) *writer {
 	return &writer{
 		Settings: s, sys: sys, prefix: cloud.Hyphened(cloud.Prefix(sys, s.Prefix), mostPrefix), root: cloud.Root(sys, s.Folder), files: terraform.Files{},
-		units: cloud.Placed(sys, func(u *ir.Unit) bool { return placeOf(u) != onTenon }),
+		units: cloud.Placed(sys, func(u *ir.Unit) bool { return u.Kind != ir.Record }),
 	}
 }
 
@@ -166,13 +166,13 @@ func (w *writer) apis() []string {
 	if len(w.units) > 0 {
 		apis = append(apis, "artifactregistry.googleapis.com")
 	}
-	if w.any(onVertex) {
+	if w.any(onVertex) || w.any(onHosted) {
 		apis = append(apis, "aiplatform.googleapis.com")
 	}
 	if len(w.closed()) > 0 && w.Existing.Network == nil {
 		apis = append(apis, "compute.googleapis.com")
 	}
-	if w.Service == "" && slices.ContainsFunc(w.units, func(u *ir.Unit) bool { return len(cloud.AccessInContainer(u).Secrets) > 0 }) {
+	if w.Service == "" && slices.ContainsFunc(w.units, func(u *ir.Unit) bool { return len(w.accessOf(u).Secrets) > 0 }) {
 		apis = append(apis, "secretmanager.googleapis.com")
 	}
 	if w.Service == "" && w.watched() {

@@ -33,6 +33,10 @@ func (f *followed) Look(ctx context.Context) (state.Status, *pod.Result, error) 
 		now, err := f.lookService(ctx)
 		return now, nil, err
 	}
+	if f.st.Endpoint != "" {
+		now, err := f.lookHosted(ctx)
+		return now, nil, err
+	}
 	if f.st.Custom != "" {
 		return f.lookCustom(ctx)
 	}
@@ -142,6 +146,8 @@ func (f *followed) Printed(ctx context.Context) ([]byte, error) {
 	switch {
 	case f.st.Service != "":
 		q.Filter = f.st.serviceFilter()
+	case f.st.Endpoint != "":
+		q.Filter = f.st.hostedFilter()
 	case f.st.Custom != "":
 		q.Filter = fmt.Sprintf(`resource.type="ml_job" AND resource.labels.job_id=%q AND resource.labels.task_name="workerpool0-0"`, f.st.number())
 	}
@@ -176,7 +182,7 @@ func (f *followed) Printed(ctx context.Context) ([]byte, error) {
 
 // line returns a line of output. Cloud Logging takes a line with an object in JSON apart.
 func (x logEntry) line() string {
-	if text, is := x.JSON["message"].(string); is && x.Resource.Type == "ml_job" {
+	if text, is := x.JSON["message"].(string); is && (x.Resource.Type == "ml_job" || x.Resource.Type == "aiplatform.googleapis.com/Endpoint") {
 		return strings.TrimSuffix(text, "\n") // Vertex AI puts each line into an object
 	}
 	if x.JSON != nil {

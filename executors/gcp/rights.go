@@ -28,10 +28,22 @@ var roles = []struct {
 	{"write", "Writes artifacts", []string{"storage.objects.create", "storage.objects.delete"}, func(a cloud.Access) []string { return a.Writes }, 1},
 }
 
-// rights writes an account for each unit, with the rights of [cloud.AccessInContainer] and no others.
+// accessOf returns what a unit may do.
+func (s Settings) accessOf(u *ir.Unit) cloud.Access {
+	if u.Kind != ir.Service {
+		return cloud.AccessOf(u)
+	}
+	as := *u
+	if s.place(u) == onHosted {
+		as.Release = nil // whose versions share no route in the bucket
+	}
+	return cloud.AccessOfService(&as)
+}
+
+// rights writes an account for each unit, with the rights of [accessOf] and no others.
 func (w *writer) rights() error {
 	f := w.file("rights.tf")
-	if w.any(onJob) || w.any(onVertex) || w.any(onService) {
+	if len(w.units) > 0 {
 		w.storageRoles(f)
 	}
 	for _, u := range w.units {
@@ -54,7 +66,7 @@ func (w *writer) storageRoles(f *terraform.File) {
 }
 
 func (w *writer) unitRights(f *terraform.File, u *ir.Unit) error {
-	l, a := cloud.Label(u.ID), cloud.AccessInContainer(u)
+	l, a := cloud.Label(u.ID), w.accessOf(u)
 	member := cloud.Reference("google_service_account", l, "member")
 	b := f.Resource("google_service_account", l)
 	b.Set("account_id", terraform.Text(w.account(u.ID)))

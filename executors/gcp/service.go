@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -213,12 +212,12 @@ func (e *Executor) serviceOf(st taskState, t executors.Task, image string, comma
 		notes[noteState] = e.opts.State
 	}
 	u := t.Unit
-	cores, memory, _ := size(u.Needs)
-	least, most := cloud.Replicas(u.Endpoint)
-	idle := u.Release == nil // an instance without requests looks at its route
+	size, _ := containerOf(u.Needs)
+	least, most := instances(u.Endpoint)
+	idle := u.Release == nil && size.gpu == nil // an instance without requests looks at its route, and a GPU is always billed with its cores
 	c := runContainer{
 		Image: image, Command: command[:1], Args: command[1:], Env: secrets, Ports: []runPort{{u.Endpoint.Port}},
-		Resources:    runResources{Limits: map[string]string{"cpu": strconv.FormatInt(cores, 10), "memory": strconv.FormatInt(memory, 10) + "Mi"}, Idle: &idle},
+		Resources:    runResources{Limits: size.limits(), Idle: &idle},
 		StartupProbe: &runProbe{TCP: &runTCP{u.Endpoint.Port}, Period: probePeriod, Timeout: probePeriod, Failures: int(startTime / time.Second / probePeriod)},
 	}
 	if path := u.Endpoint.Ready; path != "" {
@@ -228,6 +227,7 @@ func (e *Executor) serviceOf(st taskState, t executors.Task, image string, comma
 		Revision: st.start(), Labels: labels, Annotations: map[string]string{noteTask: st.Name, noteToken: st.Token},
 		Scaling: runRevisionScale{most}, Containers: []runContainer{c}, ServiceAccount: w.email(st.Unit), Environment: "EXECUTION_ENVIRONMENT_GEN2",
 	}
+	template.Node, template.OneZone = size.node()
 	if s := u.Endpoint.Scale; s != nil {
 		template.Concurrency = s.InFlight
 	}
@@ -295,7 +295,21 @@ func share(s *runService, revision string) (percent int) {
 
 // until calls do until it is done.
 func (e *Executor) until(ctx context.Context, what string, do func(context.Context) (bool, error)) error {
-	return e.opts.Until(ctx, endPatience, fmt.Errorf("%s: Google Cloud has not done it within %s: see its console, and try again", what, endPatience), do)
+	return e.within(ctx, endPatience, what, do)
+}
+
+// within is until for at most some time.
+func (e *Executor) within(ctx context.Context, most time.Duration, what string, do func(context.Context) (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	for pause := e.opts.Pause / 2; ; pause = min(2*pause, e.opts.Longest) {
+		if done, err := do(ctx); done || err != nil {
+			return err
+		}
+		if err := cloud.Sleep(ctx, pause); err != nil {
+			return fmt.Errorf("%s: Google Cloud has not done it within %s: see its console, and try again", what, most)
+		}
+	}
 }
 
 // withdraw removes the revision of a task, and with the last one its service. Requests of a revision that is given up

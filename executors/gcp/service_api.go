@@ -38,6 +38,8 @@ type (
 		Environment    string            `json:"executionEnvironment"`
 		Concurrency    int               `json:"maxInstanceRequestConcurrency,omitempty"`
 		VPC            *runVPC           `json:"vpcAccess,omitempty"`
+		Node           *runNode          `json:"nodeSelector,omitempty"`
+		OneZone        bool              `json:"gpuZonalRedundancyDisabled,omitempty"`
 	}
 	runRevisionScale struct {
 		Most int64 `json:"maxInstanceCount"`

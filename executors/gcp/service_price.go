@@ -30,17 +30,24 @@ var servicePrices = struct {
 // PerRequest implements [executors.RequestPricer]. The prices of other regions are not known.
 func (e *Executor) PerRequest(u ir.Unit) (planner.PerRequest, bool) {
 	p := servicePrices
-	if u.Kind != ir.Service || u.Endpoint == nil || !slices.Contains(p.regions, e.opts.Region) {
+	if u.Kind != ir.Service || u.Endpoint == nil || e.opts.place(&u) != onService || !slices.Contains(p.regions, e.opts.Region) {
 		return planner.PerRequest{}, false
 	}
-	cores, memory, _ := size(u.Needs)
-	least, _ := cloud.Replicas(u.Endpoint)
+	size, _ := containerOf(u.Needs)
+	if size.gpu != nil && size.gpu.second == 0 {
+		return planner.PerRequest{}, false
+	}
+	least, _ := instances(u.Endpoint)
 	during := func(of struct{ core, gib money.Amount }, seconds int64) money.Amount {
-		return of.core.Times(cores*seconds, 1).Plus(of.gib.Times(memory*seconds, 1024))
+		x := of.core.Times(size.cores*seconds, 1).Plus(of.gib.Times(size.memory*seconds, 1024))
+		if size.gpu != nil {
+			x = x.Plus(size.gpu.second.Times(seconds, 1))
+		}
+		return x
 	}
 	month := least * ir.Month * int64(time.Hour/time.Second)
 	x := planner.PerRequest{Unit: u.ID, Currency: "USD", Source: p.source, Date: p.date}
-	if u.Release != nil {
+	if u.Release != nil || size.gpu != nil { // instance-based billing
 		x.Idle, x.Instance = during(p.whole, month), during(p.whole, int64(time.Hour/time.Second))
 		return x, true
 	}

@@ -22,6 +22,8 @@ func TestPricesOfServices(t *testing.T) {
 		}, "0.40 USD", "5.80 USD", "0.00 USD", "0.00 USD"},
 		{"one that always has two", "europe-west1", func(u *ir.Unit) { two(u); u.Endpoint.Replicas = 2 }, "0.40 USD", "5.80 USD", "78.84 USD", "0.00 USD"},
 		{"one with releases", "us-central1", func(u *ir.Unit) { two(u); u.Release = &ir.Release{} }, "0.00 USD", "0.00 USD", "115.63 USD", "0.16 USD"},
+		{"one with a GPU", "us-central1", func(u *ir.Unit) { two(u); u.Needs.GPU = 1 }, "0.00 USD", "0.00 USD", "763.96 USD", "1.05 USD"},
+		{"one with a GPU whose price is not known", "us-central1", func(u *ir.Unit) { u.Needs.GPU, u.Needs.GPUMemory = 1, 96<<30 }, "", "", "", ""},
 		{"a region whose prices are not known", "europe-west3", two, "", "", "", ""},
 	} {
 		e := New(Options{Settings: Settings{Project: "acme-ml-1", Region: c.region}, Options: cloud.Options{System: "s"}})

@@ -1,6 +1,8 @@
 package gcp
 
 import (
+	"strings"
+
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/cloud"
@@ -12,18 +14,19 @@ const Name = "gcp"
 
 // Settings are the settings of a target, as defined by tenon.#GCP or tenon.#GKE.
 type Settings struct {
-	Project   string            `json:"project"` // id
-	Region    string            `json:"region"`
-	Prefix    string            `json:"prefix"` // of names; "" follows from the system
-	Folder    string            `json:"folder"` // of the bucket
-	Existing  Existing          `json:"existing"`
-	CIDR      string            `json:"cidr"`            // of a subnet that is made
-	Billing   string            `json:"billing_account"` // for the budget
-	Retention int64             `json:"retention"`       // days
-	Emails    []string          `json:"emails"`
-	Labels    map[string]string `json:"labels"`
-	Jobs      Jobs              `json:"jobs"`
-	Hosts     string            `json:"hosts"` // folder with HOST/hosts.toml for registries
+	Project   string              `json:"project"` // id
+	Region    string              `json:"region"`
+	Prefix    string              `json:"prefix"` // of names; "" follows from the system
+	Folder    string              `json:"folder"` // of the bucket
+	Existing  Existing            `json:"existing"`
+	CIDR      string              `json:"cidr"`            // of a subnet that is made
+	Billing   string              `json:"billing_account"` // for the budget
+	Retention int64               `json:"retention"`       // days
+	Emails    []string            `json:"emails"`
+	Labels    map[string]string   `json:"labels"`
+	Jobs      Jobs                `json:"jobs"`
+	Endpoints map[string]Endpoint `json:"endpoints"` // by deployment
+	Hosts     string              `json:"hosts"`     // folder with HOST/hosts.toml for registries
 
 	terraform.Provisioned
 	Cluster // of tenon.#GKE
@@ -31,7 +34,29 @@ type Settings struct {
 
 // Jobs are settings of jobs with GPUs.
 type Jobs struct {
-	Spot bool `json:"spot"` // they run on machines that Google may take back
+	On   string `json:"on"`   // "vertex", or "run" for Cloud Run; "" is "vertex"
+	Spot bool   `json:"spot"` // they run on machines that Google may take back
+}
+
+// What says where jobs with GPUs and deployments run.
+const (
+	byRun    = "run"
+	byVertex = "vertex"
+)
+
+// An Endpoint is what answers for a deployment.
+type Endpoint struct {
+	On      string `json:"on"`      // "run" or "vertex"; "" is "run"
+	Machine string `json:"machine"` // type of machines of Vertex AI; "" for one that follows from needs
+}
+
+// endpoint returns what the target says about a service.
+func (s Settings) endpoint(u *ir.Unit) Endpoint { return s.Endpoints[entityName(u)] }
+
+// entityName returns the name of the deployment of a service.
+func entityName(u *ir.Unit) string {
+	_, name, _ := strings.Cut(u.Entity, "/")
+	return name
 }
 
 // Existing are resources that are used instead of new ones.
@@ -65,28 +90,25 @@ type place string
 
 const (
 	onTenon   place = ""        // tenon itself writes records
-	onJob     place = "job"     // jobs without GPU, on Cloud Run jobs
+	onJob     place = "job"     // jobs without GPU, and others by choice, on Cloud Run jobs
 	onVertex  place = "vertex"  // jobs with GPUs, as custom jobs of Vertex AI
 	onService place = "service" // deployments, on Cloud Run services
+	onHosted  place = "hosted"  // deployments by choice, on endpoints of Vertex AI
 	onCluster place = "cluster" // jobs and deployments in a cluster of GKE, by the executor kubernetes
 )
 
 // place returns what runs a unit.
 func (s Settings) place(u *ir.Unit) place {
-	if s.Service == GKE && u.Kind != ir.Record {
-		return onCluster
-	}
-	return placeOf(u)
-}
-
-// placeOf returns what runs a unit, unless the target is a cluster.
-func placeOf(u *ir.Unit) place {
 	switch {
 	case u.Kind == ir.Record:
 		return onTenon
+	case s.Cluster.Service == GKE:
+		return onCluster
+	case u.Kind == ir.Service && s.endpoint(u).On == byVertex:
+		return onHosted
 	case u.Kind == ir.Service:
 		return onService
-	case u.Needs.GPU > 0:
+	case u.Needs.GPU > 0 && s.Jobs.On != byRun:
 		return onVertex
 	}
 	return onJob

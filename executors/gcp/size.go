@@ -6,8 +6,11 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 )
 
-// sizes are the containers of Cloud Run: cores, and the least and the most memory in MiB.
-var sizes = []struct{ cores, least, most int64 }{
+// A containerSize is a number of cores, with the least and the most memory in MiB.
+type containerSize struct{ cores, least, most int64 }
+
+// sizes are the containers of Cloud Run.
+var sizes = []containerSize{
 	{1, 512, 4096}, {2, 512, 8192}, {4, 2048, 16_384}, {6, 4096, 24_576}, {8, 4096, 32_768},
 }
 
@@ -18,7 +21,9 @@ const (
 
 // size returns the smallest container of Cloud Run that has what a unit needs: cores, and memory in
 // MiB. Files of a container are in its memory, so that the disk that a unit needs is memory too.
-func size(n ir.Resources) (cores, mebibytes int64, ok bool) {
+func size(n ir.Resources) (cores, mebibytes int64, ok bool) { return sizeIn(sizes, n) }
+
+func sizeIn(sizes []containerSize, n ir.Resources) (cores, mebibytes int64, ok bool) {
 	memory := int64(usualMemory)
 	if n.Memory > 0 {
 		memory = (n.Memory-1)>>20 + 1

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"path"
-	"strconv"
 	"time"
 
 	"github.com/tenon-ml/tenon/executors"
@@ -62,15 +61,16 @@ func (e *Executor) jobOf(st taskState, t executors.Task, image string, command [
 	if e.opts.State != "" {
 		notes[noteState] = e.opts.State
 	}
-	cores, memory, _ := size(t.Unit.Needs)
+	size, _ := containerOf(t.Unit.Needs)
 	task := runTask{
 		Containers: []runContainer{{
 			Image: image, Command: command[:1], Args: command[1:], Env: secrets,
-			Resources: runResources{Limits: map[string]string{"cpu": strconv.FormatInt(cores, 10), "memory": strconv.FormatInt(memory, 10) + "Mi"}},
+			Resources: runResources{Limits: size.limits()},
 		}},
-		Timeout:        seconds((cmp.Or(t.Unit.Timeout, mostTime) + time.Second - 1).Truncate(time.Second)), // if this machine is gone by then
+		Timeout:        seconds((cmp.Or(t.Unit.Timeout, size.mostTime()) + time.Second - 1).Truncate(time.Second)), // if this machine is gone by then
 		ServiceAccount: w.email(st.Unit), Environment: "EXECUTION_ENVIRONMENT_GEN2",
 	}
+	task.Node, task.OneZone = size.node()
 	if !open(&t.Unit) {
 		n := w.subnet()
 		task.VPC = &runVPC{"ALL_TRAFFIC", []runInterface{{n.Network, n.Subnetwork}}}

@@ -30,6 +30,7 @@ type taskState struct {
 	State   string `json:"state,omitempty"`   // lineage, of a service
 	Idle    bool   `json:"idle,omitempty"`    // a service may have no instance
 	Dir     string `json:"dir,omitempty"`
+	hostedState
 }
 
 // taskState returns the state of a task that has no job yet.
@@ -103,7 +104,7 @@ func (e *Executor) bucket(st taskState) cloud.Bucket {
 func (e *Executor) run(st taskState) cloud.Run {
 	at := e.bucket(st).URL
 	return cloud.Run{
-		Start: st.start(), Record: st.start(), Serves: st.Service != "", Dir: st.Dir, File: "gcp.json", Notes: at(cloud.Below(st.Unit, "notes")),
+		Start: st.start(), Record: st.start(), Serves: st.Service != "" || st.Endpoint != "", Dir: st.Dir, File: "gcp.json", Notes: at(cloud.Below(st.Unit, "notes")),
 		Out:   func(port string) string { return at(cloud.Below(st.Unit, "out", port)) },
 		Pause: e.opts.Pause, Longest: e.opts.Longest, Stores: &e.stores,
 	}

@@ -2,7 +2,6 @@ package gcp
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -38,8 +37,8 @@ type (
 	}
 	customMachine struct {
 		Type        string `json:"machineType"`
-		Accelerator string `json:"acceleratorType"`
-		Count       int64  `json:"acceleratorCount"`
+		Accelerator string `json:"acceleratorType,omitempty"`
+		Count       int64  `json:"acceleratorCount,omitempty"`
 	}
 	customDisk struct {
 		Type string `json:"bootDiskType"`
@@ -128,8 +127,8 @@ func (c *client) customsOf(ctx context.Context, st taskState, label, value strin
 	for {
 		var page customJobs
 		if err := c.call(ctx, http.MethodGet, c.vertexAt(st.Region)+"/v1/"+st.customs()+"?"+q.Encode(), nil, &page); err != nil {
-			if r := (*refusal)(nil); errors.As(err, &r) && (r.reason == "SERVICE_DISABLED" || r.code == http.StatusNotFound) {
-				return nil, nil // nothing was ever made there: the API is off, or the region has no Vertex AI
+			if nothingThere(err) {
+				return nil, nil
 			}
 			return nil, explainCall("list the custom jobs of Vertex AI", err)
 		}

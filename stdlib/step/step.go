@@ -28,10 +28,11 @@ const Env = "TENON_STEP"
 const Duck = "TENON_DUCK"
 
 // Platform is the variable that names the platform which runs the container of a service, if that asks
-// for paths of its own. SageMaker is one.
+// for paths of its own: SageMaker, and Vertex AI, which is Vertex.
 const (
 	Platform  = "TENON_PLATFORM"
 	SageMaker = "sagemaker"
+	Vertex    = "vertex"
 )
 
 // A Step is what the program finds.

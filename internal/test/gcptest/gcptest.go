@@ -35,10 +35,11 @@ import (
 	"github.com/tenon-ml/tenon/internal/test/tofutest"
 )
 
-// Project and Region are those of the fake.
+// Project and Region are those of the fake, which has another region whose instances of Cloud Run may have a GPU.
 const (
-	Project = "acme-ml-1"
-	Region  = "europe-west3"
+	Project        = "acme-ml-1"
+	Region         = "europe-west3"
+	RegionWithGPUs = "europe-west4"
 )
 
 //go:embed storage.lock
@@ -78,7 +79,16 @@ type server struct {
 	jobs     map[string]*job
 	services map[string]*service
 	customs  map[string]*custom
-	numbers  int // of custom jobs that were ever made
+	numbers  int // of custom jobs and operations that were ever made
+
+	// Of Vertex AI: operations, and of each deployed model that ever was, the id of its model by its own, and how often each
+	// model was deployed.
+	models     map[string]*model
+	endpoints  map[string]*endpoint
+	operations []*operation
+	hosted     map[string]string
+	deploys    map[string]int
+
 	accounts map[string]bool
 	secrets  map[string][]string // versions, by name
 	entries  []entry
@@ -90,7 +100,8 @@ func Start(ctx context.Context, dir string) (*Cloud, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("the fake of Google Cloud makes namespaces for jobs, for which it needs root")
 	}
-	s := &server{dir: dir, images: containers.Images{Dir: dir}, jobs: map[string]*job{}, services: map[string]*service{}, customs: map[string]*custom{}, accounts: map[string]bool{}, secrets: map[string][]string{}}
+	s := &server{dir: dir, images: containers.Images{Dir: dir}, jobs: map[string]*job{}, services: map[string]*service{}, customs: map[string]*custom{}, accounts: map[string]bool{}, secrets: map[string][]string{},
+		models: map[string]*model{}, endpoints: map[string]*endpoint{}, hosted: map[string]string{}, deploys: map[string]int{}}
 	var err error
 	if s.apis, err = readAPIs(); err != nil {
 		return nil, err
@@ -99,9 +110,11 @@ func Start(ctx context.Context, dir string) (*Cloud, error) {
 	if s.images.Registry, err = c.serve(containers.ServeRegistry()); err != nil {
 		return nil, err
 	}
-	if err := containers.Mirror(c.Hosts, Region+"-docker.pkg.dev", s.images.Registry); err != nil {
-		c.Stop()
-		return nil, err
+	for _, region := range []string{Region, RegionWithGPUs} {
+		if err := containers.Mirror(c.Hosts, region+"-docker.pkg.dev", s.images.Registry); err != nil {
+			c.Stop()
+			return nil, err
+		}
 	}
 	for range 5 { // another process may take the port before the storage does
 		if err = c.startStorage(ctx); err == nil {
@@ -189,8 +202,7 @@ func (c *Cloud) startStorage(ctx context.Context) error {
 const control = "/test"
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == resources {
-		tofutest.Answer(w, r, s.change)
+	if s.predict(w, r) {
 		return
 	}
 	var body object
@@ -241,7 +253,13 @@ func (s *server) call(r *http.Request, body object) (m method, out object, err e
 	id, isRun := strings.CutPrefix(m.ID, "run.projects.locations.")
 	of, isService := strings.CutPrefix(id, "services.")
 	kind, isCustom := strings.CutPrefix(m.ID, "aiplatform.projects.locations.customJobs.")
+	ofModel, isModel := strings.CutPrefix(m.ID, "aiplatform.projects.locations.models.")
+	ofEndpoint, isEndpoint := strings.CutPrefix(m.ID, "aiplatform.projects.locations.endpoints.")
 	switch {
+	case isModel:
+		out, err = s.modelAPI(ofModel, names, r, body)
+	case isEndpoint:
+		out, err = s.endpointAPI(ofEndpoint, names, r, body)
 	case isCustom:
 		out, err = s.customAPI(kind, names, r, body)
 	case isService:
@@ -381,6 +399,13 @@ func (s *server) left() map[string][]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := map[string][]string{"jobs": slices.Sorted(maps.Keys(s.jobs)), "services": slices.Sorted(maps.Keys(s.services)), "customs": slices.Sorted(maps.Keys(s.customs))}
+	all["hosted"] = append(slices.Sorted(maps.Keys(s.models)), slices.Sorted(maps.Keys(s.endpoints))...)
+	for name, n := range s.deploys {
+		all["deploys"] = append(all["deploys"], filepath.Base(name)+" "+strconv.Itoa(n))
+	}
+	for name, x := range s.endpoints {
+		all["urls"] = append(all["urls"], filepath.Base(name)+" "+x.url)
+	}
 	for name, x := range s.services {
 		all["urls"] = append(all["urls"], filepath.Base(name)+" "+x.url)
 	}

@@ -71,10 +71,15 @@ func (s *server) newRevision(x *service) (*revision, error) {
 		return nil, invalid("the name %q of a revision is not valid", t.Revision)
 	case len(t.Containers) != 1 || len(t.Containers[0].Ports) != 1:
 		return nil, invalid("a revision needs one container with one port")
+	case t.Node.Accelerator != "" && (t.Containers[0].Resources.Idle == nil || *t.Containers[0].Resources.Idle):
+		return nil, invalid("a revision with a GPU has its cores all the time")
 	case t.Containers[0].StartupProbe.Period*t.Containers[0].StartupProbe.Failures > 240:
 		return nil, invalid("a startup probe may take 240 s")
 	case !s.accounts[t.ServiceAccount]:
 		return nil, &problem{http.StatusForbidden, "PERMISSION_DENIED", "Permission 'iam.serviceaccounts.actAs' denied on service account " + t.ServiceAccount + " (or it may not exist)."}
+	}
+	if err := t.fits(filepath.Base(filepath.Dir(filepath.Dir(x.name))), t.Containers[0].Resources); err != nil {
+		return nil, err
 	}
 	return &revision{name: x.name + "/revisions/" + t.Revision, spec: x.spec, created: time.Now(), state: conditionReconciling, ended: make(chan struct{})}, nil
 }
@@ -111,19 +116,26 @@ func (s *server) run(x *service, r *revision) {
 		return
 	}
 	env = append(append(config.Config.Env, "K_SERVICE="+filepath.Base(x.name), "K_REVISION="+filepath.Base(r.name)), env...)
+	if err := s.keep(x, r, root, env); err != nil {
+		fail("HEALTH_CHECK_CONTAINER_ERROR", "The user-provided container failed to start and listen on the port defined provided by the PORT="+
+			strconv.Itoa(r.spec.Template.Containers[0].Ports[0].Port)+" environment variable within the allocated timeout. "+err.Error())
+	}
+}
+
+// keep starts the container of a revision again when it ends, until the revision is removed. It returns why the container ended
+// before it was ready.
+func (s *server) keep(x *service, r *revision, root string, env []string) error {
 	for {
 		err := s.live(x, r, root, env)
 		s.mu.Lock()
 		ready := r.state == conditionSucceeded
 		r.instance = nil
 		s.mu.Unlock()
-		if errors.Is(err, containers.ErrEnded) {
-			return
-		}
-		if !ready {
-			fail("HEALTH_CHECK_CONTAINER_ERROR", "The user-provided container failed to start and listen on the port defined provided by the PORT="+
-				strconv.Itoa(r.spec.Template.Containers[0].Ports[0].Port)+" environment variable within the allocated timeout. "+err.Error())
-			return
+		switch {
+		case errors.Is(err, errEnded):
+			return nil
+		case !ready:
+			return err
 		}
 		time.Sleep(50 * time.Millisecond)
 	}

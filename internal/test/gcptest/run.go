@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -44,16 +45,15 @@ type spec struct {
 	Template            struct {
 		Template struct {
 			Containers []struct {
-				Image     string    `json:"image"`
-				Command   []string  `json:"command"`
-				Args      []string  `json:"args"`
-				Env       []envSpec `json:"env"`
-				Resources struct {
-					Limits map[string]string `json:"limits"`
-				} `json:"resources"`
+				Image     string       `json:"image"`
+				Command   []string     `json:"command"`
+				Args      []string     `json:"args"`
+				Env       []envSpec    `json:"env"`
+				Resources resourceSpec `json:"resources"`
 			} `json:"containers"`
 			Timeout        string `json:"timeout"`
 			ServiceAccount string `json:"serviceAccount"`
+			gpuSpec
 		} `json:"template"`
 	} `json:"template"`
 }
@@ -158,6 +158,13 @@ func (s *server) create(parent, id string, body object) (object, error) {
 	}
 	if n, err := strconv.Atoi(limit[1]); err != nil || n > 168*3600 {
 		return nil, invalid("the timeout %s is longer than 168h", t.Timeout)
+	}
+	region := filepath.Base(parent)
+	if err := t.fits(region, t.Containers[0].Resources); err != nil {
+		return nil, err
+	}
+	if t.Node.Accelerator != "" && must(strconv.Atoi(limit[1])) > 3600 {
+		return nil, invalid("the timeout %s of a task with a GPU is longer than 1h", t.Timeout)
 	}
 	s.jobs[j.name] = j
 	go s.start(j, time.Duration(must(strconv.Atoi(limit[1])))*time.Second)
@@ -340,14 +347,24 @@ func (s *server) log(of, line string) {
 
 var (
 	executionFilter = regexp.MustCompile(`(?:labels\."run\.googleapis\.com/execution_name"|resource\.labels\.revision_name|resource\.labels\.job_id)="([a-z0-9-]+)"`)
+	deployedFilter  = regexp.MustCompile(`labels\.deployed_model_id=\(([0-9" OR]+)\)`)
 	timeFilter      = regexp.MustCompile(` AND timestamp>="([^"]+)"$`)
 )
 
 // listEntries answers a query of the form that tenon sends.
 func (s *server) listEntries(body object) (object, error) {
 	filter, _ := body["filter"].(string)
-	of := executionFilter.FindStringSubmatch(filter)
-	if of == nil || body["orderBy"] != "timestamp asc" {
+	wanted := []string{}
+	if of := executionFilter.FindStringSubmatch(filter); of != nil {
+		wanted = of[1:]
+	} else if of := deployedFilter.FindStringSubmatch(filter); of != nil {
+		s.mu.Lock()
+		for _, id := range strings.Split(of[1], " OR ") {
+			wanted = append(wanted, s.hosted[strings.Trim(id, `"`)])
+		}
+		s.mu.Unlock()
+	}
+	if len(wanted) == 0 || body["orderBy"] != "timestamp asc" {
 		return nil, invalid("the fake does not know the filter %s", filter)
 	}
 	from := time.Time{}
@@ -371,7 +388,7 @@ func (s *server) listEntries(body object) (object, error) {
 			return object{"entries": found, "nextPageToken": strconv.Itoa(i)}, nil
 		}
 		at, _ := s.entries[i].json["timestamp"].(string)
-		if t := must(time.Parse(time.RFC3339Nano, at)); s.entries[i].of == of[1] && !t.Before(from) {
+		if t := must(time.Parse(time.RFC3339Nano, at)); slices.Contains(wanted, s.entries[i].of) && !t.Before(from) {
 			found = append(found, s.entries[i].json)
 		}
 	}

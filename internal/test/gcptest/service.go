@@ -18,26 +18,30 @@ type serviceSpec struct {
 	Labels   map[string]string `json:"labels"`
 	Etag     string            `json:"etag"`
 	Template struct {
-		Revision   string `json:"revision"`
-		Containers []struct {
-			Image   string    `json:"image"`
-			Command []string  `json:"command"`
-			Args    []string  `json:"args"`
-			Env     []envSpec `json:"env"`
-			Ports   []struct {
-				Port int `json:"containerPort"`
-			} `json:"ports"`
-			StartupProbe struct {
-				HTTP struct {
-					Path string `json:"path"`
-				} `json:"httpGet"`
-				Period   int `json:"periodSeconds"`
-				Failures int `json:"failureThreshold"`
-			} `json:"startupProbe"`
-		} `json:"containers"`
-		ServiceAccount string `json:"serviceAccount"`
+		Revision       string          `json:"revision"`
+		Containers     []containerSpec `json:"containers"`
+		ServiceAccount string          `json:"serviceAccount"`
+		gpuSpec
 	} `json:"template"`
 	Traffic []traffic `json:"traffic"`
+}
+
+type containerSpec struct {
+	Image   string    `json:"image"`
+	Command []string  `json:"command"`
+	Args    []string  `json:"args"`
+	Env     []envSpec `json:"env"`
+	Ports   []struct {
+		Port int `json:"containerPort"`
+	} `json:"ports"`
+	Resources    resourceSpec `json:"resources"`
+	StartupProbe struct {
+		HTTP struct {
+			Path string `json:"path"`
+		} `json:"httpGet"`
+		Period   int `json:"periodSeconds"`
+		Failures int `json:"failureThreshold"`
+	} `json:"startupProbe"`
 }
 
 type envSpec struct {

@@ -32,13 +32,45 @@ func TestPathsOfSageMaker(t *testing.T) {
 	answered(t, ask(p, "GET", "/ping", ""), 503, "")
 }
 
+// Vertex AI asks for paths that it names. Its requests are those of the plane.
+func TestPathsOfVertexAI(t *testing.T) {
+	for k, v := range map[string]string{step.Platform: step.Vertex, vertexPort: "8085", vertexHealth: "/health", vertexPredict: "/v1/answer"} {
+		t.Setenv(k, v)
+	}
+	s := &step.Step{Endpoint: &ir.Endpoint{Host: "127.0.0.1", Port: 9000, Ready: "/ready"}}
+	paths, err := hosted(s)
+	if err != nil || s.Endpoint.Host != "0.0.0.0" || s.Endpoint.Port != 8085 {
+		t.Fatalf("it listens on %+v, %v", s.Endpoint, err)
+	}
+	p, _ := planeOf(t, func(c *Config) { c.Features, c.Ready = computed(oneColumn, nil), "/ready" })
+	p.platform = paths
+	answered(t, ask(p, "GET", "/health", ""), 200, "")
+	answered(t, ask(p, "POST", "/v1/answer", oneRow), 200, ask(p, "POST", "/predict", oneRow).Body.String())
+	answered(t, ask(p, "POST", "/v1/answer", `{"instances": [{"n": 1}], "parameters": {"top": 3}}`), 422, "")
+	p.Drain()
+	answered(t, ask(p, "GET", "/health", ""), 503, "")
+	for _, c := range []struct{ variable, value, fault string }{
+		{vertexPort, "0", `$AIP_HTTP_PORT has to be a port, not "0"`},
+		{vertexHealth, "", `$AIP_HEALTH_ROUTE has to be a path that begins with a slash, not ""`},
+		{vertexPredict, "answer", `$AIP_PREDICT_ROUTE has to be a path that begins with a slash, not "answer"`},
+		{vertexPredict, "/health", `$AIP_HEALTH_ROUTE and $AIP_PREDICT_ROUTE are both "/health": choose two paths`},
+	} {
+		t.Run(c.variable, func(t *testing.T) {
+			t.Setenv(c.variable, c.value)
+			if _, err := hosted(&step.Step{Endpoint: &ir.Endpoint{Ready: "/ready"}}); err == nil || err.Error() != c.fault {
+				t.Errorf("got %v, want %s", err, c.fault)
+			}
+		})
+	}
+}
+
 func TestWhereAPlatformAsks(t *testing.T) {
 	for _, c := range []struct{ platform, port, fault string }{
 		{"", "", ""},
 		{step.SageMaker, "4000", ""},
 		{step.SageMaker, "many", `$SAGEMAKER_BIND_TO_PORT has to be a port, not "many"`},
 		{step.SageMaker, "70000", `$SAGEMAKER_BIND_TO_PORT has to be a port, not "70000"`},
-		{"vertex", "", `$TENON_PLATFORM is "vertex", and the only platform with paths of its own is "sagemaker"`},
+		{"vortex", "", `$TENON_PLATFORM is "vortex", and the platforms with paths of their own are "sagemaker" and "vertex"`},
 	} {
 		t.Setenv(step.Platform, c.platform)
 		t.Setenv(sageMakerPort, c.port)

@@ -1,4 +1,4 @@
-// Function stands for tenon-serve in tests of functions of AWS Lambda and endpoints of SageMaker: it is
+// Function stands for tenon-serve in tests of functions of AWS Lambda and endpoints of SageMaker and Vertex AI: it is
 // small, so that its archive or image is made quickly. It writes bundles, and answers with the name of its model, which
 // also says how it fails: "broken" does not start, "never" is not ready, "killed" is killed, "failing" answers
 // requests with 500, and "crashing" ends when it gets one.
@@ -80,7 +80,7 @@ func run() error {
 // asks reports whether a request asks the model.
 func asks(r *http.Request) bool { return r.URL.Path == "/predict" }
 
-// host answers as the container of an endpoint of SageMaker does.
+// host answers as the container of an endpoint of SageMaker or Vertex AI does.
 func host(path string) error {
 	s, err := step.ReadFile(path)
 	if err != nil {
@@ -104,20 +104,12 @@ func host(path string) error {
 		printed = release.NewPrinted(os.Stdout, of)
 		printed.Started()
 	}
-	http.HandleFunc("POST /invocations", func(w http.ResponseWriter, _ *http.Request) {
-		began, status := time.Now(), http.StatusOK
-		switch given.Model {
-		case "crashing":
-			os.Exit(3)
-		case "failing":
-			status = http.StatusInternalServerError
-		}
-		if printed != nil {
-			printed.Request(status, began)
-		}
-		w.WriteHeader(status)
-		fmt.Fprint(w, given.Model)
-	})
-	server := &http.Server{Addr: ":" + os.Getenv("SAGEMAKER_BIND_TO_PORT"), ReadHeaderTimeout: time.Minute}
+	health, predict, port := "/ping", "/invocations", os.Getenv("SAGEMAKER_BIND_TO_PORT")
+	if os.Getenv(step.Platform) == step.Vertex {
+		health, predict, port = os.Getenv("AIP_HEALTH_ROUTE"), os.Getenv("AIP_PREDICT_ROUTE"), os.Getenv("AIP_HTTP_PORT")
+	}
+	http.HandleFunc("GET "+health, answers(func() bool { return given.Model != "never" }, ""))
+	http.HandleFunc("POST "+predict, answers(func() bool { return given.Model != "failing" }, given.Model))
+	server := &http.Server{Addr: ":" + port, ReadHeaderTimeout: time.Minute}
 	return server.ListenAndServe()
 }
