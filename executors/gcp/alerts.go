@@ -14,12 +14,11 @@ import (
 	"github.com/tenon-ml/tenon/internal/duration"
 )
 
-// watched reports whether there are objectives or a budget, about which somebody has to be notified.
+// watched reports whether there are objectives with alerts or a budget, about which somebody has to be notified.
 func (w *writer) watched() bool {
-	return w.sys.Budget.Month != nil || slices.ContainsFunc(w.sys.Units, func(u ir.Unit) bool {
-		_, ok := cloud.ObjectivesOf(&u)
-		return ok
-	})
+	watched := w.sys.Budget.Month != nil
+	cloud.EachObjective(w.sys, func(_, on *ir.Unit, _ cloud.Objectives) { watched = watched || w.place(on) != onHosted })
+	return watched
 }
 
 // alerts writes alert policies for the objectives of deployments, and the channels that they notify.
@@ -71,6 +70,9 @@ func (w *writer) objectives(f *terraform.File, slo, on *ir.Unit, o cloud.Objecti
 		q.Set("evaluation_interval", terraform.Text("60s"))
 		b.Block("documentation").Set("content", terraform.Text(description))
 		enabled(b)
+	}
+	if w.place(on) == onHosted {
+		return // see [checks.hostedObjectives]
 	}
 	of := fmt.Sprintf("monitored_resource=%q,service_name=%q", "cloud_run_revision", w.service(on.ID))
 	if goal, err := o.Availability.Float64(); err == nil {

@@ -2,6 +2,7 @@ package gcp
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,6 +31,7 @@ type client struct {
 
 	mu     sync.Mutex
 	tokens oauth2.TokenSource // nil until the first call
+	quota  string             // project whose quotas the calls use, or "" for that of the resources
 }
 
 // newClient finds the APIs where gcloud finds them.
@@ -121,6 +123,9 @@ func (c *client) once(ctx context.Context, method, to string, body []byte, out a
 			return err
 		}
 		token.SetAuthHeader(r)
+		if c.quota != "" {
+			r.Header.Set("X-Goog-User-Project", c.quota)
+		}
 	}
 	answer, err := c.plain.Do(r)
 	if err != nil {
@@ -189,13 +194,23 @@ func (c *client) token(ctx context.Context) (*oauth2.Token, error) {
 		if err != nil {
 			return nil, &credentialsError{err}
 		}
-		c.tokens = found.TokenSource
+		c.tokens, c.quota = found.TokenSource, quotaProject(found.JSON)
 	}
 	token, err := c.tokens.Token()
 	if err != nil {
 		return nil, &credentialsError{err}
 	}
 	return token, nil
+}
+
+// quotaProject returns the project whose quotas calls use, as Google's libraries choose it: that of a variable, or that of the
+// credentials in a file.
+func quotaProject(credentials []byte) string {
+	var is struct {
+		Quota string `json:"quota_project_id"`
+	}
+	_ = json.Unmarshal(credentials, &is) // a machine has none in a file
+	return cmp.Or(os.Getenv("GOOGLE_CLOUD_QUOTA_PROJECT"), is.Quota)
 }
 
 // explainCall adds to an error what was asked, and what to do.

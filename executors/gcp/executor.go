@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -62,6 +63,8 @@ var (
 	_ executors.ImageRunner   = (*Executor)(nil)
 	_ executors.VersionRunner = (*Executor)(nil)
 	_ executors.RequestPricer = (*Executor)(nil)
+	_ executors.HourPricer    = (*Executor)(nil)
+	_ executors.Placer        = (*Executor)(nil)
 )
 
 // New returns an executor. It connects on first use.
@@ -195,14 +198,19 @@ func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, e
 	st := taskState{Project: e.opts.Project, Region: e.opts.Region, Name: name, Run: e.runName(name), Dir: dir}
 	there, err := e.find(ctx, &st)
 	if err == nil && !there {
-		there, err = e.searchService(ctx, &st)
+		if there, err = e.searchService(ctx, &st); there && st.URL == "" && err == nil {
+			err = e.located(ctx, &st) // it was made a moment ago
+		}
 	}
 	if err == nil && !there {
 		st.Root = e.root()
-		there, err = e.searchHosted(ctx, &st)
+		there, err = allowed(e.searchHosted(ctx, &st))
 	}
 	if err == nil && !there {
-		there, _, err = e.findCustom(ctx, &st)
+		there, err = allowed(func() (bool, error) {
+			there, _, err := e.findCustom(ctx, &st)
+			return there, err
+		}())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("find %s: %w", name, err)
@@ -212,6 +220,15 @@ func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, e
 	}
 	h, err := st.handle()
 	return &h, err
+}
+
+// allowed returns that nothing was found on Vertex AI by who may not search there: each start searches too, so that who may not has
+// started nothing.
+func allowed(there bool, err error) (bool, error) {
+	if isStatus(err, http.StatusForbidden) {
+		return false, nil
+	}
+	return there, err
 }
 
 // Inspect returns the status of the task.

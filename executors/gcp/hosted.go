@@ -85,6 +85,7 @@ func variantsOf(t executors.Task) []variant {
 // A hostedState is what a task state has about a task at an endpoint, by variant where there are several.
 type hostedState struct {
 	Endpoint  string            `json:"endpoint,omitempty"`  // id
+	Machine   string            `json:"machine,omitempty"`   // type, if it is known
 	Operation string            `json:"operation,omitempty"` // that deploys its last model
 	Versions  map[string]string `json:"versions,omitempty"`
 	Shares    map[string]int    `json:"shares,omitempty"` // percent of the requests at first
@@ -161,6 +162,8 @@ func (e *Executor) host(ctx context.Context, st *taskState, t executors.Task) er
 		return fmt.Errorf("%w; the infrastructure has the bucket and the rights: apply what tenon compile --format=terraform writes", err)
 	}
 	variants := variantsOf(t)
+	m, _ := e.opts.hostOf(&t.Unit)
+	st.Machine = m.name
 	st.Token = newToken()
 	if t.Route != nil {
 		st.Serial = t.Route.Serial

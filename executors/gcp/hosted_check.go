@@ -12,6 +12,7 @@ import (
 	"github.com/tenon-ml/tenon/internal/bundle"
 	"github.com/tenon-ml/tenon/internal/money"
 	"github.com/tenon-ml/tenon/planner"
+	"github.com/tenon-ml/tenon/planner/state"
 )
 
 // hosts are the machines of endpoints of Vertex AI that Tenon chooses from, the cheapest first: those without a GPU, and those
@@ -76,6 +77,26 @@ func (c *checks) hosted(u ir.Unit) {
 	}
 }
 
+// hostedObjectives reports objectives of an endpoint of Vertex AI, for which there is no alert.
+func (c *checks) hostedObjectives(u ir.Unit) {
+	o, ok := cloud.ObjectivesOf(&u)
+	on := slices.ContainsFunc(u.Inputs, func(in ir.Input) bool { return in.Kind == ir.EndpointOf && c.settings.hosts(in.Unit) })
+	if !ok || !on {
+		return
+	}
+	for field, said := range map[string]bool{"availability": o.Availability != "", "latency": len(o.Latency) > 0} {
+		if said {
+			c.Faults = append(c.Faults, ir.Fault{Field: field, Note: true, Message: "alerts on metrics of Vertex AI are not supported, so there is no alert", Hint: "watch it with the Prometheus rules"})
+		}
+	}
+}
+
+// hosts reports whether a deployment is an endpoint of Vertex AI, given its unit.
+func (s Settings) hosts(unit string) bool {
+	entity, _ := ir.SplitID(unit)
+	return s.endpoint(&ir.Unit{Entity: entity}).On == byVertex
+}
+
 // mostHostDisk is the disk that a deployment may need, in bytes: the rest is for its image and what it fetches.
 const mostHostDisk = 50 * gib
 
@@ -130,6 +151,25 @@ var hostPrices = struct {
 		"a2-highgpu-1g": 4_224_393,
 	},
 	"prices of endpoints of Vertex AI in us-central1, as quoted from cloud.google.com/vertex-ai/pricing", "2026-11-30", "us-central1",
+}
+
+// Placed implements [executors.Placer]. A handle that cannot be read, or does not say what its machines are, changes
+// nothing.
+func (e *Executor) Placed(u *ir.Unit, h state.Handle) (before, after string) {
+	st, err := e.fromHandle(h)
+	to := e.opts.place(u)
+	if err != nil || u.Kind != ir.Service || st.Service == "" && st.Machine == "" {
+		return "", ""
+	}
+	before, after = "Cloud Run", "Cloud Run"
+	if st.Machine != "" {
+		before = "Vertex AI, " + st.Machine
+	}
+	if to == onHosted {
+		m, _ := e.opts.hostOf(u)
+		after = "Vertex AI, " + m.name
+	}
+	return before, after
 }
 
 // PerHour implements [executors.HourPricer].

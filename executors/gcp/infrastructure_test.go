@@ -46,7 +46,10 @@ func systems() map[string]*ir.System {
 		}})},
 		Units: append(cloudtest.Reuser(), slo("api", "deployments/api", `{"window":"7d","availability":0.9}`)),
 	}
-	return map[string]*ir.System{"everything": everything, "existing": existing, "empty": {Name: "empty", Target: ir.Target{Executor: Name, Settings: settings(nil)}}}
+	hosts := &ir.System{Name: "hosts", Target: ir.Target{Name: "prod", Executor: Name, Settings: settings(onVertexAI(""))}, Units: []ir.Unit{
+		hosted(func(u *ir.Unit) { u.Inputs, u.Release = nil, &ir.Release{Steps: []int{10}} }), slo("api", "deployments/api", `{"window":"7d","availability":0.9}`),
+	}}
+	return map[string]*ir.System{"hosts": hosts, "everything": everything, "existing": existing, "empty": {Name: "empty", Target: ir.Target{Executor: Name, Settings: settings(nil)}}}
 }
 
 var writes = cloudtest.Writer{

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"embed"
 	"fmt"
+	"strings"
 	"text/template"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -24,6 +25,18 @@ func (w *writer) outputs() {
 	}
 }
 
+// runs says what tenon apply runs: "jobs and deployments", or "" if that is nothing.
+func (w *writer) runs() string {
+	var all []string
+	if w.any(onJob) || w.any(onVertex) {
+		all = append(all, "jobs")
+	}
+	if w.any(onService) || w.any(onHosted) {
+		all = append(all, "deployments")
+	}
+	return strings.Join(all, " and ")
+}
+
 //go:embed readme.md.tmpl gke.md.tmpl
 var readmes embed.FS
 
@@ -40,11 +53,12 @@ func (w *writer) readme() ([]byte, error) {
 		Prefix                                                          string
 		Secrets, Emails                                                 []string
 		Trainings                                                       []*ir.Unit
-		Jobs, Services, Closed, Alerts, Budget                          bool
+		Runs                                                            string
+		Services, Hosted, Closed, Alerts, Budget                        bool
 	}{
 		Header: terraform.Header, Prefix: w.prefix, System: w.sys.Name, Environment: cloud.Environment(w.sys), Project: w.Project, Region: w.Region, Provider: provider, Version: providerVersion,
 		Secrets: secrets, Emails: w.emails(), Trainings: w.at(onVertex),
-		Jobs: w.any(onJob), Services: w.any(onService), Closed: len(w.closed()) > 0, Alerts: w.watched(), Budget: w.sys.Budget.Month != nil,
+		Runs: w.runs(), Services: w.any(onService), Hosted: w.any(onHosted), Closed: len(w.closed()) > 0, Alerts: w.watched(), Budget: w.sys.Budget.Month != nil,
 	}
 	var b bytes.Buffer
 	name := "readme.md.tmpl"
