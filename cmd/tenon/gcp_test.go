@@ -56,7 +56,9 @@ func cmdGCP(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		customs, err := c.Customs()
 		ts.Check(err)
-		if left := slices.Concat(jobs, customs, services); len(left) > 0 {
+		hosted, err := c.Hosted()
+		ts.Check(err)
+		if left := slices.Concat(jobs, customs, services, hosted); len(left) > 0 {
 			ts.Fatalf("there are %v", left)
 		}
 	case "ask":

@@ -118,8 +118,8 @@ var Trials = []Trial{
 	{kubernetes.Name, "tenon.#Kubernetes, tenon.#EKS, tenon.#GKE", "a cluster of one node: API server, kubelet, containerd, also behind a check of tokens of EKS; OpenTofu with providers made from the schemas; the schema of pools of nodes", "EKS and GKE themselves, with what makes and scales them; AKS; several nodes; GPUs of a cluster"},
 	{ssh.Name, "tenon.#SSH", "sshd and containerd in network namespaces", "other machines; GPUs of hosts, for which a fake nvidia-smi answers"},
 	{aws.Name, "tenon.#AWS", "an emulator (moto) in which jobs and functions run; OpenTofu with version 4.9 of the provider", "AWS itself; version 6 of the provider, whose schema is checked"},
-	{gcp.Name, "tenon.#GCP", "a fake of the APIs in which jobs and services run; OpenTofu with a provider made from the schema", "Google Cloud itself; GPUs of Vertex AI; the provider, from whose schema that of the tests is made"},
-	{azure.Name, "tenon.#Azure", "a fake of the APIs in which jobs run; azurite for blobs; OpenTofu with a provider made from the schema", "Azure itself; the provider, from whose schema that of the tests is made"},
+	{gcp.Name, "tenon.#GCP", "a fake of the APIs in which jobs, services and endpoints run", "Google Cloud itself; GPUs of Vertex AI and Cloud Run; the provider, whose schema is checked"},
+	{azure.Name, "tenon.#Azure", "a fake of the APIs in which jobs run; azurite for blobs", "Azure itself; the provider, whose schema is checked"},
 }
 
 // Names are the executors that there are.

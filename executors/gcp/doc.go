@@ -1,4 +1,4 @@
-// Package gcp runs jobs and services on Cloud Run, and jobs with GPUs on Vertex AI. It knows Google Cloud as a
+// Package gcp runs jobs and services on Cloud Run, and jobs with GPUs and endpoints on Vertex AI. It knows Google Cloud as a
 // target: what a system needs there, and which units fit. It writes the infrastructure as files for OpenTofu or
 // Terraform, and runs units in what these files make, which it finds by its names.
 //
@@ -17,4 +17,7 @@
 //
 // A unit that is a service has one service of Cloud Run, and a task is a revision of it. The versions of a release are in
 // one revision, as they are in a pod: the instances share their route through the bucket, see package cloud.
+//
+// By choice of the target, a service is an endpoint of Vertex AI. A task is then one or two models that are deployed there, and the
+// endpoint divides the requests between the versions of a release: see hosted.go.
 package gcp
