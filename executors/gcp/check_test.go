@@ -6,6 +6,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/cloud/cloudtest"
+	"github.com/tenon-ml/tenon/planner/state"
 )
 
 func TestWhatGoogleCloudCannotHonourIsRefused(t *testing.T) {
@@ -170,6 +171,25 @@ func TestMachinesOfEndpoints(t *testing.T) {
 		}
 		if _, perRequest := e.PerRequest(u); !known || got != c.want || perRequest {
 			t.Errorf("%+v: got %q, %v, want %q", c, got, known, c.want)
+		}
+	}
+}
+
+// A deployment moves if its target says so, and stays if nothing is known.
+func TestPlacesOfADeployment(t *testing.T) {
+	u := hosted(func(*ir.Unit) {})
+	for _, c := range []struct{ data, on, want string }{
+		{`"service":"s"`, byVertex, "Cloud Run, then Vertex AI, e2-standard-2"},
+		{`"service":"s"`, "", "Cloud Run, then Cloud Run"},
+		{`"endpoint":"e","machine":"g2-standard-4"`, byVertex, "Vertex AI, g2-standard-4, then Vertex AI, e2-standard-2"},
+		{`"endpoint":"e","machine":"g2-standard-4"`, byRun, "Vertex AI, g2-standard-4, then Cloud Run"},
+		{`"endpoint":"e"`, byVertex, ", then "},
+	} {
+		e := New(Options{Settings: Settings{Endpoints: map[string]Endpoint{"api": {On: c.on}}}})
+		data := `{"name":"n","project":"p","region":"r","run":"r","token":"t",` + c.data + `}`
+		before, after := e.Placed(&u, state.Handle{Executor: Name, Data: []byte(data)})
+		if got := before + ", then " + after; got != c.want {
+			t.Errorf("%s: got %q, want %q", c.data, got, c.want)
 		}
 	}
 }

@@ -17,7 +17,7 @@ func answering(t *testing.T, answer http.HandlerFunc) *Executor {
 	t.Helper()
 	server := httptest.NewServer(answer)
 	t.Cleanup(server.Close)
-	for _, api := range []string{"RUN", "LOGGING", "SECRETMANAGER"} {
+	for _, api := range []string{"RUN", "LOGGING", "SECRETMANAGER", "AIPLATFORM"} {
 		t.Setenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_"+api, server.URL+"/")
 	}
 	return New(Options{LogPause: time.Nanosecond})
@@ -82,6 +82,69 @@ func TestHints(t *testing.T) {
 		if got := hintOf(&c.e); !strings.HasPrefix(got, c.want) || c.want == "" && got != "" {
 			t.Errorf("%+v: got %q, want %q", c.e, got, c.want)
 		}
+	}
+}
+
+// Credentials and a variable say whose quotas calls use.
+func TestQuotaProjects(t *testing.T) {
+	const file = `{"type": "authorized_user", "quota_project_id": "theirs"}`
+	t.Setenv("GOOGLE_CLOUD_QUOTA_PROJECT", "")
+	for credentials, want := range map[string]string{"": "", "{}": "", file: "theirs"} {
+		if got := quotaProject([]byte(credentials)); got != want {
+			t.Errorf("%s: got %q, want %q", credentials, got, want)
+		}
+	}
+	t.Setenv("GOOGLE_CLOUD_QUOTA_PROJECT", "mine")
+	if got := quotaProject([]byte(file)); got != "mine" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// Who may not search Vertex AI has started nothing there. Other faults are errors.
+func TestFindWithoutRightsOnVertexAI(t *testing.T) {
+	for code, want := range map[int]string{403: "", 400: "list the models of Vertex AI on Google Cloud: Bad Request: no"} {
+		e := answering(t, func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case strings.Contains(r.URL.Path, "/models") || strings.Contains(r.URL.Path, "/customJobs"):
+				refuse(w, code, `{"error": {"message": "no"}}`)
+			case strings.HasSuffix(r.URL.Path, "/services"):
+				_, _ = w.Write([]byte("{}"))
+			default:
+				refuse(w, 404, `{"error": {"status": "NOT_FOUND"}}`)
+			}
+		})
+		e.opts.Project, e.opts.Region = "p", "europe-west4"
+		h, err := e.Find(t.Context(), "a-1", "")
+		if h != nil || want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%d: got %v, %v, want %q", code, h, err, want)
+		}
+	}
+}
+
+// A service that was made a moment ago has no URL yet: Find waits for it.
+func TestFindWaitsForTheURLOfAService(t *testing.T) {
+	looks := 0
+	e := answering(t, func(w http.ResponseWriter, r *http.Request) {
+		uri := ""
+		if looks++; looks > 3 {
+			uri = "https://a.run.app"
+		}
+		service := runService{Name: "services/tenon-s-deployments-api", URI: uri, Annotations: map[string]string{noteUnit: "deployments/api"},
+			Template: &runRevisionSpec{Revision: "tenon-s-deployments-api-0000-abcd", Annotations: map[string]string{noteTask: "api-1", noteToken: "abcd"}}}
+		var answer any = service
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/services"):
+			answer = runServices{Services: []runService{service}}
+		case strings.Contains(r.URL.Path, "/jobs/"):
+			refuse(w, 404, `{"error": {"status": "NOT_FOUND"}}`)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(answer)
+	})
+	e.opts.System, e.opts.Project, e.opts.Region, e.opts.Pause = "s", "p", "europe-west4", time.Millisecond
+	h, err := e.Find(t.Context(), "api-1", "")
+	if err != nil || h == nil || h.Endpoint != "https://a.run.app" {
+		t.Errorf("got %+v, %v", h, err)
 	}
 }
 
