@@ -29,12 +29,6 @@ import (
 // name that exists. An endpoint is changed by one operation at a time, so that one that was begun by an apply which was killed
 // is seen and waited for.
 
-// Names of the variants of a task: of the one that answers alone, and is the champion of a release, and of the challenger.
-const (
-	mainVariant = "main"
-	nextVariant = "next"
-)
-
 // Labels of models and endpoints besides those of all resources.
 const (
 	labelOwner  = "tenon-owner"  // of an endpoint: its unit and state
@@ -56,31 +50,6 @@ const (
 
 // deployTime returns how long the container of a deployment may take to become ready.
 func deployTime(u *ir.Unit) time.Duration { return min(cmp.Or(u.Timeout, usualDeploy), mostDeploy) }
-
-// A variant is a version that answers at an endpoint.
-type variant struct {
-	name  string
-	share int // percent of the requests
-	task  executors.Task
-}
-
-// variantsOf returns the variants of a task: the champion and the challenger, or one.
-func variantsOf(t executors.Task) []variant {
-	alone := t
-	alone.Beside, alone.Route = nil, nil
-	for _, champion := range t.Beside {
-		v := []variant{{mainVariant, 100, champion}, {nextVariant, 0, alone}}
-		for _, r := range t.Route.Versions {
-			for i := range v {
-				if v[i].task.Version == r.Name {
-					v[i].share = r.Weight
-				}
-			}
-		}
-		return v
-	}
-	return []variant{{mainVariant, 100, alone}}
-}
 
 // A hostedState is what a task state has about a task at an endpoint, by variant where there are several.
 type hostedState struct {
@@ -151,17 +120,16 @@ func (m *hostedModel) env(name string) string {
 	return m.Container.Env[i].Value
 }
 
-// host deploys the versions of a task, or finds them. They get no requests before [Executor.divide].
+// host deploys the versions of a task, or finds them. They get no requests before [Executor.takeOver].
 func (e *Executor) host(ctx context.Context, st *taskState, t executors.Task) error {
 	e.endpointOf(st)
 	if _, err := e.hosts(ctx, *st); err != nil {
 		return err
 	}
-	bucket := e.bucket(*st)
-	if _, err := e.stores.At(ctx, bucket.URL(cloud.Below(st.Unit, "code"))); err != nil {
-		return fmt.Errorf("%w; the infrastructure has the bucket and the rights: apply what tenon compile --format=terraform writes", err)
+	if _, err := e.codeOf(ctx, *st); err != nil {
+		return err
 	}
-	variants := variantsOf(t)
+	variants := cloud.VariantsOf(t)
 	m, _ := e.opts.hostOf(&t.Unit)
 	st.Machine = m.name
 	st.Token = newToken()
@@ -174,7 +142,7 @@ func (e *Executor) host(ctx context.Context, st *taskState, t executors.Task) er
 		}
 	}
 	for i, v := range variants {
-		op, err := e.deployAt(ctx, *st, v.name, t.Unit)
+		op, err := e.deployAt(ctx, *st, v.Name, t.Unit)
 		if err == nil && i < len(variants)-1 {
 			err = e.operated(ctx, *st, op)
 		}
@@ -187,50 +155,50 @@ func (e *Executor) host(ctx context.Context, st *taskState, t executors.Task) er
 }
 
 // upload makes the model of a variant, or finds it. Its container runs tenon-pod.
-func (e *Executor) upload(ctx context.Context, st *taskState, v variant) error {
+func (e *Executor) upload(ctx context.Context, st *taskState, v cloud.Variant) error {
 	var body *hostedModel
-	return e.hosting(ctx, "upload the model "+st.Run+"-"+v.name, func(ctx context.Context) (bool, error) {
+	return e.hosting(ctx, "upload the model "+st.Run+"-"+v.Name, func(ctx context.Context) (bool, error) {
 		var had hostedModel
-		there, err := e.client.vertexGet(ctx, *st, st.model(v.name), &had)
+		there, err := e.client.vertexGet(ctx, *st, st.model(v.Name), &had)
 		if err != nil {
 			return false, err
 		}
 		if there {
-			return true, st.takeModel(had, v.name, e.runName(st.Name))
+			return true, st.takeModel(had, v.Name, e.runName(st.Name))
 		}
 		if body == nil {
 			if body, err = e.modelOf(ctx, *st, v); err != nil {
 				return false, err
 			}
 		}
-		op, err := e.client.uploadModel(ctx, *st, st.Run+"-"+v.name, *body)
+		op, err := e.client.uploadModel(ctx, *st, st.Run+"-"+v.Name, *body)
 		return false, e.ended(ctx, *st, op, err)
 	})
 }
 
 // modelOf sends what a variant needs, and returns its model.
-func (e *Executor) modelOf(ctx context.Context, st taskState, v variant) (*hostedModel, error) {
+func (e *Executor) modelOf(ctx context.Context, st taskState, v cloud.Variant) (*hostedModel, error) {
 	var image string
 	bucket := e.bucket(st)
-	task, err := bucket.Send(ctx, v.task, func(ctx context.Context) (err error) {
-		image, err = e.images.Of(ctx, v.task, e.names().registry())
+	task, err := bucket.Send(ctx, v.Task, func(ctx context.Context) (err error) {
+		image, err = e.images.Of(ctx, v.Task, e.names().registry())
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	task.Name, task.Grace, task.Places = st.start(), e.opts.Grace, bucket.Places(v.task)
+	task.Name, task.Grace, task.Places = st.start(), e.opts.Grace, bucket.Places(v.Task)
 	command, err := bucket.Command(ctx, st.Unit, task, pod.Work+"/end")
 	if err != nil {
 		return nil, err
 	}
 	labels := e.names().labels()
 	labels["tenon-unit"], labels[labelTask], labels[labelStart] = labelOf(st.Unit), e.runName(st.Name), st.Token
-	labels[labelShare], labels[labelSerial] = strconv.Itoa(v.share), strconv.FormatInt(st.Serial, 10)
-	p := v.task.Unit.Endpoint
-	return &hostedModel{Display: st.start() + "-" + v.name, Labels: labels, Container: &modelContainer{
-		Image: image, Command: command[:1], Args: command[1:], Ports: []runPort{{p.Port}}, Predict: "/predict", Health: cmp.Or(p.Ready, "/"), Timeout: seconds(deployTime(&v.task.Unit)),
-		Env: []customEnv{{unitEnv, st.Unit}, {versionEnv, v.task.Version}, {step.Platform, step.Vertex}},
+	labels[labelShare], labels[labelSerial] = strconv.Itoa(v.Share), strconv.FormatInt(st.Serial, 10)
+	p := v.Task.Unit.Endpoint
+	return &hostedModel{Display: st.start() + "-" + v.Name, Labels: labels, Container: &modelContainer{
+		Image: image, Command: command[:1], Args: command[1:], Ports: []runPort{{p.Port}}, Predict: "/predict", Health: cmp.Or(p.Ready, "/"), Timeout: seconds(deployTime(&v.Task.Unit)),
+		Env: []customEnv{{unitEnv, st.Unit}, {versionEnv, v.Task.Version}, {step.Platform, step.Vertex}},
 	}}, nil
 }
 
@@ -320,7 +288,7 @@ func (e *Executor) searchHosted(ctx context.Context, st *taskState) (bool, error
 	}
 	e.endpointOf(st)
 	for _, m := range all {
-		for _, variant := range []string{mainVariant, nextVariant} {
+		for _, variant := range []string{cloud.MainVariant, cloud.NextVariant} {
 			if short(m.Name) == short(st.model(variant)) {
 				if err := st.takeModel(m, variant, task); err != nil {
 					return false, err
@@ -413,15 +381,15 @@ func (e *Executor) unhost(ctx context.Context, st taskState) error {
 		}
 		own := x.runs(st)
 		to := successor(x, own)
-		first, more := own[nextVariant] // of two, the challenger goes first
+		first, more := own[cloud.NextVariant] // of two, the challenger goes first
 		if !more {
-			first = own[mainVariant]
+			first = own[cloud.MainVariant]
 		}
 		last := to == "" && len(own) == 1
 		var op *operation
 		switch {
 		case to != "" && x.share(st) > 0 || !last && x.Traffic[first.ID] > 0:
-			_, err = e.client.split(ctx, st, x, map[string]int{cmp.Or(to, own[mainVariant].ID): 100}, map[string]string{labelStart: "", labelRoute: ""})
+			_, err = e.client.split(ctx, st, x, map[string]int{cmp.Or(to, own[cloud.MainVariant].ID): 100}, map[string]string{labelStart: "", labelRoute: ""})
 		case len(own) > 0 && to != "" && !drained: // until requests that its machines have are answered
 			drained, err = true, cloud.Sleep(ctx, e.opts.Drain)
 		case len(own) > 0:
@@ -438,7 +406,7 @@ func (e *Executor) unhost(ctx context.Context, st taskState) error {
 // startedAgain reports whether the models of a task are those of a later start.
 func (e *Executor) startedAgain(ctx context.Context, st taskState) (bool, error) {
 	var m hostedModel
-	there, err := e.client.vertexGet(ctx, st, st.model(mainVariant), &m)
+	there, err := e.client.vertexGet(ctx, st, st.model(cloud.MainVariant), &m)
 	return there && m.Labels[labelStart] != st.Token, err
 }
 
@@ -447,7 +415,7 @@ func (e *Executor) startedAgain(ctx context.Context, st taskState) (bool, error)
 func successor(x *hostedEndpoint, own map[string]deployedModel) string {
 	var best *deployedModel
 	rank := func(d *deployedModel) int64 {
-		if d.Display[max(0, len(d.Display)-len(nextVariant)):] == nextVariant {
+		if d.Display[max(0, len(d.Display)-len(cloud.NextVariant)):] == cloud.NextVariant {
 			return d.CreateTime.UnixNano() - int64(mostDeploy+machineTime) // the champion was deployed before it
 		}
 		return d.CreateTime.UnixNano()
@@ -469,7 +437,7 @@ func successor(x *hostedEndpoint, own map[string]deployedModel) string {
 
 // removeModels removes the models of a task. The first one goes last, because a task is there as long as it is.
 func (e *Executor) removeModels(ctx context.Context, st taskState) error {
-	for _, variant := range []string{nextVariant, mainVariant} {
+	for _, variant := range []string{cloud.NextVariant, cloud.MainVariant} {
 		if err := e.removeModel(ctx, st, variant); err != nil {
 			return err
 		}

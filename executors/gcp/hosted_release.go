@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
@@ -109,7 +110,7 @@ func (e *Executor) leaveOne(ctx context.Context, st taskState, own map[string]de
 			op, err := e.client.undeployModel(ctx, st, d.ID)
 			return false, e.ended(ctx, st, op, err)
 		}
-		if variant == nextVariant {
+		if variant == cloud.NextVariant {
 			return true, e.removeModel(ctx, st, variant)
 		}
 	}

@@ -124,8 +124,8 @@ func (e *Executor) deploy(ctx context.Context, st *taskState, t executors.Task) 
 	var image string
 	var secrets []runEnv
 	bucket := e.bucket(*st)
-	if _, err := e.stores.At(ctx, bucket.URL(cloud.Below(st.Unit, "code"))); err != nil {
-		return fmt.Errorf("%w; the infrastructure has the bucket and the rights: apply what tenon compile --format=terraform writes", err)
+	if _, err := e.codeOf(ctx, *st); err != nil {
+		return err
 	}
 	task, err := bucket.Send(ctx, t,
 		func(ctx context.Context) (err error) {

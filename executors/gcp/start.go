@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/tenon-ml/tenon/executors"
-	"github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 )
 
@@ -19,8 +18,8 @@ func (e *Executor) start(ctx context.Context, st *taskState, t executors.Task) e
 	var image string
 	var secrets []runEnv
 	bucket := e.bucket(*st)
-	if _, err := e.stores.At(ctx, bucket.URL(cloud.Below(st.Unit, "code"))); err != nil {
-		return fmt.Errorf("%w; the infrastructure has the bucket and the rights: apply what tenon compile --format=terraform writes", err)
+	if _, err := e.codeOf(ctx, *st); err != nil {
+		return err
 	}
 	task, err := bucket.Send(ctx, t,
 		func(ctx context.Context) (err error) {

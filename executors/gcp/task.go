@@ -2,6 +2,7 @@ package gcp
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -12,6 +13,7 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/planner/artifact/remote"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -98,6 +100,15 @@ func (e *Executor) fromHandle(h state.Handle) (st taskState, err error) {
 // bucket returns where the system of a task has its artifacts.
 func (e *Executor) bucket(st taskState) cloud.Bucket {
 	return cloud.Bucket{Stores: &e.stores, Sender: &e.sender, URL: func(folder string) string { return st.Root + "/" + filepath.Clean(folder) }}
+}
+
+// codeOf returns the store with what a unit runs, which the account of the unit may read and not write.
+func (e *Executor) codeOf(ctx context.Context, st taskState) (*remote.Store, error) {
+	s, err := e.stores.At(ctx, e.bucket(st).URL(cloud.Below(st.Unit, "code")))
+	if err != nil {
+		return nil, fmt.Errorf("%w; the infrastructure has the bucket and the rights: apply what tenon compile --format=terraform writes", err)
+	}
+	return s, nil
 }
 
 // run returns where a start of a task keeps things.

@@ -27,12 +27,9 @@ const (
 	labelStart = "tenon-start"
 )
 
-// claims returns where the starts of a task are claimed. The account of the unit may read it, and not write.
-func (e *Executor) claims(st taskState) string { return e.bucket(st).URL(cloud.Below(st.Unit, "code")) }
-
-// claimed returns the start that may run, or "".
+// claimed returns the start that may run, or "". It is claimed where the account of the unit may read it, and not write.
 func (e *Executor) claimed(ctx context.Context, st taskState) (string, error) {
-	s, err := e.stores.At(ctx, e.claims(st))
+	s, err := e.codeOf(ctx, st)
 	if err != nil {
 		return "", err
 	}
@@ -96,9 +93,9 @@ func (e *Executor) startCustom(ctx context.Context, st *taskState, t executors.T
 	}
 	var image string
 	bucket := e.bucket(*st)
-	notes, err := e.stores.At(ctx, e.claims(*st))
+	notes, err := e.codeOf(ctx, *st)
 	if err != nil {
-		return fmt.Errorf("%w; the infrastructure has the bucket and the rights: apply what tenon compile --format=terraform writes", err)
+		return err
 	}
 	task, err := bucket.Send(ctx, t, func(ctx context.Context) (err error) {
 		image, err = e.images.Of(ctx, t, e.names().registry())
@@ -246,7 +243,7 @@ func (e *Executor) destroyCustom(ctx context.Context, st taskState) error {
 	if err := e.endCustoms(ctx, st, others); err != nil {
 		return err
 	}
-	s, err := e.stores.At(ctx, e.claims(st))
+	s, err := e.codeOf(ctx, st)
 	if err != nil {
 		return err
 	}
