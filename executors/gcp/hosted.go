@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
@@ -300,8 +301,8 @@ func (e *Executor) searchHosted(ctx context.Context, st *taskState) (bool, error
 	return len(st.Versions) > 0, err
 }
 
-// lookHosted returns the status of a task at an endpoint. It is ready once all of its models are deployed, or those that a
-// release has left.
+// lookHosted returns the status of a task at an endpoint. It is ready once all of its models are deployed, or, after it has
+// answered, those that a release has left.
 func (f *followed) lookHosted(ctx context.Context) (state.Status, error) {
 	absent := state.Status{Phase: state.Absent}
 	x := &hostedEndpoint{}
@@ -328,8 +329,8 @@ func (f *followed) lookHosted(ctx context.Context) (state.Status, error) {
 			own = x.runs(f.st)
 		}
 	}
-	if len(own) == 0 {
-		return absent, nil
+	if len(own) == 0 || len(own) < len(f.st.Versions) && x.Labels[labelStart] != f.st.Token {
+		return absent, nil // an apply was killed before it had deployed all of them
 	}
 	now := state.Status{Phase: state.Ready}
 	for _, d := range own {
@@ -385,12 +386,14 @@ func (e *Executor) unhost(ctx context.Context, st taskState) error {
 		if !more {
 			first = own[cloud.MainVariant]
 		}
-		last := to == "" && len(own) == 1
+		last := to == nil && len(own) == 1
 		var op *operation
 		switch {
-		case to != "" && x.share(st) > 0 || !last && x.Traffic[first.ID] > 0:
-			_, err = e.client.split(ctx, st, x, map[string]int{cmp.Or(to, own[cloud.MainVariant].ID): 100}, map[string]string{labelStart: "", labelRoute: ""})
-		case len(own) > 0 && to != "" && !drained: // until requests that its machines have are answered
+		case to != nil && x.share(st) > 0:
+			err = e.handOver(ctx, st, x, *to)
+		case !last && x.Traffic[first.ID] > 0:
+			err = e.handOver(ctx, st, x, own[cloud.MainVariant])
+		case len(own) > 0 && to != nil && !drained: // until requests that its machines have are answered
 			drained, err = true, cloud.Sleep(ctx, e.opts.Drain)
 		case len(own) > 0:
 			op, err = e.client.undeployModel(ctx, st, first.ID)
@@ -403,6 +406,18 @@ func (e *Executor) unhost(ctx context.Context, st taskState) error {
 	})
 }
 
+// handOver sends all requests of an endpoint to a deployed model, and notes that the start which it is of has them.
+func (e *Executor) handOver(ctx context.Context, st taskState, x *hostedEndpoint, to deployedModel) error {
+	var m hostedModel
+	id, _, _ := strings.Cut(short(to.Model), "@") // without its version
+	there, err := e.client.vertexGet(ctx, st, st.place()+"/models/"+id, &m)
+	if err != nil || !there {
+		return err
+	}
+	_, err = e.client.split(ctx, st, x, map[string]int{to.ID: 100}, map[string]string{labelStart: m.Labels[labelStart], labelRoute: ""})
+	return err
+}
+
 // startedAgain reports whether the models of a task are those of a later start.
 func (e *Executor) startedAgain(ctx context.Context, st taskState) (bool, error) {
 	var m hostedModel
@@ -410,10 +425,9 @@ func (e *Executor) startedAgain(ctx context.Context, st taskState) (bool, error)
 	return there && m.Labels[labelStart] != st.Token, err
 }
 
-// successor returns the id of the deployed model that answers instead of those of a task: the youngest one of another task, the
-// champion if there are two. It returns "" if there is none.
-func successor(x *hostedEndpoint, own map[string]deployedModel) string {
-	var best *deployedModel
+// successor returns the deployed model that answers instead of those of a task: the youngest one of another task, the champion if
+// there are two. It returns nil if there is none.
+func successor(x *hostedEndpoint, own map[string]deployedModel) (best *deployedModel) {
 	rank := func(d *deployedModel) int64 {
 		if d.Display[max(0, len(d.Display)-len(cloud.NextVariant)):] == cloud.NextVariant {
 			return d.CreateTime.UnixNano() - int64(mostDeploy+machineTime) // the champion was deployed before it
@@ -429,10 +443,7 @@ func successor(x *hostedEndpoint, own map[string]deployedModel) string {
 			best = d
 		}
 	}
-	if best == nil {
-		return ""
-	}
-	return best.ID
+	return best
 }
 
 // removeModels removes the models of a task. The first one goes last, because a task is there as long as it is.

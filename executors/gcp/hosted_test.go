@@ -375,6 +375,34 @@ func TestReleaseOnAnEndpoint(t *testing.T) {
 		t.Errorf("it has left %v", left)
 	}
 
+	// An apply that is killed between the two models is not ready. The next one continues.
+	task = released(t, "api-release-4", 50)
+	deploys := 0
+	killed := l.hosting(t, system)
+	gcp.Wrap(killed, func(next http.RoundTripper) http.RoundTripper {
+		return roundTrip(func(r *http.Request) (*http.Response, error) {
+			if strings.HasSuffix(r.URL.Path, ":deployModel") {
+				deploys++
+			}
+			if deploys > 1 {
+				return nil, errKilled
+			}
+			return next.RoundTrip(r)
+		})
+	})
+	if _, err := killed.Apply(t.Context(), task, nil); err == nil {
+		t.Fatal("it was not killed")
+	}
+	half, err := e.Find(t.Context(), task.Name, task.Dir)
+	ok(t, err)
+	if st, err := e.Inspect(t.Context(), *half); err != nil || st.Phase != state.Absent {
+		t.Errorf("half of it: %+v, %v", st, err)
+	}
+	whole, err := e.Apply(t.Context(), task, nil)
+	ok(t, err)
+	becomesReady(t, e, whole)
+	ok(t, e.Destroy(t.Context(), whole))
+
 	// A release that is destroyed as a whole leaves nothing either.
 	h4, err := e.Apply(t.Context(), released(t, "api-release-3", 50), nil)
 	ok(t, err)
