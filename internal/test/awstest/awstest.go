@@ -42,7 +42,7 @@ const (
 	Region  = "eu-central-1"
 )
 
-//go:embed emulator.py endpoints.py functions.py roles.py training.py
+//go:embed ecs.py emulator.py endpoints.py functions.py roles.py training.py
 var programs embed.FS
 
 //go:embed moto.lock
@@ -65,7 +65,7 @@ func At(endpoint, dir string) *Emulator {
 // Environ are the variables with which programs find the emulator, as "NAME=value".
 func (e *Emulator) Environ() []string {
 	return []string{
-		"AWS_ENDPOINT_URL=" + e.Endpoint, "AWS_ENDPOINT_URL_LAMBDA=" + e.at(2), "AWS_REGION=" + Region, "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test",
+		"AWS_ENDPOINT_URL=" + e.Endpoint, "AWS_ENDPOINT_URL_LAMBDA=" + e.at(2), "AWS_ENDPOINT_URL_ECS=" + e.at(3), "AWS_ENDPOINT_URL_APPLICATION_AUTO_SCALING=" + e.at(3), "AWS_REGION=" + Region, "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test",
 		"AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null",
 	}
 }
@@ -111,7 +111,7 @@ func start(python, dir, images string) (*Emulator, error) {
 	if err := os.MkdirAll(filepath.Join(e.Hosts, ecr), 0o755); err != nil {
 		return nil, err
 	}
-	for _, name := range []string{"emulator.py", "endpoints.py", "functions.py", "roles.py", "training.py"} {
+	for _, name := range []string{"ecs.py", "emulator.py", "endpoints.py", "functions.py", "roles.py", "training.py"} {
 		text, err := programs.ReadFile(name)
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, name), text, 0o600)
@@ -198,7 +198,32 @@ func (e *Emulator) Endpoints(startup time.Duration) error {
 	return e.control(map[string]any{"endpoints": map[string]float64{"startup": startup.Seconds()}})
 }
 
-// Hosted returns how often something of SageMaker's endpoints was created with a name.
+// Tasks sets how long a task of a service on Fargate may take to become ready.
+func (e *Emulator) Tasks(startup time.Duration) error {
+	return e.control(map[string]any{"tasks": map[string]float64{"startup": startup.Seconds()}})
+}
+
+// Scaled returns how a service of Amazon ECS follows its load, in JSON, or "".
+func (e *Emulator) Scaled(service string) (string, error) {
+	r, err := http.NewRequest(http.MethodPost, e.at(3), strings.NewReader(`{"ServiceNamespace":"ecs","ResourceIds":["`+service+`"]}`))
+	if err != nil {
+		return "", err
+	}
+	r.Header.Set("X-Amz-Target", "AnyScaleFrontendService.DescribeScalableTargets")
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	var out struct{ ScalableTargets []json.RawMessage }
+	if err := json.NewDecoder(resp.Body).Decode(&out); err != nil || len(out.ScalableTargets) == 0 {
+		return "", err
+	}
+	return string(out.ScalableTargets[0]), nil
+}
+
+// Hosted returns how often something of SageMaker's endpoints, or a service or a task definition of Amazon ECS, was created
+// with a name.
 func (e *Emulator) Hosted(name string) (created int, err error) {
 	b, err := os.ReadFile(filepath.Join(e.Dir, "endpoints", name))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -248,7 +273,7 @@ func Sign(r *http.Request, body string) error {
 }
 
 // Left returns what a sweep by tags finds of a system: active job definitions, training jobs, functions,
-// endpoints with their configurations and models, and jobs that have not ended.
+// endpoints with their configurations and models, services of Amazon ECS and active task definitions, and jobs that have not ended.
 func (e *Emulator) Left(ctx context.Context, system string) (left []string, err error) {
 	cfg, err := e.Config(ctx)
 	if err != nil {

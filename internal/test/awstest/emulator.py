@@ -10,7 +10,7 @@ CloudWatch, a line an event; SIGTERM and, a second later, SIGKILL on termination
 first process has pid 1. Jobs share the network of the machine, and have all of its memory and cores. Roles that exist
 are enforced, see roles.py; others are names.
 
-AWS Lambda is in functions.py, at PORT+2, and endpoints of SageMaker are in endpoints.py.
+AWS Lambda is in functions.py, at PORT+2, Amazon ECS in ecs.py, at PORT+3, and endpoints of SageMaker are in endpoints.py.
 
 FOLDER/jobs/ID has the work folder of a job, and FOLDER/jobs/ID.name its name. A POST to PORT+1 controls what no call of AWS does:
 {"queues": [NAME...]} makes queues, {"refuse": [TEXT...]} makes the next start of a container fail with a reason,
@@ -30,7 +30,7 @@ from moto.logs.models import logs_backends
 from moto.secretsmanager.models import secretsmanager_backends
 from moto.server import main
 
-import endpoints, functions, roles, training
+import ecs, endpoints, functions, roles, training
 from roles import credentials
 
 ACCOUNT, REGION = os.environ["MOTO_ACCOUNT_ID"], os.environ["AWS_REGION"]
@@ -267,6 +267,7 @@ class Control(http.server.BaseHTTPRequestHandler):
         refusals.extend(asked.get("refuse", []))
         functions.settings.update(asked.get("functions", {}))
         endpoints.settings.update(asked.get("endpoints", {}))
+        ecs.control(asked)
         training.control(asked)
         roles.control(asked)
         for q in asked.get("queues") or []:
@@ -287,6 +288,7 @@ if __name__ == "__main__":
     functions.serve(sys.modules[__name__], PORT + 2)
     training.install(sys.modules[__name__])
     endpoints.install(sys.modules[__name__], training)
+    ecs.serve(sys.modules[__name__], PORT + 3)
     roles.install()
     control = http.server.ThreadingHTTPServer(("127.0.0.1", PORT + 1), Control)
     threading.Thread(target=control.serve_forever, daemon=True).start()

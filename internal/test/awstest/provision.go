@@ -22,7 +22,8 @@ import (
 )
 
 // Provision makes what jobs need of the infrastructure in files of Terraform: buckets, log
-// groups, secrets, queues with their compute environments, and roles. Networks are not made.
+// groups, secrets, queues with their compute environments, a cluster of Amazon ECS with its load balancer, and roles. Networks
+// are not made.
 func (e *Emulator) Provision(ctx context.Context, files map[string][]byte) error {
 	cfg, err := e.Config(ctx)
 	if err != nil {
@@ -32,13 +33,15 @@ func (e *Emulator) Provision(ctx context.Context, files map[string][]byte) error
 	if err != nil {
 		return err
 	}
-	queues := []map[string]any{}
+	queues, clusters := []map[string]any{}, []map[string]any{}
 	for _, b := range r.resources {
 		switch name := func(attribute string) string { return r.text(b, attribute) }; b.Labels[0] {
 		case "aws_batch_compute_environment":
 			of := b.Body.Blocks[slices.IndexFunc(b.Body.Blocks, func(b *hclsyntax.Block) bool { return b.Type == "compute_resources" })]
 			most, _ := r.value(of.Body.Attributes["max_vcpus"].Expr).AsBigFloat().Int64()
 			queues = append(queues, map[string]any{"name": name("name"), "max_vcpus": most}) // its queue has the same name
+		case "aws_ecs_cluster":
+			clusters = append(clusters, r.cluster(b))
 		case "aws_s3_bucket":
 			err = errors.Join(err, makeBucket(ctx, cfg, name("bucket")))
 		case "aws_cloudwatch_log_group":
@@ -47,7 +50,37 @@ func (e *Emulator) Provision(ctx context.Context, files map[string][]byte) error
 			err = errors.Join(err, makeSecret(ctx, cfg, name("name")))
 		}
 	}
-	return errors.Join(err, r.err, e.control(map[string]any{"queues": queues, "roles": r.roles()}), r.err)
+	return errors.Join(err, r.err, e.control(map[string]any{"queues": queues, "clusters": clusters, "roles": r.roles()}), r.err)
+}
+
+// cluster returns what the emulator has of a cluster of Amazon ECS: its tags, the paths of target groups by ARN, and the target
+// groups by host, or "" for all other hosts.
+func (r *reader) cluster(b *hclsyntax.Block) map[string]any {
+	tags, groups, hosts := map[string]string{}, map[string]string{}, map[string]string{}
+	of, _ := b.Body.Attributes["tags"].Expr.(*hclsyntax.ObjectConsExpr)
+	for _, i := range of.Items {
+		name := r.value(i.KeyExpr).AsString()
+		if tags[name] = "known"; strings.HasPrefix(name, "tenon:targets-") { // nothing else is looked at in the emulator
+			tags[name] = r.value(i.ValueExpr).AsString()
+		}
+	}
+	inner := func(b *hclsyntax.Block, kind string) *hclsyntax.Block {
+		return b.Body.Blocks[slices.IndexFunc(b.Body.Blocks, func(b *hclsyntax.Block) bool { return b.Type == kind })]
+	}
+	for _, x := range r.resources {
+		switch x.Labels[0] {
+		case "aws_lb_target_group":
+			groups[r.resource(x.Labels[0], x.Labels[1]).GetAttr("arn").AsString()] = r.text(inner(x, "health_check"), "path")
+		case "aws_lb_listener":
+			if a := inner(x, "default_action"); a.Body.Attributes["target_group_arn"] != nil {
+				hosts[""] = r.text(a, "target_group_arn")
+			}
+		case "aws_lb_listener_rule":
+			host := r.value(inner(inner(x, "condition"), "host_header").Body.Attributes["values"].Expr).AsValueSlice()[0].AsString()
+			hosts[host] = r.text(inner(x, "action"), "target_group_arn")
+		}
+	}
+	return map[string]any{"name": r.text(b, "name"), "tags": tags, "groups": groups, "hosts": hosts}
 }
 
 // Roles returns the policies of the roles in files of Terraform, in JSON, by the names of the roles.

@@ -1,4 +1,4 @@
-// Function stands for tenon-serve in tests of functions of AWS Lambda and endpoints of SageMaker and Vertex AI: it is
+// Function stands for tenon-serve in tests of functions of AWS Lambda, endpoints of SageMaker and services on Fargate: it is
 // small, so that its archive or image is made quickly. It writes bundles, and answers with the name of its model, which
 // also says how it fails: "broken" does not start, "never" is not ready, "killed" is killed, "failing" answers
 // requests with 500, and "crashing" ends when it gets one.
@@ -80,7 +80,7 @@ func run() error {
 // asks reports whether a request asks the model.
 func asks(r *http.Request) bool { return r.URL.Path == "/predict" }
 
-// host answers as the container of an endpoint of SageMaker or Vertex AI does.
+// host answers as the container of an endpoint of SageMaker, or of a service on Fargate, does.
 func host(path string) error {
 	s, err := step.ReadFile(path)
 	if err != nil {
@@ -94,9 +94,15 @@ func host(path string) error {
 	if given.Model == "broken" {
 		return errors.New("the model is damaged")
 	}
-	http.HandleFunc("GET /ping", func(w http.ResponseWriter, _ *http.Request) {
-		if given.Model == "never" {
-			w.WriteHeader(http.StatusInternalServerError)
+	if os.Getenv(step.Platform) != step.SageMaker {
+		return contain(s)
+	}
+	answers := func(good func() bool, text string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			if !good() {
+				w.WriteHeader(http.StatusInternalServerError)
+			}
+			fmt.Fprint(w, text)
 		}
 	})
 	var printed *release.Printed
