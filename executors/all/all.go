@@ -117,8 +117,8 @@ var Trials = []Trial{
 	{containerd.Name, "tenon.#Containerd", "containerd and runc", ""},
 	{kubernetes.Name, "tenon.#Kubernetes, tenon.#EKS, tenon.#GKE", "a cluster of one node: API server, kubelet, containerd, also behind a check of tokens of EKS; OpenTofu with providers made from the schemas; the schema of pools of nodes", "EKS and GKE themselves, with what makes and scales them; AKS; several nodes; GPUs of a cluster"},
 	{ssh.Name, "tenon.#SSH", "sshd and containerd in network namespaces", "other machines; GPUs of hosts, for which a fake nvidia-smi answers"},
-	{aws.Name, "tenon.#AWS", "an emulator (moto) in which jobs and functions run; OpenTofu with version 4.9 of the provider", "AWS itself; version 6 of the provider, whose schema is checked"},
-	{gcp.Name, "tenon.#GCP", "a fake of the APIs in which jobs, services and endpoints run", "Google Cloud itself; GPUs of Vertex AI and Cloud Run; the provider, whose schema is checked"},
+	{aws.Name, "tenon.#AWS", "an emulator (moto) in which jobs, functions, endpoints and services on Fargate run; OpenTofu with version 4.9 of the provider", "AWS itself; load balancers; version 6 of the provider, whose schema is checked"},
+	{gcp.Name, "tenon.#GCP", "a fake of the APIs in which jobs and services run", "Google Cloud itself; GPUs of Vertex AI; the provider, whose schema is checked"},
 	{azure.Name, "tenon.#Azure", "a fake of the APIs in which jobs run; azurite for blobs", "Azure itself; the provider, whose schema is checked"},
 }
 

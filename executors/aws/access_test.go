@@ -125,10 +125,10 @@ func like(pattern, text string) bool {
 	return false
 }
 
-// anySystem is a system of random units, one of which may be on SageMaker.
+// anySystem is a system of random units, one of which may be on SageMaker or on Fargate.
 func anySystem(t *rapid.T) *ir.System {
 	sys := cloudtest.AnySystem(t, ir.Target{Executor: Name, Settings: settings(map[string]any{
-		"endpoints": map[string]any{"b": map[string]any{"on": "sagemaker", "instance": "ml.m5.large"}},
+		"endpoints": map[string]any{"b": map[string]any{"on": rapid.SampledFrom([]string{"sagemaker", "fargate"}).Draw(t, "place"), "instance": "ml.m5.large"}},
 	})})
 	if !slices.ContainsFunc(sys.Units, func(u ir.Unit) bool { return u.Kind == ir.Service && entityName(&u) == "b" }) {
 		delete(sys.Target.Settings, "endpoints")
@@ -190,6 +190,9 @@ func TestRolesAllowExactlyWhatUnitsDo(t *testing.T) {
 					t.Fatalf("%s may call %s past its URL", u.ID, of.ID)
 				}
 				sagemaker := p.allows("sagemaker:InvokeEndpoint", "arn:aws:sagemaker:r:1:endpoint/"+w.endpoint(&of), nil)
+				if w.place(&of) == onFargate { // whose load balancer asks for no right
+					asks = false
+				}
 				if (lambda || sagemaker) != asks || lambda && sagemaker {
 					t.Fatalf("%s may call %s: %v, %v", u.ID, of.ID, lambda, sagemaker)
 				}
@@ -211,9 +214,10 @@ func TestRolesAllowExactlyWhatUnitsDo(t *testing.T) {
 	})
 }
 
-// hosted reports whether a unit is an endpoint of SageMaker.
+// hosted reports whether a unit is an endpoint of SageMaker or a service on Fargate.
 func hosted(sys *ir.System, u ir.Unit) bool {
-	return must(SettingsOf(sys.Target)).place(&u) == onSageMaker
+	place := must(SettingsOf(sys.Target)).place(&u)
+	return place == onSageMaker || place == onFargate
 }
 
 func check(t *rapid.T, p document, action, key, unit string, want bool) {
@@ -242,9 +246,10 @@ func TestPatterns(t *testing.T) {
 
 // A statement less is a right less: what the roles allow is not allowed twice.
 func TestEveryStatementIsNeeded(t *testing.T) {
+	all := newWriter(containerSystem(), must(SettingsOf(containerSystem().Target))).units
 	sys := systems()["everything"]
 	w := newWriter(sys, must(SettingsOf(sys.Target)))
-	for _, u := range w.units {
+	for _, u := range append(all, w.units...) {
 		seen := map[string]string{}
 		for _, s := range w.statements(u) {
 			for _, a := range s.actions {

@@ -27,6 +27,10 @@ func (w *writer) metrics(u *ir.Unit) metrics {
 		return metrics{"AWS/Lambda", "UrlRequestCount", "Url5xxCount", "UrlRequestLatency", time.Millisecond,
 			[]terraform.Field{{Key: "FunctionName", Value: terraform.Text(w.function(u))}}}
 	}
+	if w.place(u) == onFargate {
+		return metrics{"AWS/ApplicationELB", "RequestCount", "HTTPCode_Target_5XX_Count", "TargetResponseTime", time.Second, []terraform.Field{
+			{Key: "LoadBalancer", Value: reference("aws_lb", "main", "arn_suffix")}, {Key: "TargetGroup", Value: reference("aws_lb_target_group", label(u.ID), "arn_suffix")}}}
+	}
 	return metrics{"AWS/SageMaker", "Invocations", "Invocation5XXErrors", "ModelLatency", time.Microsecond,
 		[]terraform.Field{{Key: "EndpointName", Value: terraform.Text(w.endpoint(u))}, {Key: "VariantName", Value: terraform.Text(mainVariant)}}}
 }

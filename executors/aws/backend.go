@@ -46,7 +46,7 @@ type streamed interface {
 }
 
 // backends are the places that have a backend, in the order in which they are asked for a task.
-var backends = []place{onBatch, onTraining, onLambda, onSageMaker}
+var backends = []place{onBatch, onTraining, onLambda, onSageMaker, onFargate}
 
 // backend returns what runs the tasks of a place, or nil.
 func (e *Executor) backend(p place) backend {
@@ -59,6 +59,8 @@ func (e *Executor) backend(p place) backend {
 		return functions{e}
 	case onSageMaker:
 		return endpoints{e}
+	case onFargate:
+		return containers{e}
 	case onTenon, onCluster:
 	}
 	return nil

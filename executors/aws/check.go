@@ -26,7 +26,7 @@ func (e *Executor) Check(u ir.Unit) []ir.Fault {
 	switch {
 	case u.Kind == ir.Service && e.opts.place(&u) == onLambda:
 		c.function(u)
-	case u.Kind == ir.Service:
+	case u.Kind == ir.Service && e.opts.place(&u) == onSageMaker:
 		c.hosted(u)
 	}
 	for _, in := range u.Inputs {
@@ -55,6 +55,9 @@ func (s Settings) check(u ir.Unit) *checks {
 		c.training(u)
 	case onLambda, onSageMaker:
 		c.service(u)
+	case onFargate:
+		c.service(u)
+		c.fargate(u)
 	}
 	c.unit(u)
 	return c
@@ -84,15 +87,15 @@ func (c *checks) unit(u ir.Unit) {
 	for _, x := range u.Secrets {
 		field := u.SecretField(x)
 		switch {
-		case u.Kind == ir.Service:
-			c.Fault(field, "let the program read it from Secrets Manager, or choose another target", "only jobs get secrets in AWS")
+		case u.Kind == ir.Service && c.settings.place(&u) != onFargate:
+			c.Fault(field, "let the program read it from Secrets Manager, or write in the target: endpoints: "+entityName(&u)+": on: \"fargate\"", "only jobs and services on Fargate get secrets in AWS")
 		case c.settings.place(&u) == onTraining && strings.Contains(c.settings.Existing.Secrets[x.Env], ":ssm:"):
 			c.Fault(field, "put it into Secrets Manager", "a training job of SageMaker reads no parameters of SSM")
 		default:
 			c.Secret(u, x, "AWS")
 		}
 	}
-	if c.settings.Existing.Network != nil && len(c.settings.Existing.Network.OpenSubnets) == 0 && c.settings.place(&u) == onBatch && open(&u) {
+	if c.settings.Existing.Network != nil && len(c.settings.Existing.Network.OpenSubnets) == 0 && (c.settings.place(&u) == onBatch || c.settings.place(&u) == onFargate) && open(&u) {
 		c.Fault("network", "add open_subnets to existing: network of the target", "it uses the network, but the target has no subnets for that")
 	}
 }
@@ -115,7 +118,7 @@ func (c *checks) training(u ir.Unit) {
 func (c *checks) service(u ir.Unit) {
 	e, at := u.Endpoint, c.settings.endpoint(&u)
 	if e == nil {
-		c.Fault("command", "choose another target", "AWS Batch and SageMaker run jobs and endpoints, but no workers")
+		c.Fault("command", "choose another target", "jobs and what answers requests run in AWS, but no workers")
 		return
 	}
 	switch where := c.settings.place(&u); {

@@ -55,6 +55,28 @@ func TestWhatAWSCannotHonourIsRefused(t *testing.T) {
 		{"an endpoint", sagemaker, service("api", func(u *ir.Unit) { u.Needs = ir.Resources{Memory: 20 << 30, GPU: 1} }), nil},
 		{"an endpoint without an instance", map[string]any{"endpoints": map[string]any{"api": map[string]any{"on": "sagemaker"}}}, service("api", nil), []string{"needs"}},
 		{"an endpoint that scales", sagemaker, service("api", func(u *ir.Unit) { u.Endpoint.Scale = &ir.Scale{Max: 3} }), []string{"replicas"}},
+		{"a container", fargate(nil, nil), service("api", func(u *ir.Unit) {
+			u.Needs, u.Secrets = ir.Resources{MilliCPU: 16_000, Memory: 120 << 30, Disk: 200 << 30}, []ir.Secret{{Name: "A", Env: "A"}}
+		}), nil},
+		{"a container with a GPU", fargate(nil, nil), service("api", func(u *ir.Unit) { u.Needs.GPU = 1 }), []string{"needs.gpu"}},
+		{"too large a container", fargate(nil, nil), service("api", func(u *ir.Unit) { u.Needs.Memory = 121 << 30 }), []string{"needs"}},
+		{"too much disk of a container", fargate(nil, nil), service("api", func(u *ir.Unit) { u.Needs.Disk = 201 << 30 }), []string{"needs.disk"}},
+		{"a worker on Fargate", fargate(nil, nil), service("api", func(u *ir.Unit) { u.Endpoint = nil }), []string{"command"}},
+		{"a container that nobody can ask whether it is ready", fargate(nil, nil), service("api", func(u *ir.Unit) { u.Endpoint.Ready = "" }), []string{"command"}},
+		{"a container that asks another service", fargate(nil, nil), service("api", func(u *ir.Unit) {
+			u.Inputs = []ir.Input{{Port: "b", Unit: "deployments/b", From: "endpoint", Kind: ir.EndpointOf}}
+		}), []string{"in.b"}},
+		{"a container that follows its load", fargate(nil, nil), service("api", func(u *ir.Unit) { u.Endpoint.Scale = &ir.Scale{Max: 3, CPU: 70} }), nil},
+		{"a container that ends without load", fargate(nil, nil), service("api", func(u *ir.Unit) { u.Endpoint.Scale, u.Endpoint.Replicas = &ir.Scale{Max: 3, CPU: 70}, 0 }), []string{"replicas"}},
+		{"a container that follows requests in flight", fargate(nil, nil), service("api", func(u *ir.Unit) { u.Endpoint.Scale = &ir.Scale{Max: 3, InFlight: 8} }), []string{"replicas"}},
+		{"limits of callers at each of several containers", fargate(nil, nil), service("api", func(u *ir.Unit) { u.Endpoint.Replicas, u.Endpoint.Counts = 2, "limits" }), []string{"limits"}},
+		{"a public load balancer without a certificate, for everybody", fargate(map[string]any{"public": true}, nil), service("api", nil), []string{"balancer"}},
+		{"HTTPS without a name", fargate(map[string]any{"certificate": "arn"}, nil), service("api", nil), []string{"endpoint"}},
+		{"callers that are no networks", fargate(map[string]any{"callers": []string{"10.0.0.1/16", "10.0.0.0/16"}}, nil), service("api", nil), []string{"balancer"}},
+		{"subnets without a network", fargate(map[string]any{"subnets": []string{"subnet-0a"}}, nil), service("api", nil), []string{"balancer"}},
+		{"an existing network with one subnet, for everybody", fargate(nil, map[string]any{"vpc": "vpc-0", "subnets": []string{"subnet-0"}}), service("api", nil), []string{"balancer", "existing"}},
+		{"a public load balancer in an existing network", fargate(map[string]any{"public": true, "certificate": "arn", "callers": []string{"0.0.0.0/0"}}, map[string]any{"vpc": "vpc-0", "subnets": []string{"subnet-0", "subnet-1"}}),
+			service("api", func(u *ir.Unit) { u.Network = ir.NetworkOpen }), []string{"balancer", "endpoint", "network"}},
 		{"what a service has elsewhere", nil, service("api", func(u *ir.Unit) {
 			u.Endpoint.TLS, u.Endpoint.Management, u.Release, u.Keeps = true, &ir.Listen{Port: 9090}, &ir.Release{}, "log"
 			u.Secrets, u.MachineFiles = []ir.Secret{{Name: "A", Env: "A"}}, []string{"tls.cert"}

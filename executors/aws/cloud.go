@@ -52,6 +52,7 @@ type cloud struct {
 	secrets                    secretsAPI
 	lambda                     *lambda.Client
 	sagemaker                  *jsonClient
+	ecs, scaling               *jsonClient
 	quotas                     *jsonClient
 	runtime                    *jsonClient // of SageMaker, for its address only
 
@@ -101,7 +102,8 @@ func (e *Executor) cloud(ctx context.Context, region string) (*cloud, error) {
 	}
 	c.logs = logsClient{newClient(logsService, cfg, c.partition)}
 	c.sagemaker, c.quotas = newClient(sagemakerService, cfg, c.partition), newClient(quotasService, cfg, c.partition)
-	c.runtime = newClient(runtimeService, cfg, c.partition)
+	c.runtime, c.ecs = newClient(runtimeService, cfg, c.partition), newClient(ecsService, cfg, c.partition)
+	c.scaling = newClient(scalingService, cfg, c.partition)
 	e.clouds[region] = c
 	return c, nil
 }

@@ -106,8 +106,11 @@ func (e *Executor) Remote() bool { return true }
 // ReadyWithin returns how long a service may take to become ready. AWS prepares the instances of an endpoint before
 // their containers start, which is not a part of its timeout.
 func (e *Executor) ReadyWithin(u *ir.Unit) time.Duration {
-	if e.opts.place(u) == onSageMaker {
+	switch e.opts.place(u) {
+	case onSageMaker:
 		return instanceTime + startup(u)
+	case onFargate:
+		return fargateTime + startup(u)
 	}
 	return cmp.Or(u.Timeout, functionTime)
 }
@@ -144,16 +147,20 @@ func (e *Executor) Placed(u *ir.Unit, h state.Handle) (before, after string) {
 	if err != nil || !to.serves() || !st.Place.serves() {
 		return "", ""
 	}
-	name := func(p place, instance string) string {
-		if p == onSageMaker {
+	name := func(p place, instance, host string) string {
+		switch p {
+		case onSageMaker:
 			return "SageMaker, " + instance
+		case onFargate:
+			return "AWS Fargate, " + cmp.Or(host, "without a host")
 		}
 		return "AWS Lambda"
 	}
-	if st.Place == to && st.Instance == "" {
+	if st.Place == to && to != onFargate && st.Instance == "" {
 		return "", ""
 	}
-	return name(st.Place, st.Instance), name(to, e.opts.endpoint(u).Instance)
+	at := e.opts.endpoint(u)
+	return name(st.Place, st.Instance, st.Host), name(to, at.Instance, at.Host)
 }
 
 // Missing returns nil: which layers are missing is known only when the image is made.

@@ -34,7 +34,7 @@ func written(sys *ir.System) (*writer, error) {
 		return nil, err
 	}
 	w := newWriter(sys, s)
-	if err := errors.Join(clouds.Unambiguous(w.sys, "AWS"), w.endpointsExist()); err != nil {
+	if err := errors.Join(clouds.Unambiguous(w.sys, "AWS"), w.endpointsExist(), w.hostsDiffer()); err != nil {
 		return nil, err
 	}
 	w.versions()
@@ -49,9 +49,14 @@ func written(sys *ir.System) (*writer, error) {
 	if err := w.roles(); err != nil {
 		return nil, err
 	}
-	if w.any(onBatch) {
+	if len(w.tasks()) > 0 {
 		w.network()
+	}
+	if w.any(onBatch) {
 		w.batch()
+	}
+	if w.any(onFargate) {
+		w.containers()
 	}
 	w.alarms()
 	if err := w.budget(); err != nil {

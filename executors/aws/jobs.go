@@ -60,7 +60,7 @@ func isNetwork(cidr string) bool {
 	return err == nil && p.Bits() == 16 && p.Addr().Is4() && p.Masked() == p
 }
 
-// A lane is a queue for jobs with the same access to the network.
+// A lane is a part of the network, and a queue of AWS Batch there, for units with the same access to it.
 type lane struct {
 	name string // "closed" or "open"
 	open bool
@@ -80,10 +80,10 @@ func laneOf(u *ir.Unit) lane {
 // queue returns the name of a queue and of its compute environment.
 func (w *writer) queue(l lane) string { return fit(w.prefix+"-"+l.name, mostQueue) }
 
-// lanes returns the queues that jobs need.
-func (w *writer) lanes() (lanes []lane) {
+// lanesOf returns the lanes of some units.
+func lanesOf(units []*ir.Unit) (lanes []lane) {
 	for _, l := range []lane{closedLane, openLane} {
-		if slices.ContainsFunc(w.at(onBatch), func(u *ir.Unit) bool { return laneOf(u) == l }) {
+		if slices.ContainsFunc(units, func(u *ir.Unit) bool { return laneOf(u) == l }) {
 			lanes = append(lanes, l)
 		}
 	}
@@ -93,7 +93,7 @@ func (w *writer) lanes() (lanes []lane) {
 // batch writes queues, and a job definition for each unit.
 func (w *writer) batch() {
 	f := w.file("jobs.tf")
-	for _, l := range w.lanes() {
+	for _, l := range lanesOf(w.at(onBatch)) {
 		name := w.queue(l)
 		b := f.Resource("aws_batch_compute_environment", l.name)
 		b.Set("name", terraform.Text(name))

@@ -23,7 +23,7 @@ import (
 // A mortal is a service of AWS as seen by a tenon that is killed at one of its calls: before AWS gets
 // it, or after, without its answer. From then on it calls nothing.
 type mortal struct {
-	service string // "Batch"
+	service string // "Batch", or "" over HTTP for all whose calls have a target
 	at      int    // number of the call, from 1
 	before  bool
 
@@ -44,7 +44,8 @@ type mortalHTTP struct {
 }
 
 func (m mortalHTTP) Do(r *http.Request) (*http.Response, error) {
-	if !strings.HasPrefix(r.Header.Get("X-Amz-Target"), m.service+".") {
+	target := r.Header.Get("X-Amz-Target")
+	if target == "" || m.service != "" && !strings.HasPrefix(target, m.service+".") {
 		return m.HTTPClient.Do(r)
 	}
 	m.mu.Lock()

@@ -35,6 +35,8 @@ const (
 	mostQueue     = 128
 	mostAlarm     = 255
 	mostStack     = 128
+	mostBalancer  = 32 // and of a group of its targets
+	mostECS       = 255
 )
 
 // function returns the name of a service on Lambda, endpoint that of one on SageMaker.

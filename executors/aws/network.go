@@ -2,8 +2,10 @@ package aws
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/terraform"
 )
 
@@ -22,28 +24,13 @@ func (w *writer) subnets(l lane) terraform.Expr {
 // services of AWS that they need can be reached, and for others, subnets with the Internet.
 func (w *writer) network() {
 	f := w.file("network.tf")
-	vpc := reference("aws_vpc", "main", "id")
 	made := w.Existing.Network == nil
-	if !made {
-		vpc = terraform.Text(w.Existing.Network.VPC)
-	} else {
+	if made {
 		w.vpc(f)
 	}
 	for _, l := range w.lanes() {
-		b := f.Resource("aws_security_group", l.name)
-		b.Set("name", terraform.Text(w.prefix+"-"+l.name))
-		b.Set("description", terraform.Text("Jobs of "+w.sys.Name+", "+l.name))
-		b.Set("vpc_id", vpc)
-		e := b.Block("egress")
-		e.Set("protocol", terraform.Text("-1"))
-		e.Set("from_port", terraform.Int(0))
-		e.Set("to_port", terraform.Int(0))
-		switch {
-		case l.open || !made: // the subnets decide
-			e.Set("cidr_blocks", terraform.Texts("0.0.0.0/0"))
-		default:
-			e.Set("cidr_blocks", terraform.List(reference("aws_vpc", "main", "cidr_block")))
-			e.Set("prefix_list_ids", terraform.List(reference("aws_vpc_endpoint", "s3", "prefix_list_id")))
+		if slices.Contains(lanesOf(w.tasks()), l) { // otherwise only the load balancer is there
+			w.securityGroup(f, l)
 		}
 		if made {
 			w.lane(f, l)
@@ -52,6 +39,45 @@ func (w *writer) network() {
 	if made {
 		w.gateways(f)
 	}
+}
+
+// securityGroup writes what units of a lane reach.
+func (w *writer) securityGroup(f *terraform.File, l lane) {
+	b := f.Resource("aws_security_group", l.name)
+	b.Set("name", terraform.Text(w.prefix+"-"+l.name))
+	b.Set("description", terraform.Text("Jobs of "+w.sys.Name+", "+l.name))
+	b.Set("vpc_id", w.vpcID())
+	e := b.Block("egress")
+	e.Set("protocol", terraform.Text("-1"))
+	e.Set("from_port", terraform.Int(0))
+	e.Set("to_port", terraform.Int(0))
+	switch {
+	case l.open || w.Existing.Network != nil: // the subnets decide
+		e.Set("cidr_blocks", terraform.Texts("0.0.0.0/0"))
+	default:
+		e.Set("cidr_blocks", terraform.List(reference("aws_vpc", "main", "cidr_block")))
+		e.Set("prefix_list_ids", terraform.List(reference("aws_vpc_endpoint", "s3", "prefix_list_id")))
+	}
+}
+
+// tasks returns the units that run as tasks of Fargate, which have a network.
+func (w *writer) tasks() []*ir.Unit { return slices.Concat(w.at(onBatch), w.at(onFargate)) }
+
+// lanes returns the parts of the network that are needed.
+func (w *writer) lanes() []lane {
+	lanes := lanesOf(w.tasks())
+	if l := w.balancerLane(); w.any(onFargate) && !slices.Contains(lanes, l) {
+		lanes = append(lanes, l)
+	}
+	return lanes
+}
+
+// vpcID returns the id of the network.
+func (w *writer) vpcID() terraform.Expr {
+	if n := w.Existing.Network; n != nil {
+		return terraform.Text(n.VPC)
+	}
+	return reference("aws_vpc", "main", "id")
 }
 
 // vpc writes the network itself, and finds its zones.
@@ -158,8 +184,8 @@ func (w *writer) toS3(f *terraform.File, tables ...terraform.Expr) {
 func (w *writer) services() []string {
 	services := []string{"ecr.api", "ecr.dkr", "logs"}
 	var kept, parameters bool
-	for _, u := range w.at(onBatch) {
-		for _, variable := range accessOf(u).Secrets {
+	for _, u := range w.tasks() {
+		for _, variable := range w.access(u).Secrets {
 			if open(u) {
 				continue
 			}

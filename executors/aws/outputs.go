@@ -19,7 +19,7 @@ func (w *writer) outputs() {
 	}
 	f.Output("artifacts", "Folder of the system in the bucket.", terraform.Join("s3://", terraform.Code("local.bucket"), "/", terraform.Code("local.root")))
 	f.Output("roles", "Roles by unit.", clouds.Each(w.units, func(u *ir.Unit) terraform.Expr { return reference("aws_iam_role", label(u.ID), "arn") }))
-	if w.any(onBatch) || w.any(onTraining) || w.any(onSageMaker) {
+	if len(w.tasks()) > 0 || w.any(onTraining) || w.any(onSageMaker) {
 		f.Output("repository", "Where images are pushed.", terraform.Code("local.repository_url"))
 	}
 	if w.any(onBatch) {
@@ -30,6 +30,9 @@ func (w *writer) outputs() {
 	}
 	if w.any(onTraining) {
 		f.Output("training_jobs", "How the names of training jobs begin, by unit. The role of a unit only writes the logs of these.", each(func(u *ir.Unit) terraform.Expr { return terraform.Text(w.training(u)) }, onTraining))
+	}
+	if w.any(onFargate) {
+		f.Output("balancer", "Address of the load balancer: hosts of deployments are aliases of it.", reference("aws_lb", "main", "dns_name"))
 	}
 	if w.any(onSageMaker) {
 		f.Output("endpoints", "Names of the endpoints of SageMaker, which tenon apply makes, by deployment.", each(func(u *ir.Unit) terraform.Expr { return terraform.Text(w.endpoint(u)) }, onSageMaker))

@@ -107,6 +107,9 @@ func (e *Executor) quotaOf(u *ir.Unit) (quota, float64) {
 		return trainingQuota(e.opts.trainingInstance(u.Needs), e.opts.Jobs.Spot), 1
 	case onSageMaker:
 		return quota{"sagemaker", e.opts.endpoint(u).Instance + " for endpoint usage"}, float64(instancesOf(*u))
+	case onFargate:
+		milli, _, _ := size(u.Needs)
+		return fargateQuota(false), float64(milli*replicasOf(*u).most) / 1000
 	case onTenon, onLambda:
 	}
 	return quota{}, 0

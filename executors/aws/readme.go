@@ -32,12 +32,12 @@ func (w *writer) page(name, header string) []byte {
 		Header, System, Environment, Region, Provider, Version string
 		Account, Stack, Prefix                                 string
 		Secrets                                                []string
-		Images, Functions, Endpoints, Trainings                []*ir.Unit
+		Images, Functions, Endpoints, Trainings, Containers    []*ir.Unit
 		Jobs, Network, Alarms, Budget                          bool
 		Emails                                                 []string
 	}{
 		Header: header, Prefix: w.prefix, Account: w.Account, Stack: hyphened(w.prefix, mostStack), System: w.sys.Name, Environment: w.environment(), Region: w.Region, Provider: provider, Version: providerVersion,
-		Secrets: made, Images: w.at(onBatch), Endpoints: w.at(onSageMaker), Functions: w.at(onLambda), Trainings: w.at(onTraining),
+		Secrets: made, Images: w.at(onBatch), Endpoints: w.at(onSageMaker), Functions: w.at(onLambda), Trainings: w.at(onTraining), Containers: w.at(onFargate),
 		Jobs: w.any(onBatch), Network: w.billedNetwork(),
 		Alarms: w.files["alarms.tf"] != nil && !w.files["alarms.tf"].Empty(), Budget: w.sys.Budget.Month != nil, Emails: w.Emails,
 	}
@@ -53,5 +53,5 @@ func (w *writer) billedNetwork() bool {
 	if w.Existing.Network != nil {
 		return false
 	}
-	return w.any(onCluster) || w.any(onBatch) && !w.lanes()[0].open
+	return w.any(onCluster) || len(w.tasks()) > 0 && !w.lanes()[0].open
 }

@@ -14,6 +14,7 @@ import (
 // principals are the services that assume the role of a unit.
 var principals = map[place]string{
 	onBatch:     "ecs-tasks.amazonaws.com",
+	onFargate:   "ecs-tasks.amazonaws.com",
 	onTraining:  "sagemaker.amazonaws.com",
 	onSageMaker: "sagemaker.amazonaws.com",
 	onLambda:    "lambda.amazonaws.com",
@@ -88,10 +89,12 @@ func (w *writer) statements(u *ir.Unit) (all []statement) {
 		if asked == nil {
 			continue
 		}
-		if w.place(asked) == onLambda {
+		switch w.place(asked) {
+		case onLambda:
 			functions = append(functions, arn("lambda", "function:"+w.function(asked)+":"+live))
-		} else {
+		case onSageMaker:
 			endpoints = append(endpoints, arn("sagemaker", "endpoint/"+w.endpoint(asked)))
+		default: // the load balancer in front of containers asks for no right
 		}
 	}
 	if len(functions) > 0 { // since October 2025, AWS wants both rights for a URL
@@ -125,7 +128,11 @@ func (w *writer) statements(u *ir.Unit) (all []statement) {
 // access returns what a unit may do. The container of an endpoint fetches what it answers with, as
 // a job does, and leaves nothing.
 func (w *writer) access(u *ir.Unit) clouds.Access {
-	if w.place(u) != onSageMaker {
+	switch w.place(u) {
+	case onFargate:
+		return clouds.AccessOfService(u)
+	case onSageMaker:
+	default:
 		return accessOf(u)
 	}
 	fetches := *u

@@ -28,7 +28,12 @@ var endpointPrices = struct {
 
 // PerHour implements [executors.HourPricer].
 func (e *Executor) PerHour(u *ir.Unit) (planner.PerHour, bool) {
-	if u.Kind != ir.Service || u.Endpoint == nil || e.opts.place(u) != onSageMaker {
+	switch place := e.opts.place(u); {
+	case u.Kind != ir.Service || u.Endpoint == nil:
+		return planner.PerHour{}, false
+	case place == onFargate:
+		return e.perHourOfTasks(u), true
+	case place != onSageMaker:
 		return planner.PerHour{}, false
 	}
 	return perHour(u, e.opts.endpoint(u).Instance, e.opts.Region), true

@@ -170,6 +170,7 @@ func TestPlacesOfADeployment(t *testing.T) {
 		`{"place":"sagemaker","name":"n","region":"r","definition":"d","instance":"ml.m5.large"}`:  "SageMaker, ml.m5.large, then SageMaker, ml.m5.large",
 		`{"place":"sagemaker","name":"n","region":"r","definition":"d"}`:                           ", then ",
 		`{"place":"batch","name":"n","region":"r","definition":"d"}`:                               ", then ",
+		`{"place":"fargate","name":"n","region":"r","definition":"d","host":"api.acme.example"}`:   "AWS Fargate, api.acme.example, then SageMaker, ml.m5.large",
 	} {
 		before, after := e.Placed(&u, state.Handle{Executor: aws.Name, Data: []byte(data)})
 		if got := before + ", then " + after; got != want {

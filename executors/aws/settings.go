@@ -22,6 +22,7 @@ type Settings struct {
 	CIDR         string              `json:"cidr"` // of a network that is made, a /16
 	Jobs         Jobs                `json:"jobs"`
 	Endpoints    map[string]Endpoint `json:"endpoints"` // by deployment
+	Balancer     Balancer            `json:"balancer"`  // of deployments on Fargate
 	Architecture string              `json:"architecture"`
 	Retention    int64               `json:"retention"` // days
 	Emails       []string            `json:"emails"`
@@ -72,6 +73,7 @@ const usualWait = time.Hour
 type Endpoint struct {
 	On       string `json:"on"`
 	Instance string `json:"instance"`
+	Host     string `json:"host"` // name by which callers reach it, on Fargate
 }
 
 // SettingsOf decodes the settings of a target.
@@ -88,11 +90,12 @@ const (
 	onTraining  place = "training"  // jobs with GPUs, and others by choice, as training jobs of SageMaker
 	onLambda    place = "lambda"    // services
 	onSageMaker place = "sagemaker" // services
+	onFargate   place = "fargate"   // services, as containers of Amazon ECS
 	onCluster   place = "cluster"   // jobs and services in a cluster of EKS, by the executor kubernetes
 )
 
 // serves reports whether services run there.
-func (p place) serves() bool { return p == onLambda || p == onSageMaker }
+func (p place) serves() bool { return p == onLambda || p == onSageMaker || p == onFargate }
 
 // place returns what runs a unit.
 func (s Settings) place(u *ir.Unit) place {
@@ -106,8 +109,9 @@ func (s Settings) place(u *ir.Unit) place {
 	case u.Kind == ir.Job:
 		return onBatch
 	}
-	if s.endpoint(u).On == string(onSageMaker) {
-		return onSageMaker
+	switch on := place(s.endpoint(u).On); on {
+	case onSageMaker, onFargate:
+		return on
 	}
 	return onLambda
 }

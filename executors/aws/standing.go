@@ -22,14 +22,17 @@ type rate struct {
 
 // Rates are quoted from the pages "AWS PrivateLink pricing" (0.01 USD for an hour of an endpoint in a subnet), "AWS
 // Secrets Manager pricing" (0.40 USD for a month of a secret), "Amazon CloudWatch pricing" (0.10 USD for a
-// month of a metric of an alarm), "Amazon EKS pricing" (0.10 USD for an hour of a cluster) and "Amazon VPC
-// pricing" (0.045 USD for an hour of a NAT gateway). They may have changed. Those of other regions differ and are unknown.
+// month of a metric of an alarm), "Amazon EKS pricing" (0.10 USD for an hour of a cluster), "Amazon VPC
+// pricing" (0.045 USD for an hour of a NAT gateway, 0.005 USD for one of a public address) and "Elastic Load Balancing
+// pricing" (0.0225 USD for an hour of an application load balancer). They may have changed. Those of other regions differ and are unknown.
 var (
 	interfaceRate = rate{"interfaces of VPC endpoints in a subnet", money.One / 100 * hoursOfMonth, "us-east-1"}
 	secretRate    = rate{"secrets", money.One * 40 / 100, "us-east-1"}
 	alarmRate     = rate{"metrics of alarms", money.One / 10, "us-east-1"}
 	clusterRate   = rate{"clusters of EKS", money.One / 10 * hoursOfMonth, "us-east-1"}
 	natRate       = rate{"NAT gateways", money.One * 45 / 1000 * hoursOfMonth, "us-east-1"}
+	balancerRate  = rate{"load balancers", money.One * 225 / 10_000 * hoursOfMonth, "us-east-1"}
+	addressRate   = rate{"public addresses of load balancers", money.One * 5 / 1000 * hoursOfMonth, "us-east-1"}
 )
 
 // Standing returns what the infrastructure of a system costs while nothing runs: what AWS bills because it exists.
@@ -55,6 +58,11 @@ func Standing(sys *ir.System) (*planner.Standing, error) {
 				counts[clusterRate]++
 			case "aws_nat_gateway":
 				counts[natRate]++
+			case "aws_lb":
+				counts[balancerRate]++
+				if w.Balancer.Public {
+					counts[addressRate] += w.zonesOfBalancer()
+				}
 			case "aws_secretsmanager_secret":
 				counts[secretRate]++
 			case "aws_cloudwatch_metric_alarm":
@@ -68,7 +76,7 @@ func Standing(sys *ir.System) (*planner.Standing, error) {
 			}
 		}
 	}
-	for _, r := range []rate{clusterRate, natRate, interfaceRate, secretRate, alarmRate} {
+	for _, r := range []rate{clusterRate, natRate, balancerRate, addressRate, interfaceRate, secretRate, alarmRate} {
 		if counts[r] == 0 {
 			continue
 		}
@@ -81,6 +89,9 @@ func Standing(sys *ir.System) (*planner.Standing, error) {
 	}
 	if counts[natRate] > 0 {
 		out.Items = append(out.Items, planner.StandingItem{What: "what passes NAT gateways"})
+	}
+	if counts[balancerRate] > 0 {
+		out.Items = append(out.Items, planner.StandingItem{What: "what passes load balancers, in units of capacity"})
 	}
 	for _, what := range sortedKeys(stored) {
 		out.Items = append(out.Items, planner.StandingItem{What: "storage of " + what})

@@ -66,7 +66,7 @@ func (w *writer) storage() {
 // their images share layers; images have code, and neither data nor secrets.
 func (w *writer) images() {
 	f := w.file("images.tf")
-	if !w.any(onBatch) && !w.any(onTraining) && !w.any(onSageMaker) && !w.any(onCluster) {
+	if len(w.tasks()) == 0 && !w.any(onTraining) && !w.any(onSageMaker) && !w.any(onCluster) {
 		return
 	}
 	if w.Existing.Repository != "" {
@@ -114,7 +114,7 @@ func (w *writer) logs() {
 // logGroup returns the name of a unit's own log group, or "".
 func (w *writer) logGroup(u *ir.Unit) string {
 	switch w.place(u) {
-	case onBatch:
+	case onBatch, onFargate:
 		return "/" + w.root + "/" + label(u.ID)
 	case onLambda:
 		return "/aws/lambda/" + w.function(u)
@@ -125,7 +125,7 @@ func (w *writer) logGroup(u *ir.Unit) string {
 	return ""
 }
 
-// secrets writes a secret for each variable that jobs read and that does not exist. Their
+// secrets writes a secret for each variable that units read and that does not exist. Their
 // values are set by other means, so that they are in no file and no state.
 func (w *writer) secrets() {
 	f := w.file("secrets.tf")
@@ -138,7 +138,16 @@ func (w *writer) secrets() {
 
 // made returns the variables of secrets that do not exist, sorted.
 func (w *writer) made() []string {
-	return clouds.Secrets(w.units, func(variable string) bool { return w.Existing.Secrets[variable] == "" })
+	var all []string
+	for _, u := range w.units {
+		for _, variable := range w.access(u).Secrets {
+			if w.Existing.Secrets[variable] == "" {
+				all = append(all, variable)
+			}
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // secret returns the ARN of a secret.

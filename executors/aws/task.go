@@ -40,6 +40,10 @@ type taskState struct {
 	Endpoint string            `json:"endpoint,omitempty"` // name in SageMaker, of all versions
 	Instance string            `json:"instance,omitempty"` // type of its instances
 	Versions map[string]string `json:"versions,omitempty"` // names of the versions of a service, by variant
+
+	Cluster string `json:"cluster,omitempty"` // of Amazon ECS
+	Service string `json:"service,omitempty"` // name there, of all versions
+	Host    string `json:"host,omitempty"`    // that the target has given a service, or ""
 }
 
 // taskState returns the state of a task that has no record yet.

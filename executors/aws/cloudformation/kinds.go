@@ -184,6 +184,8 @@ func init() {
 			"notification.threshold": "NotificationsWithSubscribers[].Notification.Threshold", "notification.threshold_type": "NotificationsWithSubscribers[].Notification.ThresholdType",
 			"notification.subscriber_sns_topic_arns": "subscribers NotificationsWithSubscribers[].Subscribers"}, special: special("cost_filter", costFilter)},
 	}
+	maps.Copy(kinds, balancers())
+	forms["scheme"] = scheme
 	forms["subscribers"] = func(v any) (any, error) {
 		list, ok := v.([]any)
 		if !ok {
@@ -259,6 +261,10 @@ func rules(property, side string) converts {
 			case "prefix_list_ids":
 				for _, id := range list {
 					targets = append(targets, map[string]any{side + "PrefixListId": id})
+				}
+			case "security_groups":
+				for _, id := range list {
+					targets = append(targets, map[string]any{side + "SecurityGroupId": id})
 				}
 			case "":
 			default:

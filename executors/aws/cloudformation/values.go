@@ -243,6 +243,13 @@ func (c *converter) reference(path []string, r *resource) (any, error) {
 		return c.value(x, r)
 	case root == "data":
 		return c.looked(path)
+	case n == 4: // aws_subnet.open[0].id
+		all, err := c.found(root, path[1])
+		index, bad := strconv.Atoi(path[2])
+		if err != nil || bad != nil || index >= len(all) {
+			return nil, errors.Join(err, bad, errNone)
+		}
+		return c.attribute(all[index], path[3], r)
 	case n == 3:
 		all, err := c.found(root, path[1])
 		if err != nil {

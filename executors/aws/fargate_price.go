@@ -1,0 +1,42 @@
+package aws
+
+import (
+	"fmt"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/money"
+	"github.com/tenon-ml/tenon/planner"
+)
+
+// fargatePrices are what AWS charges for each hour of a core and of a GiB of a task on Linux, by architecture, and for a GiB of
+// disk beyond the 20 that each has. They are quoted, not taken from AWS's price list; other regions mostly cost more.
+var fargatePrices = struct {
+	core, memory map[string]money.Amount
+	disk         money.Amount
+	source, date string
+}{
+	map[string]money.Amount{"x86_64": 40_480_000, "arm64": 32_380_000}, map[string]money.Amount{"x86_64": 4_445_000, "arm64": 3_560_000},
+	111_000, "prices of AWS Fargate in us-east-1, as quoted by third parties", "2026-11-30",
+}
+
+// perHourOfTasks returns what the tasks of a service cost in an hour, whether they answer or not.
+func (e *Executor) perHourOfTasks(u *ir.Unit) planner.PerHour {
+	p, n := fargatePrices, instancesOf(*u)
+	milli, memory, _ := size(u.Needs)
+	rate := p.core[e.opts.Architecture].Times(milli*n, 1000).Plus(p.memory[e.opts.Architecture].Times(memory*n, 1024))
+	if d := diskOf(u.Needs); d > 0 {
+		rate = rate.Plus(p.disk.Times((d-leastDisk>>30)*n, 1))
+	}
+	return planner.PerHour{
+		Unit: u.ID, Currency: "USD", Rate: rate, Source: p.source, Date: p.date,
+		Of: fmt.Sprintf("%d x Fargate with %s vCPU and %d MiB", n, ir.FormatCores(milli), memory),
+	}
+}
+
+// diskOf returns the disk of a task in GiB, or 0 for what every task has.
+func diskOf(n ir.Resources) int64 {
+	if n.Disk <= leastDisk {
+		return 0
+	}
+	return (n.Disk-1)>>30 + 1
+}

@@ -1,0 +1,84 @@
+# Written by `tenon compile --format=terraform`, which replaces this file.
+
+resource "aws_iam_role" "deployments-api" {
+  name        = "tenon-shop-deployments-api"
+  description = "What deployments/api of shop may do."
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid    = "Assume"
+      Effect = "Allow"
+      Principal = {
+        Service = "ecs-tasks.amazonaws.com"
+      }
+      Action = ["sts:AssumeRole"]
+      Condition = {
+        StringEquals = {
+          "aws:SourceAccount" = [local.account]
+        }
+      }
+    }]
+  })
+  tags = {
+    "tenon:unit" = "deployments/api"
+  }
+}
+
+resource "aws_iam_role_policy" "deployments-api" {
+  name = "unit"
+  role = aws_iam_role.deployments-api.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid    = "Read"
+        Effect = "Allow"
+        Action = ["s3:GetObject"]
+        Resource = [
+          "${local.root_arn}/units/deployments-api/code/*",
+          "${local.root_arn}/units/models-late-register/out/model/*",
+        ]
+      },
+      {
+        Sid      = "List"
+        Effect   = "Allow"
+        Action   = ["s3:ListBucket"]
+        Resource = [local.bucket_arn]
+        Condition = {
+          StringLike = {
+            "s3:prefix" = [
+              "${local.root}/units/deployments-api/code/*",
+              "${local.root}/units/models-late-register/out/model/*",
+            ]
+          }
+        }
+      },
+      {
+        Sid    = "Log"
+        Effect = "Allow"
+        Action = [
+          "logs:CreateLogStream",
+          "logs:PutLogEvents",
+        ]
+        Resource = ["${aws_cloudwatch_log_group.deployments-api.arn}:*"]
+      },
+      {
+        Sid    = "Image"
+        Effect = "Allow"
+        Action = [
+          "ecr:BatchCheckLayerAvailability",
+          "ecr:BatchGetImage",
+          "ecr:GetDownloadUrlForLayer",
+        ]
+        Resource = [local.repository_arn]
+      },
+      {
+        Sid = "Registry"
+        # AWS has no resource for this action. The token alone opens no repository.
+        Effect   = "Allow"
+        Action   = ["ecr:GetAuthorizationToken"]
+        Resource = ["*"]
+      },
+    ]
+  })
+}
