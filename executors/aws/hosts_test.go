@@ -41,6 +41,7 @@ func TestAddressesOfServices(t *testing.T) {
 		{"a file, one service", "aws", "eu-central-1", sagemakerService, "AWS_PROFILE=one", "http://file-one", "http://file-one"},
 		{"a variable goes before a file", "aws", "eu-central-1", sagemakerService, "AWS_PROFILE=one AWS_ENDPOINT_URL=http://all", "http://all", "http://all"},
 		{"FIPS", "aws", "us-east-1", sagemakerService, "AWS_USE_FIPS_ENDPOINT=true", "https://api-fips.sagemaker.us-east-1.amazonaws.com", ""},
+		{"FIPS of Amazon ECS", "aws-us-gov", "us-gov-west-1", ecsService, "AWS_USE_FIPS_ENDPOINT=true", "https://ecs-fips.us-gov-west-1.amazonaws.com", ""},
 		{"FIPS in a file", "aws", "us-east-1", logsService, "AWS_PROFILE=fips", "https://logs-fips.us-east-1.amazonaws.com", ""},
 		{"FIPS in GovCloud", "aws-us-gov", "us-gov-west-1", logsService, "AWS_USE_FIPS_ENDPOINT=true", "https://logs.us-gov-west-1.amazonaws.com", ""},
 		{"FIPS that is not documented", "aws", "us-east-1", quotasService, "AWS_USE_FIPS_ENDPOINT=true", "AWS documents no FIPS endpoint of Service Quotas in us-east-1: set AWS_ENDPOINT_URL_SERVICE_QUOTAS, choose a region of the USA or GovCloud that has one, or unset AWS_USE_FIPS_ENDPOINT", ""},
