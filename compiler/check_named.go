@@ -88,6 +88,7 @@ func (k *component) wired() (all []namedField) {
 		all = append(all, inField([]string{s.Of}, s.at("of")...)...)
 		all = append(all, inField([]string{s.If}, s.at("if")...)...)
 		all = append(all, inField([]string{s.Seed}, s.at("seed")...)...)
+		all = append(all, inField([]string{s.Checkpoints}, s.at("checkpoints")...)...)
 		all = append(all, inField(s.Keeps, s.at("keeps")...)...)
 		all = append(all, inField([]string{s.Release}, s.at("release")...)...)
 		if s.Part != "" || s.Use != "" { // otherwise the stage passes them to its own unit

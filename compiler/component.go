@@ -120,6 +120,7 @@ type stage struct {
 	Command      string          `json:"command"`
 	Secrets      secretFields    `json:"secrets"`
 	Seed         string          `json:"seed"`
+	Checkpoints  string          `json:"checkpoints"`
 	Network      string          `json:"network"`
 	Reaches      []string        `json:"reaches"`
 	Endpoint     *endpointFields `json:"endpoint"`

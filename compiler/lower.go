@@ -103,6 +103,9 @@ func (c *lowerer) lowerStage(e *entity, s *stage, w work) ir.Unit {
 	if s.Seed != "" {
 		u.Seed = whole(e.fields.at(s.Seed))
 	}
+	if s.Checkpoints != "" && present(e.fields, s.Checkpoints) {
+		u.Checkpoints = int(whole(e.fields.at(s.Checkpoints + ".keep")))
+	}
 	u.Secrets = secretsOf(w.fields, r.Secrets)
 	u.Network = cmp.Or(u.Network, ir.Network(r.Network))
 	if r.Request && e.contract.reachesStores() || r.reaches(e) {

@@ -263,7 +263,7 @@ func (s *stage) binds() []string {
 
 // wires returns the fields of the entity that the stage itself uses.
 func (s *stage) wires() []string {
-	out := append([]string{s.Seed, s.Packages, s.Release}, s.Keeps...)
+	out := append([]string{s.Seed, s.Packages, s.Release, s.Checkpoints}, s.Keeps...)
 	if s.Endpoint != nil {
 		out = append(out, s.Endpoint.Host, s.Endpoint.Port, s.Endpoint.Replicas, s.Endpoint.TLS, s.Endpoint.Management)
 	}

@@ -21,7 +21,7 @@ import (
 
 // Garbage is something that is no longer needed.
 type Garbage struct {
-	Kind string `json:"kind"` // "artifact", "run", "code", or a kind of the [Collector]
+	Kind string `json:"kind"` // "artifact", "run", "checkpoints", "code", or a kind of the [Collector]
 	Name string `json:"name"`
 	Size int64  `json:"size"` // bytes
 }
@@ -37,6 +37,8 @@ type Collector interface {
 type Needed struct {
 	Tasks map[string]bool // by name: those that are deployed, in the journal, or kept with their logs
 	Units []ir.Unit       // that are deployed, or that a kept revision can restore
+	// Checkpoints are the keys of runs that may yet resume from checkpoints.
+	Checkpoints map[string]bool
 	// Digests are those of the artifacts that are kept.
 	Digests map[string]bool
 	Since   time.Time // see [Retention]
@@ -104,7 +106,7 @@ func collect(ctx context.Context, o Options, k Retention) (*Collection, error) {
 			blobs[f.Digest] = true
 		}
 	}
-	c.needed.Since, c.needed.Tasks = k.Since, tasks(l, c.pruning)
+	c.needed.Since, c.needed.Tasks, c.needed.Checkpoints = k.Since, tasks(l, c.pruning), resumable(l)
 	maps.Copy(digests, blobs)
 	c.needed.Digests = digests
 	return c, c.look(ctx)
@@ -302,6 +304,14 @@ func (c *Collection) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	err = below(filepath.Join(c.o.Dir, checkpointsFolder), func(key, path string) {
+		if !c.needed.Checkpoints[key] {
+			c.add("checkpoints", key, path)
+		}
+	})
+	if err != nil {
+		return err
+	}
 	code := map[string]bool{}
 	for _, u := range c.needed.Units {
 		code[l.code(u.Code.Files)], code[l.lock(u.Code.Lock)] = true, true
@@ -357,9 +367,10 @@ func (c *Collection) Remove(ctx context.Context) error {
 		return err
 	}
 	remove := map[string]func(name string) error{
-		"artifact": c.o.Artifacts.Remove,
-		"run":      func(name string) error { return files.RemoveAll(filepath.Join(c.o.Dir, "runs", name)) },
-		"code":     func(name string) error { return files.RemoveAll(filepath.Join(c.o.Dir, "code", name)) },
+		"artifact":    c.o.Artifacts.Remove,
+		"run":         func(name string) error { return files.RemoveAll(filepath.Join(c.o.Dir, "runs", name)) },
+		"checkpoints": func(key string) error { return files.RemoveAll(layout{c.o.Dir}.checkpoints(key)) },
+		"code":        func(name string) error { return files.RemoveAll(filepath.Join(c.o.Dir, "code", name)) },
 	}
 	var left error
 	for _, g := range c.Garbage {

@@ -62,6 +62,9 @@ type Task struct {
 	Dir string
 	// Kept is a folder that later versions of the unit get too, or "". The engine created it.
 	Kept string
+	// Checkpoints is where a job keeps checkpoints, or nil. The engine created its folder on this machine, which all
+	// attempts with this key have.
+	Checkpoints *step.Checkpoints
 	// Version is the name of this version of a service that is released. Beside are the tasks
 	// of the other versions, by name, for which the same program answers as Route says. They
 	// have the folder of this task. Only a [VersionRunner] gets them.

@@ -32,6 +32,11 @@ func (c *call) task(ctx context.Context) (Task, error) {
 			return t, err
 		}
 	}
+	if u.Checkpoints > 0 && !c.n.audit { // an audit compares a whole run
+		if t.Checkpoints, err = c.makeCheckpoints(u.Checkpoints); err != nil {
+			return t, err
+		}
+	}
 	if err = c.layCode(ctx, u, &t); err != nil {
 		return t, err
 	}
@@ -164,6 +169,7 @@ func (c *call) finish(ctx context.Context, h *state.Handle) error {
 		return &stateError{err}
 	}
 	c.recorded = true
+	c.forgetCheckpoints()
 	c.setResult(n.unit.ID, &c.run)
 	e := Event{Unit: n.unit.ID, Type: EventFinished, Attempt: n.tries, Adopted: c.adopted, Duration: c.took(), Metrics: c.run.Metrics, Log: c.log()}
 	if n.unit.Kind == ir.Service {

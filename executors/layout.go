@@ -21,6 +21,7 @@ import (
 //
 //	kept/<unit>/     what a service keeps for its later versions; kept/@<env>/<unit>/ in an
 //	                 environment with a name
+//	checkpoints/<key>/  what attempts of a job with that key resume from
 //	runs/<task>/     one attempt: log, step.json, out/, scratch/, notes/
 //	code/<digest>/   a unit's files, read-only
 //	code/<digest>.lock

@@ -157,7 +157,7 @@ func diffStages(old, now []ir.Unit) []FieldChange {
 func howItRuns(u *ir.Unit) any {
 	return plain(map[string]any{
 		"needs": resources(u.Needs), "pool": u.Pool, "team": u.Team, "priority": u.Priority, "retries": u.Retries,
-		"timeout_ns": u.Timeout, "max_age_ns": u.MaxAge, "network": u.Network, "kubernetes": u.Kubernetes, "replicas": replicas(u),
+		"timeout_ns": u.Timeout, "checkpoints": u.Checkpoints, "max_age_ns": u.MaxAge, "network": u.Network, "kubernetes": u.Kubernetes, "replicas": replicas(u),
 	})
 }
 

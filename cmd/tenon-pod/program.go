@@ -43,6 +43,9 @@ func (r *runner) start(ctx context.Context) (*program, error) {
 	if err := r.readSecrets(ctx); err != nil {
 		return nil, err
 	}
+	if err := r.resume(ctx); err != nil {
+		return nil, err
+	}
 	route, err := r.firstRoute(ctx)
 	if err != nil {
 		return nil, err

@@ -35,6 +35,7 @@ type runner struct {
 	stores    stores
 	task      pod.Task
 	tail      *tail     // the end of the program's output; nil for a service
+	keeper    *keeper   // of checkpoints; nil if the job keeps none
 	started   io.Closer // set once the program of a service without an endpoint has started
 	result    pod.Result
 }
@@ -78,9 +79,10 @@ func (r *runner) begin(ctx context.Context) (done bool, err error) {
 func (r *runner) do(ctx context.Context) {
 	p, err := r.start(ctx)
 	if err == nil {
-		finish := r.ship(ctx)
+		finish, kept := r.ship(ctx), r.keep(ctx)
 		r.follow(ctx, p)
 		finish()
+		kept()
 	} else {
 		r.fail(ctx, err)
 		r.patience = 0 // there are no outputs to lose
@@ -88,6 +90,7 @@ func (r *runner) do(ctx context.Context) {
 	// A pod that was asked to end may have to start over, unless it has succeeded.
 	if r.task.Kind == ir.Job && !r.result.Asked {
 		r.upload(context.WithoutCancel(ctx))
+		r.forget(context.WithoutCancel(ctx))
 	}
 }
 

@@ -47,14 +47,10 @@ type shipper struct {
 
 // ship stores what the service keeps until the returned function is called, which stores the rest.
 func (r *runner) ship(ctx context.Context) (finish func()) {
-	name, err := os.Hostname() // that of the pod
-	if err != nil {
-		name = "unknown"
-	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var all sync.WaitGroup
 	for _, ship := range r.task.Ships {
-		s := &shipper{Ship: ship, store: r.store, from: name, say: func(line string) { fmt.Fprintf(r.log, "tenon: %s\n", line) }}
+		s := &shipper{Ship: ship, store: r.store, from: hostName(), say: func(line string) { fmt.Fprintf(r.log, "tenon: %s\n", line) }}
 		s.write() // what an earlier start has done does not count
 		all.Go(func() {
 			s.run(running)

@@ -147,7 +147,10 @@ type Unit struct {
 	Priority int           `json:"priority,omitempty"` // among waiting units: higher first
 	Retries  int           `json:"retries,omitempty"`
 	Timeout  time.Duration `json:"timeout_ns,omitempty"`
-	Network  Network       `json:"network,omitempty"`
+	// Checkpoints is how many checkpoints a job keeps, from the newest of which another attempt resumes. 0 means
+	// that it has none. It is in no digest: a result does not depend on how often it was resumed.
+	Checkpoints int     `json:"checkpoints,omitempty"`
+	Network     Network `json:"network,omitempty"`
 	// Kubernetes is the placement in a cluster.
 	Kubernetes *Placement    `json:"kubernetes,omitempty"`
 	MaxAge     time.Duration `json:"max_age_ns,omitempty"` // an older result is recomputed

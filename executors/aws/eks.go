@@ -5,6 +5,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	clouds "github.com/tenon-ml/tenon/executors/cloud"
+	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 	"github.com/tenon-ml/tenon/executors/terraform"
 )
 
@@ -193,7 +194,10 @@ func (w *writer) inCluster(u *ir.Unit) (all []statement) {
 		// The star is the lineage of the state.
 		kept = append(kept, "kept/"+path.Join("*", env, u.ID, s.Folder)+"/")
 	}
-	reads, writes := append(access.Reads, kept...), append(access.Writes, kept...)
+	if u.Checkpoints > 0 {
+		kept = append(kept, "kept/*/"+pod.CheckpointsOf(executors.TaskPrefix(w.sys.Env, u.ID))+"/")
+	}
+	reads, writes = append(reads, kept...), append(writes, kept...)
 	all = append(all,
 		statement{id: "Read", actions: []string{"s3:GetObject"}, resources: under("local.root_arn", reads)},
 		// S3 only says to those who may list the bucket that an object does not exist. That request has no prefix.

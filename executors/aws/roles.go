@@ -73,6 +73,7 @@ func (w *writer) statements(u *ir.Unit) (all []statement) {
 			conditions: []condition{{"StringLike", "s3:prefix", under("local.root", a.Reads)}}})
 	}
 	add("Write", under("local.root_arn", a.Writes), "s3:PutObject", "s3:AbortMultipartUpload")
+	add("Remove", under("local.root_arn", a.Removes), "s3:DeleteObject")
 	var kept, parameters []terraform.Expr
 	for _, variable := range a.Secrets {
 		if strings.Contains(w.Existing.Secrets[variable], ":ssm:") {

@@ -16,17 +16,16 @@ const mostCondition = 8192
 
 // What conditions name, and the actions on blobs.
 const (
-	blobs       = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
-	readBlob    = blobs + "/read"
-	writeBlob   = blobs + "/write"
-	addBlob     = blobs + "/add/action"
-	removeBlob  = blobs + "/delete"
-	pathOf      = "@Resource[" + blobs + ":path]"
-	prefixOf    = "@Request[" + blobs + ":prefix]"
-	notReading  = "!(ActionMatches{'" + readBlob + "'} AND NOT SubOperationMatches{'Blob.List'})"
-	notListing  = "!(ActionMatches{'" + readBlob + "'} AND SubOperationMatches{'Blob.List'})"
-	notRemoving = "(!(ActionMatches{'" + removeBlob + "'}))"
-	notWriting  = "(!(ActionMatches{'" + writeBlob + "'}) AND !(ActionMatches{'" + addBlob + "'}))"
+	blobs      = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
+	readBlob   = blobs + "/read"
+	writeBlob  = blobs + "/write"
+	removeBlob = blobs + "/delete"
+	addBlob    = blobs + "/add/action"
+	pathOf     = "@Resource[" + blobs + ":path]"
+	prefixOf   = "@Request[" + blobs + ":prefix]"
+	notReading = "!(ActionMatches{'" + readBlob + "'} AND NOT SubOperationMatches{'Blob.List'})"
+	notListing = "!(ActionMatches{'" + readBlob + "'} AND SubOperationMatches{'Blob.List'})"
+	notWriting = "(!(ActionMatches{'" + writeBlob + "'}) AND !(ActionMatches{'" + addBlob + "'}))"
 )
 
 // The roles of units, which are made because no existing role has so few rights: anyone with the role Storage
@@ -38,6 +37,7 @@ var roles = []struct {
 	condition       func(paths []string) string
 }{
 	{"read", "Reads artifacts", "reads", []string{readBlob}, func(a cloud.Access) []string { return a.Reads }, readCondition},
+	{"remove", "Removes checkpoints", "removes", []string{removeBlob}, func(a cloud.Access) []string { return a.Removes }, removeCondition},
 	{"write", "Writes artifacts", "writes", []string{writeBlob, addBlob}, func(a cloud.Access) []string { return a.Writes }, writeCondition},
 	{"remove", "Removes old logs", "removes", []string{removeBlob}, func(a cloud.Access) []string { return a.Removes }, removeCondition},
 }
@@ -54,7 +54,7 @@ func writeCondition(paths []string) string {
 
 // removeCondition is true for removing blobs whose paths begin with one of some prefixes.
 func removeCondition(paths []string) string {
-	return notRemoving + " OR (" + anyPrefix(pathOf, paths) + ")"
+	return "!(ActionMatches{'" + removeBlob + "'}) OR (" + anyPrefix(pathOf, paths) + ")"
 }
 
 func anyPrefix(attribute string, prefixes []string) string {
@@ -69,8 +69,8 @@ func anyPrefix(attribute string, prefixes []string) string {
 func (w *writer) rights() error {
 	f := w.file("rights.tf")
 	for _, r := range roles {
-		if len(w.units) == 0 {
-			break
+		if !slices.ContainsFunc(w.at(onJob), func(u *ir.Unit) bool { return len(r.prefixes(cloud.AccessOf(u))) > 0 }) {
+			continue
 		}
 		b := f.Resource("azurerm_role_definition", r.id)
 		b.Comment("Names of roles are unique in a tenant.")

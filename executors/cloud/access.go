@@ -11,6 +11,7 @@ import (
 // the system in the bucket and end with a slash.
 type Access struct {
 	Reads, Writes []string
+	Removes       []string // of what it also writes
 	Asks          []string // units whose endpoints it may ask
 	Secrets       []string // variables of secrets that it may read
 	Removes       []string // prefixes of what it may remove
@@ -36,6 +37,10 @@ func AccessOf(u *ir.Unit) (a Access) {
 		if out.Kind != ir.EndpointOf {
 			a.Writes = append(a.Writes, Below(u.ID, "out", out.Port))
 		}
+	}
+	if u.Checkpoints > 0 {
+		own := Below(u.ID, "checkpoints")
+		a.Reads, a.Writes, a.Removes = append(a.Reads, own), append(a.Writes, own), []string{own}
 	}
 	a.Asks = Asks(u)
 	for _, x := range u.Secrets {

@@ -54,6 +54,9 @@ func (b Bucket) Send(ctx context.Context, t executors.Task, meanwhile ...func(co
 		task.Step.Endpoint = &at
 		pass = append(pass, inside.Beside(t, &task.Step, pass)...)
 	}
+	if t.Checkpoints != nil {
+		task.Checkpoints = &pod.Checkpoints{Store: b.URL(Below(t.Unit.ID, "checkpoints")), Folder: t.Key}
+	}
 	task.Fetch = make([]pod.Fetch, len(pass))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)

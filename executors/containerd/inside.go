@@ -23,19 +23,20 @@ import (
 
 // Paths of the run's files inside the container.
 const (
-	runnerPath   = "/tenon/run"
-	documentPath = "/tenon/step.json"
-	logPath      = "/tenon/log"
-	inputsDir    = "/tenon/in"
-	dataDir      = "/tenon/data"
-	outputsDir   = "/tenon/out"
-	notesDir     = "/tenon/notes"
-	scratchDir   = "/tenon/scratch"
-	keptDir      = "/tenon/kept"
-	secretsDir   = "/tenon/secrets"
-	routeDir     = "/tenon/route"
-	besideDir    = "/tenon/beside"
-	variables    = "variables.json" // in secretsDir
+	runnerPath     = "/tenon/run"
+	documentPath   = "/tenon/step.json"
+	logPath        = "/tenon/log"
+	inputsDir      = "/tenon/in"
+	dataDir        = "/tenon/data"
+	outputsDir     = "/tenon/out"
+	notesDir       = "/tenon/notes"
+	scratchDir     = "/tenon/scratch"
+	keptDir        = "/tenon/kept"
+	checkpointsDir = "/tenon/checkpoints"
+	secretsDir     = "/tenon/secrets"
+	routeDir       = "/tenon/route"
+	besideDir      = "/tenon/beside"
+	variables      = "variables.json" // in secretsDir
 )
 
 // inside returns the document with paths inside the container, and the mounts for these
@@ -54,6 +55,10 @@ func inside(t executors.Task) (step.Step, []specs.Mount) {
 	if doc.Kept != "" {
 		mounts = append(mounts, bind(doc.Kept, keptDir, "rw"))
 		doc.Kept = keptDir
+	}
+	if doc.Checkpoints != nil {
+		mounts = append(mounts, bind(doc.Checkpoints.Path, checkpointsDir, "rw"))
+		doc.Checkpoints.Path = checkpointsDir
 	}
 	doc.Scratch = scratchDir
 	doc.Metrics = path.Join("/tenon", executors.MetricsFile)

@@ -50,7 +50,7 @@ func (e *Executor) start(ctx context.Context, c *client.Client, t executors.Task
 	if err := os.WriteFile(hostsPath(t.Dir), []byte(hosts), 0o644); err != nil {
 		return state.Handle{}, err
 	}
-	if err := handOver(t.Dir, t.Kept); err != nil {
+	if err := handOver(t); err != nil {
 		return state.Handle{}, err
 	}
 	img, config, err := e.image(ctx, c, t)
@@ -139,7 +139,8 @@ func underway(err error) bool {
 
 // handOver makes the program the owner of what it writes to. Another version of a service may
 // write to the folder that is kept at the same time.
-func handOver(dir, kept string) error {
+func handOver(t executors.Task) error {
+	dir := t.Dir
 	log := filepath.Join(dir, "log")
 	f, err := os.OpenFile(log, os.O_WRONLY|os.O_CREATE|os.O_APPEND|unix.O_NOFOLLOW, 0o644)
 	if err != nil {
@@ -155,8 +156,15 @@ func handOver(dir, kept string) error {
 	if err := os.Lchown(log, uid, gid); err != nil {
 		return err
 	}
-	if kept != "" {
-		if err := own(filepath.Dir(kept), uid, gid, filepath.Base(kept)); err != nil {
+	outlive := []string{t.Kept}
+	if t.Checkpoints != nil {
+		outlive = append(outlive, t.Checkpoints.Path)
+	}
+	for _, folder := range outlive {
+		if folder == "" {
+			continue
+		}
+		if err := own(filepath.Dir(folder), uid, gid, filepath.Base(folder)); err != nil {
 			return err
 		}
 	}

@@ -32,6 +32,9 @@ func Document(t executors.Task, address func(port, here string) string) (pod.Tas
 	doc.Metrics = path.Join(pod.Work, executors.MetricsFile)
 	doc.Progress = path.Join(pod.Work, executors.ProgressFile)
 	doc.Lives, doc.Kept = "", "" // they are folders of this machine
+	if doc.Checkpoints != nil {
+		doc.Checkpoints.Path = path.Join(pod.Work, "checkpoints")
+	}
 	doc.Interpreters = image.Interpreters(t.Unit.Code.Environments)
 	if doc.Code = doc.Scratch; len(t.Unit.Code.Files) > 0 {
 		doc.Code = path.Join(pod.Work, "code")

@@ -26,6 +26,9 @@ func (s Settings) inside(t executors.Task) (pod.Task, []inside.Passage) {
 		doc.Endpoint = &at
 		out.Drain = drain
 	}
+	if t.Checkpoints != nil {
+		out.Checkpoints = &pod.Checkpoints{Folder: path.Join(t.State, pod.CheckpointsOf(executors.TaskPrefix(t.Environment, t.Unit.ID)), t.Key)}
+	}
 	if len(t.Unit.Ships) > 0 {
 		doc.Kept, doc.Shipped = pod.Kept, path.Join(pod.Kept, "shipped")
 	}

@@ -47,6 +47,10 @@ func Document(t executors.Task) step.Step {
 		}
 		s.Outputs[o.Port] = p
 	}
+	if t.Checkpoints != nil {
+		at := *t.Checkpoints
+		s.Checkpoints = &at
+	}
 	if u.Kind == ir.Service {
 		s.Endpoint, s.Instance = u.Endpoint, t.Name
 		s.Lives, s.Kept = filepath.Join(t.Dir, lives.Replicas), t.Kept

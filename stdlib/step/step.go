@@ -68,6 +68,8 @@ type Step struct {
 	// Shipped is a folder that says what became of complete files below Kept, see [Step.ShippedOf].
 	// With it, Kept does not outlive this replica: files are moved from there to a store.
 	Shipped string `json:"shipped,omitempty"`
+	// Checkpoints is where a job saves how far it has come, or nil if it keeps no checkpoints.
+	Checkpoints *Checkpoints `json:"checkpoints,omitempty"`
 	// Interpreters are those of further environments, by the digests of their locks.
 	Interpreters map[string]string `json:"interpreters,omitempty"`
 	// Name is the name of this version of a service, and Beside are steps of other versions, by

@@ -98,6 +98,8 @@ type Task struct {
 	Drain time.Duration `json:"drain_ns,omitempty"`
 	// Ships are the files of a service that are stored while it runs.
 	Ships []Ship `json:"ships,omitempty"`
+	// Checkpoints is where the checkpoints of a job are stored, or nil if it keeps none.
+	Checkpoints *Checkpoints `json:"checkpoints,omitempty"`
 	// Places says where a job stores what it leaves, if not where its task is.
 	Places *Places `json:"places,omitempty"`
 }

@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tenon_checkpoint import Checkpoint, Checkpoints
 from tenon_table import (
     Column,
     LazyTable,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = [
+    "Checkpoint",
     "Column",
     "LazyTable",
     "Port",
@@ -257,6 +259,36 @@ class Step:
         if path := self.doc.get("progress"):
             with open(path, "a", encoding="utf-8") as f:
                 f.write(json.dumps(line) + "\n")
+
+    def restore(self) -> Checkpoint | None:
+        """The newest complete checkpoint of an attempt with the same code and inputs, or None.
+
+        There is none without `checkpoints` in the system. What is damaged, or was saved by other code, is left
+        out with a line in the log.
+        """
+        if not (kept := self._checkpoints()):
+            return None
+        found = kept.newest(lambda why: log(f"{why}: it is not used"))
+        if found:
+            says = f"resumed from checkpoint {found.number} of attempt {found.attempt}"
+            log(says)
+            self.progress(found.number, message=says)
+        return found
+
+    def checkpoint(self, number: int, save: Callable[[Path], Any]) -> bool:
+        """Saves a checkpoint: `save(folder)` writes files to an empty folder.
+
+        `number` says how far the step has come, in units of its own, and grows from one checkpoint to the next.
+        Whenever the program is killed, the checkpoint is complete or does not exist. Returns False, without
+        calling `save`, if the system has no `checkpoints` for the step.
+        """
+        if kept := self._checkpoints():
+            kept.save(number, save)
+        return kept is not None
+
+    def _checkpoints(self) -> Checkpoints | None:
+        doc = self.doc.get("checkpoints")
+        return Checkpoints(Path(doc["path"]), doc["key"], doc["keep"], doc["attempt"]) if doc else None
 
     def function(self, name: str | None = None, default: str = "main") -> Callable[..., Any]:
         """The function that params `script` and `function` name, imported from the code folder."""

@@ -7,6 +7,7 @@ import copy
 import io
 import logging
 import math
+import random
 import tempfile
 import warnings
 from dataclasses import dataclass
@@ -111,8 +112,11 @@ def train(
         weight_decay=options.weight_decay,
     )
     order = torch.Generator().manual_seed(step.seed32)
-    lowest, kept, best = math.inf, 0, None
-    for epoch in range(1, options.epochs + 1):
+    done, lowest, kept, best = 0, math.inf, 0, None
+    if found := step.restore():
+        done = found.number
+        lowest, kept, best = restore(found.path, net, optimizer, order)
+    for epoch in range(done + 1, options.epochs + 1):
         net.train()
         total = 0.0
         for rows in seen[torch.randperm(len(seen), generator=order)].split(options.batch_size):
@@ -136,6 +140,8 @@ def train(
         step.progress(epoch, options.epochs, says)
         if patience and epoch - kept >= patience:
             break
+        so_far = (lowest, kept, best)
+        step.checkpoint(epoch, lambda folder, so_far=so_far: save(folder, net, optimizer, order, so_far))
     if not patience:
         return options.epochs
     if best is None:
@@ -144,6 +150,46 @@ def train(
     if kept < options.epochs:
         log(f"stopped early: {kept} of {options.epochs} epochs kept")
     return kept
+
+
+STATE = "training.pt"
+
+
+def save(
+    folder: Path,
+    net: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    order: torch.Generator,
+    so_far: tuple[float, int, dict[str, torch.Tensor] | None],
+) -> None:
+    """Saves all that the epochs which follow depend on."""
+    numpy = np.random.get_state(legacy=False)
+    state = {
+        "net": net.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "order": order.get_state(),
+        "torch": torch.get_rng_state(),
+        "python": random.getstate(),
+        # As integers, because what is loaded may hold no other objects than tensors and plain values.
+        "numpy": {**numpy, "state": {**numpy["state"], "key": numpy["state"]["key"].tolist()}},
+        "so_far": so_far,
+    }
+    torch.save(state, folder / STATE)
+
+
+def restore(
+    folder: Path, net: torch.nn.Module, optimizer: torch.optim.Optimizer, order: torch.Generator
+) -> tuple[float, int, dict[str, torch.Tensor] | None]:
+    """Continues where `save` was called, and returns its `so_far`."""
+    state = torch.load(folder / STATE, weights_only=True)
+    net.load_state_dict(state["net"])
+    optimizer.load_state_dict(state["optimizer"])
+    order.set_state(state["order"])
+    torch.set_rng_state(state["torch"])
+    random.setstate(state["python"])
+    key = np.array(state["numpy"]["state"]["key"], dtype=np.uint32)
+    np.random.set_state({**state["numpy"], "state": {**state["numpy"]["state"], "key": key}})
+    return state["so_far"]
 
 
 def export(model: Scaled, numbers: np.ndarray) -> bytes:

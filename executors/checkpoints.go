@@ -1,0 +1,57 @@
+package executors
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/tenon-ml/tenon/internal/files"
+	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/step"
+)
+
+// checkpointsFolder is the folder below that of the state with a folder for each key. Environments share it:
+// a key means the same in all of them, and only one of them makes its result at a time.
+const checkpointsFolder = "checkpoints"
+
+func (l layout) checkpoints(key string) string { return filepath.Join(l.dir, checkpointsFolder, key) }
+
+// makeCheckpoints creates the folder in which this attempt finds and saves checkpoints.
+func (c *call) makeCheckpoints(keep int) (*step.Checkpoints, error) {
+	dir := c.layout.checkpoints(c.n.key)
+	err := os.MkdirAll(dir, 0o700)
+	if err == nil {
+		err = files.Sweep(dir) // what an attempt was saving when it was killed
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make the folder of checkpoints: %w", err)
+	}
+	return &step.Checkpoints{Path: dir, Key: c.n.key, Keep: keep, Attempt: c.run.Attempt}, nil
+}
+
+// forgetCheckpoints removes what nobody resumes from any more, because the result is recorded. What cannot be
+// removed is garbage.
+func (c *call) forgetCheckpoints() {
+	if c.n.unit.Checkpoints > 0 {
+		_ = files.RemoveAll(c.layout.checkpoints(c.n.key))
+	}
+}
+
+// resumable returns the keys of runs that have not succeeded: those in the journal, and those of kept revisions
+// whose units still exist.
+func resumable(l roots) map[string]bool {
+	keys := map[string]bool{}
+	for _, p := range l.pending {
+		keys[p.Run.Key] = true
+	}
+	done := map[string]bool{}
+	for _, r := range l.runs {
+		done[r.Key] = done[r.Key] || r.Outcome == state.Done
+	}
+	for _, r := range l.runs {
+		if r.Revision >= l.oldest[r.Env] && l.units[r.Unit] && !done[r.Key] {
+			keys[r.Key] = true
+		}
+	}
+	return keys
+}

@@ -1,0 +1,30 @@
+package pod
+
+import (
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Checkpoints says where the store has the checkpoints of a job, each as one file. Nobody else uses the folder.
+type Checkpoints struct {
+	Store  string `json:"store,omitempty"` // URL, "" for that of the task
+	Folder string `json:"folder"`          // of [remote.Store.Keep]
+}
+
+// CheckpointsOf returns the folder, below the lineage of a state, of the checkpoints of a unit in a cluster. prefix is
+// what the names of its tasks begin with.
+func CheckpointsOf(prefix string) string { return "checkpoints/" + prefix }
+
+// CheckpointName returns the path of the file of a checkpoint in a folder. Names sort as numbers do.
+func CheckpointName(dir string, number int64) string {
+	return filepath.Join(dir, fmt.Sprintf("%019d.tar", number))
+}
+
+// CheckpointNumber returns the number in the name of such a file.
+func CheckpointNumber(name string) (number int64, ok bool) {
+	digits, ok := strings.CutSuffix(name, ".tar")
+	number, err := strconv.ParseInt(digits, 10, 64)
+	return number, ok && err == nil && number > 0
+}

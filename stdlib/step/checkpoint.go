@@ -1,0 +1,234 @@
+package step
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"github.com/tenon-ml/tenon/internal/files"
+)
+
+// CheckpointFile is the manifest of a checkpoint, in its folder. It is written last.
+const CheckpointFile = "checkpoint.json"
+
+// Checkpoints says where a job saves how far it has come. Path is a folder of the job that outlives the
+// attempt. It has a folder for each checkpoint, named after its number; what begins with a dot is not complete.
+type Checkpoints struct {
+	Path string `json:"path"`
+	// Key is that of the run: its code, its parameters and its inputs. A checkpoint with another key is not used.
+	Key     string `json:"key"`
+	Keep    int    `json:"keep"`    // how many checkpoints are kept, the newest ones
+	Attempt int    `json:"attempt"` // number of this attempt, from 1
+}
+
+// A Checkpoint is one that is complete.
+type Checkpoint struct {
+	Number  int64  // how far the job had come, in units of its own, at least 1
+	Attempt int    // that saved it
+	Path    string // its folder, which must not be changed
+}
+
+// A checkpointManifest is the content of a [CheckpointFile].
+type checkpointManifest struct {
+	Version int                       `json:"version"`
+	Key     string                    `json:"key"`
+	Number  int64                     `json:"number"`
+	Attempt int                       `json:"attempt"`
+	Files   map[string]checkpointPart `json:"files"` // by slash-separated path
+}
+
+type checkpointPart struct {
+	Size   int64  `json:"size"` // bytes
+	SHA256 string `json:"sha256"`
+}
+
+// checkpointVersion is that of the manifest.
+const checkpointVersion = 1
+
+// Numbers returns the numbers of the checkpoints in the folder, the newest first. They may be damaged.
+func (c *Checkpoints) Numbers() ([]int64, error) {
+	entries, err := os.ReadDir(c.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var all []int64
+	for _, e := range entries {
+		if n, err := strconv.ParseInt(e.Name(), 10, 64); err == nil && n > 0 && strconv.FormatInt(n, 10) == e.Name() && e.IsDir() {
+			all = append(all, n)
+		}
+	}
+	slices.SortFunc(all, func(a, b int64) int { return cmp.Compare(b, a) })
+	return all, err
+}
+
+// At returns the folder of a checkpoint.
+func (c *Checkpoints) At(number int64) string {
+	return filepath.Join(c.Path, strconv.FormatInt(number, 10))
+}
+
+// Newest returns the newest checkpoint that is complete, or nil. It passes why it leaves out others to warn.
+func (c *Checkpoints) Newest(warn func(why error)) (*Checkpoint, error) {
+	numbers, err := c.Numbers()
+	if err != nil {
+		return nil, fmt.Errorf("look for checkpoints: %w", err)
+	}
+	for _, n := range numbers {
+		found, err := c.Check(n)
+		if err == nil {
+			return found, nil
+		}
+		warn(err)
+	}
+	return nil, nil
+}
+
+// Check compares a checkpoint with its manifest. It returns an error that says why it cannot be used.
+func (c *Checkpoints) Check(number int64) (*Checkpoint, error) {
+	dir := c.At(number)
+	var m checkpointManifest
+	b, err := os.ReadFile(filepath.Join(dir, CheckpointFile))
+	if err == nil {
+		err = json.Unmarshal(b, &m)
+	}
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("checkpoint %d is not complete: %w", number, err)
+	case m.Version != checkpointVersion:
+		return nil, fmt.Errorf("checkpoint %d has version %d of the format, and this program knows %d", number, m.Version, checkpointVersion)
+	case m.Key != c.Key:
+		return nil, fmt.Errorf("checkpoint %d was saved by other code, or with other inputs", number)
+	case m.Number != number:
+		return nil, fmt.Errorf("checkpoint %d is a copy of checkpoint %d", number, m.Number)
+	}
+	parts, err := checkpointParts(dir, false)
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint %d: %w", number, err)
+	}
+	for path, want := range m.Files {
+		if got, ok := parts[path]; !ok || got != want {
+			return nil, fmt.Errorf("checkpoint %d is damaged: %s is not what was saved", number, path)
+		}
+	}
+	if len(parts) != len(m.Files) {
+		return nil, fmt.Errorf("checkpoint %d is damaged: it has files that were not saved with it", number)
+	}
+	return &Checkpoint{Number: number, Attempt: m.Attempt, Path: dir}, nil
+}
+
+// Save saves a checkpoint, which save writes to an empty folder, and removes older ones than are kept. Whenever
+// the program is killed, the checkpoint is complete or does not exist. number has to grow from one checkpoint to the next.
+func (c *Checkpoints) Save(number int64, save func(dir string) error) (err error) {
+	if number < 1 {
+		return fmt.Errorf("save checkpoint %d: numbers begin at 1", number)
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("save checkpoint %d: %w", number, err)
+		}
+	}()
+	tmp, err := os.MkdirTemp(c.Path, files.HalfWritten)
+	if err != nil {
+		return err
+	}
+	defer files.RemoveAll(tmp) //nolint:errcheck // nobody takes it for a checkpoint
+	if err := save(tmp); err != nil {
+		return err
+	}
+	m := checkpointManifest{Version: checkpointVersion, Key: c.Key, Number: number, Attempt: c.Attempt}
+	if m.Files, err = checkpointParts(tmp, true); err != nil {
+		return err
+	}
+	b, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	if err := files.WriteSynced(filepath.Join(tmp, CheckpointFile), b, 0o644); err != nil {
+		return err
+	}
+	if err := c.discard(number); err != nil { // a damaged one, which was not resumed from
+		return err
+	}
+	if err := errors.Join(os.Rename(tmp, c.At(number)), syncFolder(c.Path)); err != nil {
+		return err
+	}
+	return c.Prune()
+}
+
+// Prune removes the checkpoints that are older than those that are kept.
+func (c *Checkpoints) Prune() error {
+	numbers, err := c.Numbers()
+	for _, n := range numbers[min(len(numbers), c.Keep):] {
+		err = errors.Join(err, c.discard(n))
+	}
+	return err
+}
+
+// discard removes a checkpoint if there is one. It is renamed before, so that what is half removed is no checkpoint.
+func (c *Checkpoints) discard(number int64) error {
+	tmp, err := os.MkdirTemp(c.Path, files.HalfWritten)
+	if err != nil {
+		return err
+	}
+	err = os.Rename(c.At(number), filepath.Join(tmp, "old"))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return errors.Join(err, files.RemoveAll(tmp))
+}
+
+// checkpointParts returns the files of a checkpoint without its manifest. With synced, it flushes all to the disk.
+func checkpointParts(dir string, synced bool) (map[string]checkpointPart, error) {
+	parts := map[string]checkpointPart{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir():
+			if synced {
+				return syncFolder(path)
+			}
+			return nil
+		case !d.Type().IsRegular():
+			return fmt.Errorf("%s is neither a file nor a folder", path)
+		}
+		rel, err := filepath.Rel(dir, path)
+		if err != nil || rel == CheckpointFile {
+			return err
+		}
+		part, err := partOf(path, synced)
+		parts[filepath.ToSlash(rel)] = part
+		return err
+	})
+	return parts, err
+}
+
+func partOf(path string, synced bool) (p checkpointPart, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return p, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if p.Size, err = io.Copy(h, f); err == nil && synced {
+		err = f.Sync()
+	}
+	p.SHA256 = hex.EncodeToString(h.Sum(nil))
+	return p, err
+}
+
+func syncFolder(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
