@@ -388,9 +388,14 @@ func (c *call) fail(ctx context.Context, why error) report {
 		return report{work: n, verdict: canceled, err: uerr}
 	}
 	e := Event{Unit: n.unit.ID, Type: EventFailed, Attempt: n.tries, Error: why.Error(), Duration: c.took(), Log: c.log()}
-	if n.tries <= n.unit.Retries && ctx.Err() == nil && !c.stuck {
+	resumes := c.resumes()
+	if (resumes || n.tries <= n.unit.Retries) && ctx.Err() == nil && !c.stuck {
 		wait := c.backoff(n.tries)
 		e.Type, e.Message = EventRetried, fmt.Sprintf("retrying in %s", wait.Round(time.Millisecond))
+		if resumes {
+			n.interruptions++
+			n.tries--
+		}
 		c.events.send(e)
 		return report{work: n, verdict: again, wait: wait}
 	}

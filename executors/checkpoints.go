@@ -37,6 +37,14 @@ func (c *call) forgetCheckpoints() {
 	}
 }
 
+// mostInterruptions is how often an apply starts a job again that the platform interrupts, besides its retries.
+const mostInterruptions = 20
+
+// resumes reports whether the attempt was interrupted and does not count: what it did is in its checkpoints.
+func (c *call) resumes() bool {
+	return c.status.Interrupted && c.n.unit.Checkpoints > 0 && c.n.interruptions < mostInterruptions
+}
+
 // resumable returns the keys of runs that have not succeeded: those in the journal, and those of kept revisions
 // whose units still exist.
 func resumable(l roots) map[string]bool {

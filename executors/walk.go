@@ -72,12 +72,13 @@ type work struct {
 	// What has to be prepared before it can start, or nil.
 	needs *preparation
 	// Set once the unit is examined.
-	key       string
-	inputs    map[string]string
-	incumbent *state.ModelVersion        // that the unit compares a candidate with, nil if there is none
-	traits    map[string]artifact.Traits // of its inputs when it was started, by port
-	tries     int                        // attempts made in this apply
-	waits     bool                       // it was said that it waits for another environment
+	key           string
+	inputs        map[string]string
+	incumbent     *state.ModelVersion        // that the unit compares a candidate with, nil if there is none
+	traits        map[string]artifact.Traits // of its inputs when it was started, by port
+	tries         int                        // attempts made in this apply that count
+	interruptions int                        // attempts that do not count, because the platform ended them
+	waits         bool                       // it was said that it waits for another environment
 	// The champion, if the declared version turns out to be rejected.
 	stays *ir.Unit
 	// Set when it is admitted.

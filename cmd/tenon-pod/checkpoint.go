@@ -144,41 +144,47 @@ func (k *keeper) fault(err error) {
 	}
 }
 
-// newest stores the newest checkpoint, unless it is stored.
+// newest stores the newest checkpoint that is complete, unless it is stored.
 func (k *keeper) newest(ctx context.Context) error {
 	numbers, err := k.at.Numbers()
-	if err != nil || len(numbers) == 0 || numbers[0] <= k.stored {
-		return err
-	}
-	number := numbers[0]
-	path := pod.CheckpointName(k.tmp, number)
-	err = k.pack(number, path)
-	if err == nil {
-		_, err = k.store.Keep(ctx, k.folder, path, k.from)
-	}
-	if missing := os.Remove(path); missing != nil && !errors.Is(missing, os.ErrNotExist) {
-		err = errors.Join(err, missing)
-	}
 	if err != nil {
-		if now, _ := k.at.Numbers(); len(now) > 0 && now[0] > number {
-			return nil // the program has removed it meanwhile, and there is a newer one
-		}
 		return err
 	}
-	k.stored = number
-	if k.failed {
-		k.failed = false
-		k.say("checkpoints are stored again")
+	for _, number := range numbers {
+		if number <= k.stored {
+			return nil
+		}
+		path := pod.CheckpointName(k.tmp, number)
+		if err := k.pack(number, path); err != nil {
+			if errors.As(err, new(*step.UnusableError)) {
+				continue // the program has removed it meanwhile, or it is damaged
+			}
+			return err
+		}
+		_, err := k.store.Keep(ctx, k.folder, path, k.from)
+		if err = errors.Join(err, os.Remove(path)); err != nil {
+			return err
+		}
+		k.stored = number
+		if k.failed {
+			k.failed = false
+			k.say("checkpoints are stored again")
+		}
+		return k.prune(ctx, k.at.Keep)
 	}
-	return k.prune(ctx, k.at.Keep)
+	return nil
 }
 
+// pack writes a checkpoint to a file, and leaves none if that fails.
 func (k *keeper) pack(number int64, path string) error {
 	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}
-	return errors.Join(k.at.Pack(number, f), f.Close())
+	if err = errors.Join(k.at.Pack(number, f), f.Close()); err != nil {
+		err = errors.Join(err, os.Remove(path))
+	}
+	return err
 }
 
 // prune removes all but the newest checkpoints from the store.

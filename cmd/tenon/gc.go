@@ -161,7 +161,7 @@ func (a *app) collectGarbage(ctx context.Context, s *project.Session, o gcOption
 
 // garbageKinds lists the names of the kinds of garbage, in display order.
 var garbageKinds = []struct{ kind, one string }{
-	{"artifact", "artifact"}, {"run", "run folder"}, {"code", "code folder"}, {"report", "report"}, {"python environment", "python environment"},
+	{"artifact", "artifact"}, {"run", "run folder"}, {"checkpoints", "checkpoint folder"}, {"code", "code folder"}, {"report", "report"}, {"python environment", "python environment"},
 }
 
 func (a *app) printGarbage(doc *project.Garbage) error {

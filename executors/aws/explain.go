@@ -44,7 +44,7 @@ func statusOf(end ending, res *pod.Result) state.Status {
 				st.Message = fmt.Sprintf("exit %d", st.ExitCode)
 			}
 		}
-		st.Lacking = clouds.Lacks(st.Message, lacking)
+		st.Lacking, st.Interrupted = clouds.Lacks(st.Message, lacking), strings.HasPrefix(st.Message, spot)
 		return st
 	}
 	clouds.Ended(&st, res)
@@ -52,7 +52,7 @@ func statusOf(end ending, res *pod.Result) state.Status {
 	// What AWS says of a job that has stored its result is how its container ended.
 	if why := fromList(reason); why != "" && st.Phase == state.Failed && res.Fault == "" && !res.OutOfMemory {
 		st.Message = why // AWS ended it, and the program had time to end
-		st.Lacking = clouds.Lacks(why, lacking)
+		st.Lacking, st.Interrupted = clouds.Lacks(why, lacking), strings.HasPrefix(why, spot)
 	}
 	return st
 }

@@ -208,7 +208,7 @@ func Run(t *testing.T, c Config) {
 	if path := os.Getenv(applyVar); path != "" {
 		s.applyAndHang(t, path)
 	}
-	groups := [][]testCase{s.jobCases(), s.fileCases(), s.endCases(), s.crashCases(), s.featureCases()}
+	groups := [][]testCase{s.jobCases(), s.fileCases(), s.endCases(), s.crashCases(), s.featureCases(), s.checkpointCases()}
 	if !slices.Contains(c.Lacks, Services) && !c.JobsOnly {
 		groups = append(groups, s.serviceCases())
 	}

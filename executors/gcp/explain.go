@@ -110,7 +110,7 @@ var vertexReasons = []reason{
 	{[]string{"stockout"}, noMachine},
 	{[]string{"resources are insufficient in region"}, noMachine},
 	{[]string{"does not have enough resources"}, noMachine},
-	{[]string{"preempt"}, "its machine was taken back, as those of spot may be: set retries to run it again"},
+	{[]string{"preempt"}, takenBack},
 	{[]string{"image", "not found"}, noImage},
 	{[]string{"image", "permission"}, "the service agent of Vertex AI may not pull its image: grant it roles/artifactregistry.reader on the repository"},
 	{[]string{"image", "denied"}, "the service agent of Vertex AI may not pull its image: grant it roles/artifactregistry.reader on the repository"},
@@ -124,6 +124,7 @@ var vertexReasons = []reason{
 
 const (
 	vertexQuota = "a quota of the project for GPUs in custom training is used up or 0: raise custom_model_training_..._gpus under IAM & Admin, Quotas, for the region of the target"
+	takenBack   = "its machine was taken back, as those of spot may be: set retries to run it again"
 	noMachine   = "the region has no such machine free now: try again, set retries, choose another GPU, or another region"
 	noType      = "the region has no such machines: choose another GPU, or another region"
 )

@@ -195,7 +195,7 @@ func (f *followed) lookCustom(ctx context.Context) (state.Status, *pod.Result, e
 	if now.Message = why; why == "" {
 		now.Message = "Vertex AI says " + j.State + ", and its result is not in the bucket"
 	}
-	now.Lacking = cloud.Lacks(why, lacking)
+	now.Lacking, now.Interrupted = cloud.Lacks(why, lacking), cloud.Lacks(why, []string{takenBack})
 	return now, nil, nil
 }
 

@@ -382,7 +382,7 @@ func (ts taskState) explainEnd(st *state.Status, res *pod.Result, p *corev1.Pod)
 	}
 	switch y := ts.explainPodIf(p); {
 	case said.Asked && y != "":
-		st.Message = y
+		st.Message, st.Interrupted = y, interrupted(p)
 	case said.Asked:
 		st.Message = said.Fault + ": it was deleted" + tryAgain
 	case said.Fault != "":
@@ -390,7 +390,7 @@ func (ts taskState) explainEnd(st *state.Status, res *pod.Result, p *corev1.Pod)
 	case res != nil && said.ExitCode == 0:
 		st.Phase = state.Succeeded
 	case res == nil && y != "" && !outOfMemory:
-		st.Message = y
+		st.Message, st.Interrupted = y, interrupted(p)
 	case st.Signal == "SIGKILL" && outOfMemory:
 		st.Message = "killed by SIGKILL" + ts.explainMemory()
 	case st.Signal == "SIGKILL":
@@ -432,6 +432,14 @@ func podCondition(p *corev1.Pod, t corev1.PodConditionType) *corev1.PodCondition
 		}
 	}
 	return nil
+}
+
+// interrupted reports whether the cluster ended a pod, or lost it, for a reason that is not in the pod itself.
+func interrupted(p *corev1.Pod) bool {
+	if c := disrupted(p); c != nil {
+		return slices.Contains([]string{"PreemptionByScheduler", "DeletionByTaintManager", "EvictionByEvictionAPI", "DeletionByPodGC"}, c.Reason)
+	}
+	return stuck(p) || slices.Contains([]string{"NodeLost", "Shutdown", "Terminated", "NodeShutdown"}, p.Status.Reason)
 }
 
 // disrupted returns the condition which says that something else ended the pod, or nil.

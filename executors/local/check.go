@@ -52,6 +52,9 @@ func CheckProgram(u ir.Unit) []ir.Fault {
 	if e := u.Endpoint; e != nil && (e.Port < 1 || e.Port > 65535) {
 		fault("port", "name a free port", "a service needs a port from 1 to 65535")
 	}
+	if u.Checkpoints > 0 && u.Needs.Nodes > 1 {
+		fault("checkpoints", "remove checkpoints, or needs.nodes", "the programs on several nodes cannot keep checkpoints: each would resume from its own")
+	}
 	// What no process observes, no judge sees: a release would wait for ever.
 	if e := u.Endpoint; e != nil && e.Scale != nil && e.Replicas == 0 && u.Release != nil {
 		fault("replicas", "set min to 1, or remove release", "a service that divides its requests between versions has to run")

@@ -16,7 +16,7 @@ import (
 // time, what no state has used since then. A host that does not answer is left out, and the
 // [executors.PartialError] names it.
 func (e *Executor) Collect(ctx context.Context, n executors.Needed, dry bool) ([]executors.Garbage, error) {
-	in := host.Collecting{State: e.opts.State, Tasks: n.Tasks, Digests: n.Digests, Dry: dry}
+	in := host.Collecting{State: e.opts.State, Tasks: n.Tasks, Keys: n.Checkpoints, Digests: n.Digests, Dry: dry}
 	if !n.Since.IsZero() {
 		in.Age = time.Since(n.Since)
 	}

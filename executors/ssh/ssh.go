@@ -182,7 +182,7 @@ func (e *Executor) apply(ctx context.Context, t executors.Task, prior *state.Han
 func (e *Executor) place(ctx context.Context, st taskState, p *prepared, former *taskState) (state.Handle, error) {
 	const first, last = 50 * time.Millisecond, 2 * time.Second
 	began := time.Now()
-	hosts := e.candidates(p.start.Task.Unit, former)
+	hosts := resumable(e.candidates(p.start.Task.Unit, former), p.start.Task)
 	for pause := first; ; pause = min(2*pause, last) {
 		var lost, never []error
 		for _, h := range hosts {
@@ -193,7 +193,7 @@ func (e *Executor) place(ctx context.Context, st taskState, p *prepared, former 
 			var gone *lostError
 			switch {
 			case err == nil:
-				return handle, nil
+				return handle, checkpointsOn(h, p.start.Task)
 			case errors.As(err, &full):
 			case errors.As(err, &small):
 				never = append(never, err)
@@ -366,7 +366,7 @@ func (e *Executor) Inspect(ctx context.Context, h state.Handle) (state.Status, e
 
 // lost is the status of a task whose host is lost.
 func lost(gone *lostError) state.Status {
-	return state.Status{Phase: state.Failed, Message: oneLine(gone.Error())}
+	return state.Status{Phase: state.Failed, Message: oneLine(gone.Error()), Interrupted: true}
 }
 
 // here gives a status the times of this machine, if its clock differs from that of the host.

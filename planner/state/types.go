@@ -53,6 +53,8 @@ type Status struct {
 	// Lacking means that it failed, or does not start, because the platform lacks capacity, or because a quota is
 	// too small: elsewhere it may work.
 	Lacking bool `json:"lacking,omitempty"`
+	// Interrupted means that it failed because the platform lost or took back what it ran on.
+	Interrupted bool `json:"interrupted,omitempty"`
 	// Over means that it has ended together with everything that it started. Not every
 	// executor can tell; without Over, something may run until it is destroyed.
 	Over bool `json:"-"`

@@ -91,8 +91,25 @@ func (c *Checkpoints) Newest(warn func(why error)) (*Checkpoint, error) {
 	return nil, nil
 }
 
-// Check compares a checkpoint with its manifest. It returns an error that says why it cannot be used.
+// An UnusableError says why a checkpoint cannot be used.
+type UnusableError struct {
+	Number int64
+	Err    error
+}
+
+func (e *UnusableError) Error() string { return fmt.Sprintf("checkpoint %d %v", e.Number, e.Err) }
+func (e *UnusableError) Unwrap() error { return e.Err }
+
+// Check compares a checkpoint with its manifest. The error is an [UnusableError].
 func (c *Checkpoints) Check(number int64) (*Checkpoint, error) {
+	found, _, err := c.check(number)
+	if err != nil {
+		return nil, &UnusableError{number, err}
+	}
+	return found, nil
+}
+
+func (c *Checkpoints) check(number int64) (*Checkpoint, map[string]checkpointPart, error) {
 	dir := c.At(number)
 	var m checkpointManifest
 	b, err := os.ReadFile(filepath.Join(dir, CheckpointFile))
@@ -101,27 +118,27 @@ func (c *Checkpoints) Check(number int64) (*Checkpoint, error) {
 	}
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("checkpoint %d is not complete: %w", number, err)
+		return nil, nil, fmt.Errorf("is not complete: %w", err)
 	case m.Version != checkpointVersion:
-		return nil, fmt.Errorf("checkpoint %d has version %d of the format, and this program knows %d", number, m.Version, checkpointVersion)
+		return nil, nil, fmt.Errorf("has version %d of the format, and this program knows %d", m.Version, checkpointVersion)
 	case m.Key != c.Key:
-		return nil, fmt.Errorf("checkpoint %d was saved by other code, or with other inputs", number)
+		return nil, nil, errors.New("was saved by other code, or with other inputs")
 	case m.Number != number:
-		return nil, fmt.Errorf("checkpoint %d is a copy of checkpoint %d", number, m.Number)
+		return nil, nil, fmt.Errorf("is a copy of checkpoint %d", m.Number)
 	}
 	parts, err := checkpointParts(dir, false)
 	if err != nil {
-		return nil, fmt.Errorf("checkpoint %d: %w", number, err)
+		return nil, nil, fmt.Errorf("cannot be read: %w", err)
 	}
 	for path, want := range m.Files {
 		if got, ok := parts[path]; !ok || got != want {
-			return nil, fmt.Errorf("checkpoint %d is damaged: %s is not what was saved", number, path)
+			return nil, nil, fmt.Errorf("is damaged: %s is not what was saved", path)
 		}
 	}
 	if len(parts) != len(m.Files) {
-		return nil, fmt.Errorf("checkpoint %d is damaged: it has files that were not saved with it", number)
+		return nil, nil, errors.New("is damaged: it has files that were not saved with it")
 	}
-	return &Checkpoint{Number: number, Attempt: m.Attempt, Path: dir}, nil
+	return &Checkpoint{Number: number, Attempt: m.Attempt, Path: dir}, parts, nil
 }
 
 // Save saves a checkpoint, which save writes to an empty folder, and removes older ones than are kept. Whenever

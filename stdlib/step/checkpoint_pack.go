@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,24 +14,20 @@ import (
 	"github.com/tenon-ml/tenon/internal/files"
 )
 
-// Pack writes a checkpoint as one file. It refuses one that is damaged.
+// Pack writes a checkpoint as one file. It returns an [UnusableError] if the checkpoint is damaged, or is removed
+// meanwhile.
 func (c *Checkpoints) Pack(number int64, to io.Writer) error {
-	found, err := c.Check(number)
+	found, parts, err := c.check(number)
 	if err != nil {
-		return err
+		return &UnusableError{number, err}
 	}
 	w := tar.NewWriter(to)
-	parts, err := checkpointParts(found.Path, false)
-	if err != nil {
-		return err
-	}
-	names := []string{CheckpointFile}
-	for name := range parts {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		if err := packFile(w, filepath.Join(found.Path, filepath.FromSlash(name)), name); err != nil {
+	for _, name := range append(slices.Sorted(maps.Keys(parts)), CheckpointFile) {
+		err := packFile(w, filepath.Join(found.Path, filepath.FromSlash(name)), name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return &UnusableError{number, errors.New("was removed")}
+		}
+		if err != nil {
 			return fmt.Errorf("pack checkpoint %d: %w", number, err)
 		}
 	}

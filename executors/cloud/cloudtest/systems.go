@@ -60,14 +60,20 @@ func AnySystem(t *rapid.T, target ir.Target) *ir.System {
 		if u.Kind == ir.Job && u.Needs.GPU == 0 && rapid.Bool().Draw(t, "secret") {
 			u.Secrets = []ir.Secret{{Name: "TOKEN", Env: rapid.SampledFrom([]string{"TOKEN", "KEY"}).Draw(t, "variable")}}
 		}
+		if u.Kind == ir.Job && rapid.Bool().Draw(t, "checkpoints") {
+			u.Checkpoints = 2
+		}
 		sys.Units = append(sys.Units, u)
 	}
 	return sys
 }
 
+// Checkpoints is the one folder of which a unit may also remove what it writes.
+const Checkpoints = "checkpoints"
+
 // Folders are those that a unit has, and some that it could have.
 func Folders(u ir.Unit) []string {
-	all := []string{"code", "files", "notes", "out/other", ""}
+	all := []string{"code", "files", "notes", Checkpoints, "out/other", ""}
 	for _, o := range u.Outputs {
 		all = append(all, "out/"+o.Port)
 	}
@@ -81,6 +87,9 @@ func Expected(u, of ir.Unit, folder string) (reads, writes bool) {
 	}
 	port, isOut := strings.CutPrefix(folder, "out/")
 	if u.ID == of.ID {
+		if folder == Checkpoints {
+			return u.Checkpoints > 0, u.Checkpoints > 0
+		}
 		reads = folder == "code" || folder == "files" && len(u.Files) > 0
 		writes = folder == "notes" || isOut && slices.ContainsFunc(u.Outputs, func(o ir.Output) bool { return o.Port == port && o.Kind != ir.EndpointOf })
 		return reads, writes

@@ -27,6 +27,7 @@ import (
 type Collecting struct {
 	State   string          `json:"state"`   // lineage of the state that asks
 	Tasks   map[string]bool `json:"tasks"`   // of that state, whose folders are kept, by name
+	Keys    map[string]bool `json:"keys"`    // of runs of that state whose checkpoints are kept
 	Digests map[string]bool `json:"digests"` // of artifacts that the state needs
 	Age     time.Duration   `json:"age"`     // since the last use of what states share; zero keeps that
 	Dry     bool            `json:"dry"`     // remove nothing
@@ -138,6 +139,9 @@ func (c *collector) look(ctx context.Context) error {
 	if err != nil || !whole {
 		return err
 	}
+	if err := c.checkpoints(); err != nil {
+		return err
+	}
 	entries, err := os.ReadDir(filepath.Join(c.dir, "used"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -182,6 +186,23 @@ func (c *collector) look(ctx context.Context) error {
 		return err
 	}
 	return errors.Join(c.nameless(), c.removeOldBlobs(), files.SweepOlder(c.dir, halfWrittenAge))
+}
+
+// checkpoints removes those of runs that the state does not need.
+func (c *collector) checkpoints() error {
+	dir := filepath.Join(c.dir, checkpointsFolder, markOf(c.State))
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		if !c.Keys[e.Name()] {
+			if err := c.remove("host checkpoint folder", e.Name(), filepath.Join(dir, e.Name()), files.RemoveAll); err != nil {
+				return err
+			}
+		}
+	}
+	return err
 }
 
 // images lets containerd find what has not been used, if this host runs containers.

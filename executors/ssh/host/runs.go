@@ -33,6 +33,8 @@ type record struct {
 	Outputs []string           `json:"outputs"` // ports
 	Claim   ir.Resources       `json:"claim"`
 	Devices []executors.Device `json:"devices,omitempty"`
+	// Checkpoints is the folder of its checkpoints, or "".
+	Checkpoints string `json:"checkpoints,omitempty"`
 	// Image is the digest of the image of a container, or "" for a process.
 	Image string `json:"image,omitempty"`
 	// Uses are the digests, and the names of environments, of all that it uses.
@@ -147,6 +149,9 @@ func (s *server) start(ctx context.Context, in Start) (Started, error) {
 	if err != nil {
 		return Started{}, err
 	}
+	if rec.Checkpoints = ""; t.Checkpoints != nil {
+		rec.Checkpoints = t.Checkpoints.Path
+	}
 	with := s.runnerOf(rec)
 	if by, err := with.Taken(ctx, t, former); err != nil {
 		return Started{}, err
@@ -202,6 +207,19 @@ func (s *server) lay(in Start, of Service, again bool) (executors.Task, error) {
 		if err := os.MkdirAll(t.Kept, 0o700); err != nil {
 			return t, err
 		}
+	}
+	if t.Checkpoints != nil {
+		at := *t.Checkpoints
+		if at.Path = s.checkpointsOf(of.State, at.Key); !runName(at.Key) {
+			return t, fmt.Errorf("%q is not the key of a run", at.Key)
+		}
+		if err := os.MkdirAll(at.Path, 0o700); err != nil {
+			return t, err
+		}
+		if err := files.Sweep(at.Path); err != nil {
+			return t, err
+		}
+		t.Checkpoints = &at
 	}
 	paths := make([]string, len(in.Data))
 	for i, d := range in.Data {
@@ -429,7 +447,11 @@ func (s *server) destroy(ctx context.Context, in Named) (struct{}, error) {
 	if err != nil || rec == nil {
 		return struct{}{}, err
 	}
+	succeeded := false
 	if h != nil {
+		if st, err := s.runnerOf(rec).Inspect(ctx, *h); err == nil {
+			succeeded = st.Phase == state.Succeeded
+		}
 		within, cancel := context.WithCancel(ctx)
 		defer cancel()
 		if in.Now {
@@ -450,5 +472,17 @@ func (s *server) destroy(ctx context.Context, in Named) (struct{}, error) {
 	if err != nil || now == nil || h != nil {
 		return struct{}{}, err
 	}
+	if succeeded && rec.Checkpoints != "" {
+		if err := files.RemoveAll(rec.Checkpoints); err != nil {
+			return struct{}{}, err
+		}
+	}
 	return struct{}{}, files.RemoveAll(s.run(in.Run))
 }
+
+// checkpointsOf returns the folder of the checkpoints of a run with a key.
+func (s *server) checkpointsOf(lineage, key string) string {
+	return filepath.Join(s.dir, checkpointsFolder, markOf(lineage), key)
+}
+
+const checkpointsFolder = "checkpoints"

@@ -26,7 +26,7 @@ const forStorage = "https://storage.azure.com"
 // An identity is that of a unit, with its rights.
 type identity struct {
 	id     string            // of the resource
-	blobs  map[string]string // conditions, by role: "read", "write"
+	blobs  map[string]string // conditions, by role: "read", "write", "remove"
 	of     string            // "ACCOUNT-CONTAINER"
 	secret []string          // "VAULT/secrets/NAME"
 }
@@ -105,6 +105,8 @@ func (s *server) mayBlob(who string, parts []string, r *http.Request) bool {
 		return begins(i.blobs["read"], "path", parts[2])
 	case r.Method == http.MethodPut:
 		return begins(i.blobs["write"], "path", parts[2])
+	case r.Method == http.MethodDelete:
+		return begins(i.blobs["remove"], "path", parts[2])
 	}
 	return false
 }
