@@ -95,7 +95,7 @@ func TestTheCodeOfAComponentIsItsFolderAndWhatItImports(t *testing.T) {
 		}
 		files = append(files, f.Path)
 	}
-	if want := []string{"_tenon/main.py", "_tenon/sub/data.bin", "_tenon/sub/helper.py", "_tenon/tenon_column.py", "_tenon/tenon_step.py", "_tenon/tenon_table.py"}; !slices.Equal(files, want) {
+	if want := []string{"_tenon/main.py", "_tenon/sub/data.bin", "_tenon/sub/helper.py", "_tenon/tenon_checkpoint.py", "_tenon/tenon_column.py", "_tenon/tenon_step.py", "_tenon/tenon_table.py"}; !slices.Equal(files, want) {
 		t.Errorf("its code is %v, want %v", files, want)
 	}
 	before := r.System.Units[0].Digest

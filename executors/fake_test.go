@@ -41,6 +41,7 @@ type behaviour struct {
 	takes time.Duration
 	fails int  // number of attempts that fail first
 	code  int  // exit code of a failure, 1 if 0
+	taken bool // it fails because the platform takes back what it runs on
 	hangs bool // until it is destroyed
 	// late returns the status whenever a wait for it is given up.
 	late    func() state.Status
@@ -138,7 +139,7 @@ func (f *fake) end(name string) {
 	if b.fails > 0 {
 		b.fails--
 		f.behave[ft.task.Unit.ID] = b
-		f.settle(ft, state.Status{Phase: state.Failed, ExitCode: max(b.code, 1)})
+		f.settle(ft, state.Status{Phase: state.Failed, ExitCode: max(b.code, 1), Interrupted: b.taken})
 		return
 	}
 	must(os.MkdirAll(filepath.Join(ft.task.Dir, "out"), 0o755)) // like an executor on another machine

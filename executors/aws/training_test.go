@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -13,7 +15,9 @@ import (
 	"github.com/tenon-ml/tenon/executors/aws"
 	"github.com/tenon-ml/tenon/executors/cloud/cloudtest"
 	"github.com/tenon-ml/tenon/executors/executortest"
+	"github.com/tenon-ml/tenon/executors/executortest/program"
 	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
 // A training lab is a target whose jobs are training jobs of SageMaker.
@@ -130,30 +134,35 @@ func TestTrainingKilledAtEachCall(t *testing.T) {
 	}
 }
 
-// SageMaker starts a job again whose spare capacity was taken back. It has no checkpoint, and begins
-// at the beginning.
-func TestAnInterruptedTrainingJobStartsAgain(t *testing.T) {
+// SageMaker starts a job again whose spare capacity was taken back. It resumes from what it had saved when it was asked to end.
+func TestAnInterruptedTrainingJobResumes(t *testing.T) {
 	l := newTrainingLab(t, "interrupted")
 	e := l.executor(t, func(o *aws.Options) { o.Jobs.Spot = true })
-	task := cloudtest.Task(t, "interrupted", "sleep", "1h")
+	task := cloudtest.Task(t, "interrupted", "count", "5", "hold")
+	task.Unit.Checkpoints = 2
+	task.Checkpoints = &step.Checkpoints{Path: t.TempDir(), Key: task.Key, Keep: 2, Attempt: 1}
 	ok(t, l.provision(t.Context(), task))
 	h, err := e.Apply(t.Context(), task, nil)
 	ok(t, err)
 	defer func() { ok(t, e.Destroy(context.Background(), h)) }()
-	for _, starts := range []int{1, 2} {
-		for end := time.Now().Add(time.Minute); l.Starts(t, task) < starts; time.Sleep(20 * time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatalf("it has not started %d times", starts)
-			}
+	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		if _, holds := l.Output(task, program.Holding); holds {
+			break
 		}
-		if starts == 1 {
-			ok(t, l.Interrupt(l.name(task)))
+		if time.Now().After(end) {
+			t.Fatal("it has not counted to 3")
 		}
 	}
-	st, err := e.Inspect(t.Context(), h)
+	time.Sleep(2 * time.Second) // the emulator kills a job after a second, and SageMaker after two minutes
+	ok(t, l.Interrupt(l.name(task)))
+	st, err := e.Wait(t.Context(), h)
 	ok(t, err)
-	if st.Phase != state.Running {
-		t.Errorf("%+v", st)
+	if st.Phase != state.Succeeded || l.Starts(t, task) != 2 {
+		t.Fatalf("%+v after %d starts", st, l.Starts(t, task))
+	}
+	from, err := os.ReadFile(filepath.Join(task.Dir, "out", "out", "from"))
+	if err != nil || string(from) != "3 of attempt 1" {
+		t.Errorf("it resumed from %q, %v", from, err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package program
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,11 +12,15 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// killedAfter is how many numbers one start of "count" saves.
+// killedAfter is how many numbers "count" saves if it begins at the start.
 const killedAfter = 3
 
-// count counts from its newest checkpoint to a number, and writes from where.
-func count(s *step.Step, dir string, to int) error {
+// Holding is the file that "count" writes before it waits for somebody to end it.
+const Holding = "holding"
+
+// count counts from its newest checkpoint to a number, and writes from where. From the start, it does not get there: it
+// is killed, or waits for that with holds.
+func count(s *step.Step, dir string, to int, holds bool) error {
 	if s.Checkpoints == nil {
 		return os.WriteFile(filepath.Join(dir, "from"), []byte("no checkpoints"), 0o644)
 	}
@@ -35,13 +40,20 @@ func count(s *step.Step, dir string, to int) error {
 		from = fmt.Sprintf("%d of attempt %d", n, found.Attempt)
 	}
 	for i := 0; n < to; i++ {
-		if i == killedAfter {
-			// What is half-written, and what is damaged, is not resumed from.
+		if i == killedAfter && found == nil {
+			// What is damaged is not resumed from.
 			if err := os.MkdirAll(s.Checkpoints.At(int64(n+1)), 0o755); err != nil {
 				return err
 			}
-			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			if holds {
+				if err := os.WriteFile(filepath.Join(dir, Holding), nil, 0o644); err != nil {
+					return err
+				}
+			} else {
+				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			}
 			time.Sleep(Patience)
+			return errors.New("nobody has ended it")
 		}
 		n++
 		err := s.Checkpoints.Save(int64(n), func(folder string) error {

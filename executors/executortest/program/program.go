@@ -90,12 +90,12 @@ func run(name string, args []string) error {
 	case "nothing":
 	case "sleep":
 		time.Sleep(Patience)
-	case "count": // TO: saves a checkpoint for each number, and is killed at the third that it counts
+	case "count": // TO [hold]: saves a checkpoint for each number
 		to, err := strconv.Atoi(arg(0))
 		if err != nil {
 			return err
 		}
-		return count(s, dir, to)
+		return count(s, dir, to, arg(1) == "hold")
 	case "binary":
 		_, err := os.Stdout.Write(EveryByte())
 		return err
