@@ -20,7 +20,7 @@ HALF_WRITTEN = ".new-"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A complete checkpoint. `number` says how far the step had come. The files in `path` must not be changed."""
+    """A complete checkpoint. `number` says how far the step had come. `path` must not be changed."""
 
     number: int
     attempt: int

@@ -263,8 +263,8 @@ class Step:
     def restore(self) -> Checkpoint | None:
         """The newest complete checkpoint of an attempt with the same code and inputs, or None.
 
-        There is none without `checkpoints` in the system. What is damaged, or was saved by other code, is left
-        out with a line in the log.
+        There is none without `checkpoints` in the system. What is damaged, or was saved by other code, is
+        left out with a line in the log.
         """
         if not (kept := self._checkpoints()):
             return None
@@ -278,9 +278,9 @@ class Step:
     def checkpoint(self, number: int, save: Callable[[Path], Any]) -> bool:
         """Saves a checkpoint: `save(folder)` writes files to an empty folder.
 
-        `number` says how far the step has come, in units of its own, and grows from one checkpoint to the next.
-        Whenever the program is killed, the checkpoint is complete or does not exist. Returns False, without
-        calling `save`, if the system has no `checkpoints` for the step.
+        `number` says how far the step has come, in units of its own, and grows from one checkpoint to the
+        next. Whenever the program is killed, the checkpoint is complete or does not exist. Returns False,
+        without calling `save`, if the system has no `checkpoints` for the step.
         """
         if kept := self._checkpoints():
             kept.save(number, save)
