@@ -303,7 +303,7 @@ func newSSH(t ir.Target, s Setup) (executors.Executor, error) {
 		return nil, err
 	}
 	settings.State = s.State
-	o := ssh.Options{Settings: settings, Programs: s.Programs, Python: s.Python, Runner: s.Runner, Host: s.Host, Runs: s.Runs, Env: s.Environ}
+	o := ssh.Options{Settings: settings, Programs: s.Programs, Python: s.Python, Runner: s.Runner, Host: s.Host, Runs: s.Runs, Env: s.Environ, Warn: s.Warn}
 	if s.Images != nil {
 		o.Build = s.Images("").Build
 	}

@@ -21,11 +21,10 @@ type breaker struct {
 var breakers = breaker{open: map[string]*lostError{}, at: map[string]time.Time{}}
 
 // lost notes that a host did not answer.
-func (b *breaker) lost(h Host, err error) *lostError {
+func (b *breaker) lost(gone *lostError) *lostError {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	gone := &lostError{h, err}
-	b.open[h.id()], b.at[h.id()] = gone, time.Now()
+	b.open[gone.host.id()], b.at[gone.host.id()] = gone, time.Now()
 	return gone
 }
 
@@ -47,14 +46,36 @@ func (b *breaker) is(h Host) *lostError {
 	return b.open[h.id()]
 }
 
+// installPatience is how long it may take to copy tenon-host for a caller that is in a hurry.
+const installPatience = time.Minute
+
+// installs reports whether tenon-host is being copied to the host.
+func (n *line) installs() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.attempt != nil && n.attempt.installs.Load()
+}
+
 // quickly calls do once, if the host can be reached within [Options].Quick. Otherwise the host is lost to this caller,
-// which has to do without it.
+// which has to do without it. The time that it takes to copy tenon-host to it does not count: such a host answers.
 func (n *line) quickly(ctx context.Context, do func(*link) error) error {
 	if gone := breakers.is(n.host); gone != nil {
 		return gone
 	}
-	within, cancel := context.WithTimeout(ctx, n.e.opts.Quick)
+	within, cancel := context.WithTimeout(ctx, n.e.opts.Quick+installPatience)
 	defer cancel()
+	var quick *time.Timer
+	ready := make(chan struct{})
+	quick = time.AfterFunc(n.e.opts.Quick, func() {
+		<-ready
+		if n.installs() {
+			quick.Reset(n.e.opts.Quick)
+			return
+		}
+		cancel()
+	})
+	close(ready)
+	defer quick.Stop()
 	l, err := n.connected(within)
 	if err == nil {
 		if err = do(l); passing(err) && ctx.Err() == nil {
@@ -65,9 +86,9 @@ func (n *line) quickly(ctx context.Context, do func(*link) error) error {
 	case ctx.Err() != nil && err != nil:
 		return ctx.Err()
 	case within.Err() != nil && err != nil && l == nil:
-		return breakers.lost(n.host, fmt.Errorf("it did not answer within %s", n.e.opts.Quick))
+		return breakers.lost(n.lost(fmt.Errorf("it did not answer within %s", n.e.opts.Quick)))
 	case passing(err):
-		return breakers.lost(n.host, err)
+		return breakers.lost(n.lost(err))
 	}
 	return err
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/internal/duration"
 	"github.com/tenon-ml/tenon/internal/money"
 )
 
@@ -55,6 +56,9 @@ func (c *checks) target(s Settings) {
 	if len(s.Hosts) == 0 {
 		c.fault("hosts", `list one: hosts: [{address: "10.0.0.1", user: "ml"}]`, "there is no host to run anything on")
 	}
+	if a := s.Autostop; a != nil && duration.Parse(a.After) == 0 {
+		c.fault("autostop.after", `write how long a host may be idle, such as "30m", or remove autostop`, "a host would stop itself at once")
+	}
 	currency := ""
 	for i, h := range s.Hosts {
 		if _, of, err := money.ParseRate(h.Price); h.Price != "" && err == nil {
@@ -68,6 +72,9 @@ func (c *checks) target(s Settings) {
 			if _, _, _, _, err := gossh.ParseAuthorizedKey([]byte(h.HostKey)); err != nil {
 				c.fault(at+"host_key", `write the type and the key as "ssh-ed25519 AAAA...", as /etc/ssh/ssh_host_ed25519_key.pub on the host has them`, "it is not a public key")
 			}
+		}
+		if h.StartWithin != "" && duration.Parse(h.StartWithin) == 0 {
+			c.fault(at+"start_within", `write how long it may take, such as "5m"`, "no host starts in no time")
 		}
 		if slices.ContainsFunc(s.Hosts[:i], h.same) {
 			c.fault(at+"address", "remove one of them, or give them different folders", "%s is listed twice, and each entry would count its resources", h)

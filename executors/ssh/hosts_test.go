@@ -288,6 +288,7 @@ func TestCheck(t *testing.T) {
 		{"what a service keeps for itself", hosts("4", "8GiB"), func(u *ir.Unit) { u.Kind, u.Keeps = ir.Service, "tls.acme" }, "tls.acme"},
 		{"a file of this machine", hosts("4", "8GiB"), func(u *ir.Unit) { u.MachineFiles = []string{"tls.cert"} }, "tls.cert"},
 		{"a host twice", append(hosts("4", "8GiB"), hosts("4", "8GiB")...), func(*ir.Unit) {}, "hosts.2.address"},
+		{"no time to start", []ssh.Host{{Address: "10.0.0.1", Port: 22, User: "ml", StartWithin: "0s"}}, func(*ir.Unit) {}, "hosts.0.start_within"},
 		{"no host", nil, func(*ir.Unit) {}, "hosts"},
 		{"no key", []ssh.Host{{Address: "10.0.0.1", Port: 22, User: "ml", HostKey: "ssh-ed25519 AAAA"}}, func(*ir.Unit) {}, "hosts.0.host_key"},
 	} {

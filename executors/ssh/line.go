@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tenon-ml/tenon/executors/ssh/host"
@@ -21,6 +22,7 @@ type line struct {
 	attempt   *attempt  // to connect, if one is in progress
 	abandoned int       // counts the tasks that were abandoned, see [line.abandon]
 	silent    time.Time // since when the host does not answer
+	starting  *hostStart
 }
 
 // An attempt to connect is shared by all callers that wait for it: otherwise, each of them would
@@ -29,7 +31,8 @@ type attempt struct {
 	done     chan struct{} // closed at its end
 	link     *link
 	err      error
-	canceled bool // by the caller that made it, which says nothing about the host
+	installs atomic.Bool // tenon-host is being copied
+	canceled bool        // by the caller that made it, which says nothing about the host
 }
 
 // line returns the line to a host, which may be one that the target does not name any more. One
@@ -40,10 +43,10 @@ func (e *Executor) line(h Host) *line {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	l := e.lines[h]
+	l := e.lines[h.reached()]
 	if l == nil {
 		l = &line{e: e, host: h}
-		e.lines[h] = l
+		e.lines[h.reached()] = l
 	}
 	return l
 }
@@ -52,9 +55,19 @@ func (e *Executor) line(h Host) *line {
 type lostError struct {
 	host Host
 	err  error
+	idle bool // it may have stopped itself
 }
 
-func (e *lostError) Error() string { return fmt.Sprintf("host %s is lost: %v", e.host, e.err) }
+func (e *lostError) Error() string {
+	if e.idle {
+		return fmt.Sprintf("host %s is stopped or lost: %v", e.host, e.err)
+	}
+	return fmt.Sprintf("host %s is lost: %v", e.host, e.err)
+}
+
+// lost returns the error of a host that does not answer.
+func (n *line) lost(err error) *lostError { return &lostError{n.host, err, n.e.opts.Autostop != nil} }
+
 func (e *lostError) Unwrap() error { return e.err }
 
 // connected returns the link, and makes one if there is none.
@@ -89,9 +102,12 @@ func (n *line) connected(ctx context.Context) (*link, error) {
 
 // connect makes an attempt, which began when some tasks were abandoned.
 func (n *line) connect(ctx context.Context, a *attempt, abandoned int) {
-	a.link, a.err = n.e.open(ctx, n.host)
+	a.link, a.err = n.e.open(ctx, n.host, &a.installs)
 	if a.err == nil {
 		a.err = n.e.endAbandoned(ctx, a.link)
+	}
+	if a.err == nil {
+		a.err = n.e.setAutostop(ctx, a.link)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -145,7 +161,7 @@ func (n *line) reach(ctx context.Context) error {
 	if err == nil || !passing(err) || ctx.Err() != nil {
 		return err
 	}
-	return &lostError{n.host, err}
+	return n.lost(err)
 }
 
 // patiently repeats do while the host does not answer, until it has been silent for the
@@ -176,7 +192,7 @@ func (n *line) patiently(ctx context.Context, patience time.Duration, do func(*l
 			return err
 		}
 		if time.Since(silent) > patience {
-			return breakers.lost(n.host, err)
+			return breakers.lost(n.lost(err))
 		}
 		select {
 		case <-ctx.Done():

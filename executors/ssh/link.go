@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	gossh "golang.org/x/crypto/ssh"
@@ -31,6 +32,8 @@ type link struct {
 	conn    *host.Conn
 	http    *http.Client
 	said    *tailBuffer // what tenon-host prints
+
+	cannotStop string // why the host cannot stop itself although it has to, or ""
 }
 
 // How often a connection that is silent is checked, and how long the answer may take.
@@ -39,8 +42,9 @@ const (
 	answers = 15 * time.Second
 )
 
-// open connects to a host and starts tenon-host there, which is copied first if it is missing.
-func (e *Executor) open(ctx context.Context, h Host) (*link, error) {
+// open connects to a host and starts tenon-host there, which is copied first if it is missing; installs is
+// true meanwhile.
+func (e *Executor) open(ctx context.Context, h Host, installs *atomic.Bool) (*link, error) {
 	own, err := e.programs.digest(e.opts.Host)
 	if err != nil {
 		return nil, h.refused(err, "tenon-host, which is copied to it, is not next to tenon: run `make build` to build both: %v", err)
@@ -57,7 +61,10 @@ func (e *Executor) open(ctx context.Context, h Host) (*link, error) {
 	stop := context.AfterFunc(ctx, func() { client.Close() })
 	ready, err := l.begin(own, runner, e.opts.Grace)
 	if err == nil && !ready {
-		if err = l.install(e.opts.Host, own); err == nil {
+		installs.Store(true)
+		err = l.install(e.opts.Host, own)
+		installs.Store(false)
+		if err == nil {
 			ready, err = l.begin(own, runner, e.opts.Grace)
 		}
 		if err == nil && !ready {

@@ -109,7 +109,14 @@ func (e *Executor) serving(ctx context.Context, of host.Service) (Host, error) {
 	group, inGroup := errgroup.WithContext(ctx) // at once: each that is lost takes the whole patience
 	for i, h := range e.opts.Hosts {
 		group.Go(func() (err error) {
-			found[i], err = asked[host.Serving](inGroup, e, h, host.ServicePath, of)
+			if e.opts.Autostop != nil { // one that is stopped has no service
+				err = e.line(h).quickly(inGroup, func(l *link) (err error) {
+					found[i], err = ask[host.Serving](inGroup, l, host.ServicePath, of)
+					return err
+				})
+			} else {
+				found[i], err = asked[host.Serving](inGroup, e, h, host.ServicePath, of)
+			}
 			var lost *lostError
 			if errors.As(err, &lost) {
 				gone[i] = err

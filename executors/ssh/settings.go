@@ -17,9 +17,17 @@ import (
 type Settings struct {
 	Hosts      []Host `json:"hosts"`
 	KnownHosts string `json:"known_hosts"`
+	// Autostop stops hosts that have nothing to do; nil stops none.
+	Autostop *Autostop `json:"autostop,omitempty"`
 	// State is the lineage of the state that records the tasks. It is part of the names of
 	// their folders, so that several states can share a host.
 	State string `json:"-"`
+}
+
+// An Autostop says when a host stops itself.
+type Autostop struct {
+	After   string   `json:"after"`             // "30m"
+	Command []string `json:"command,omitempty"` // none is that of the system
 }
 
 // A Host is a machine that runs units.
@@ -36,6 +44,9 @@ type Host struct {
 	// Containerd is the path of the socket of containerd on the host, which runs images; "" is the
 	// usual one.
 	Containerd string `json:"containerd,omitempty"`
+	// Start starts the host, on this machine, which may take StartWithin; "" is 5 min.
+	Start       []string `json:"start,omitempty"`
+	StartWithin string   `json:"start_within,omitempty"`
 	// KnownHosts is that of the settings, so that a handle suffices to connect.
 	KnownHosts string `json:"known_hosts,omitempty"`
 }
@@ -72,6 +83,11 @@ func (h Host) perHour() money.Amount {
 func (h Host) id() string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %d %q %q", h.Address, h.Port, h.User, h.Folder))
 	return hex.EncodeToString(sum[:8])
+}
+
+// reached names how the host is reached.
+func (h Host) reached() string {
+	return fmt.Sprintf("%s %s %q %q %q", h.id(), h.Key, h.HostKey, h.KnownHosts, h.Containerd)
 }
 
 // same reports whether two hosts are one account and folder of one machine.

@@ -1,6 +1,7 @@
 package ssh
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,6 +50,8 @@ type Options struct {
 	Patience time.Duration
 	// Quick is how long a caller waits for a host that can do without its answer. Zero is 5 s.
 	Quick time.Duration
+	// Warn reports an error despite which the executor continues. Nil reports none.
+	Warn func(error)
 	// Idle is after how long a connection that nobody uses is closed. Zero is 1 min.
 	Idle time.Duration
 }
@@ -66,8 +69,11 @@ type Executor struct {
 		made map[string]*pyenv.Portable // by the digests of their locks
 	}
 
+	life context.Context // until it is closed
+	end  func()
+
 	mu    sync.Mutex
-	lines map[Host]*line
+	lines map[string]*line // by [Host.reached]
 }
 
 var (
@@ -107,11 +113,13 @@ func New(o Options) *Executor {
 	for i := range o.Hosts {
 		o.Hosts[i].KnownHosts = o.KnownHosts
 	}
-	return &Executor{opts: o, local: process.New(process.Options{Env: o.Env, Python: o.Python}), boxes: containerd.New(containerd.Options{Env: o.Env}), lines: map[Host]*line{}}
+	life, end := context.WithCancel(context.Background())
+	return &Executor{opts: o, life: life, end: end, local: process.New(process.Options{Env: o.Env, Python: o.Python}), boxes: containerd.New(containerd.Options{Env: o.Env}), lines: map[string]*line{}}
 }
 
 // Close closes the connections. Jobs and services continue.
 func (e *Executor) Close() error {
+	e.end()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var err error
@@ -166,7 +174,11 @@ func (e *Executor) apply(ctx context.Context, t executors.Task, prior *state.Han
 	}
 	former := e.formerOf(prior)
 	if had {
-		handle, err := e.startOn(ctx, st, p, former)
+		var handle state.Handle
+		err := e.line(st.Host).awake(ctx)
+		if err == nil {
+			handle, err = e.startOn(ctx, st, p, former, e.opts.Patience)
+		}
 		var gone *lostError
 		if t.Unit.Kind != ir.Service || !errors.As(err, &gone) {
 			return handle, err
@@ -178,15 +190,18 @@ func (e *Executor) apply(ctx context.Context, t executors.Task, prior *state.Han
 	return e.place(ctx, st, p, former)
 }
 
-// place looks for a host with room until there is one.
+// place looks for a host with room until there is one. While no host that runs has room, it starts one.
 func (e *Executor) place(ctx context.Context, st taskState, p *prepared, former *taskState) (state.Handle, error) {
 	const first, last = 50 * time.Millisecond, 2 * time.Second
 	began := time.Now()
-	hosts := resumable(e.candidates(p.start.Task.Unit, former), p.start.Task)
+	hosts := e.candidates(p.start.Task.Unit, former)
+	tired := map[string]error{} // why a host could not be started
 	for pause := first; ; pause = min(2*pause, last) {
 		var lost, never []error
+		var asleep []*lostError // those that can be started
 		for _, h := range hosts {
 			st.Host = h
+			st.Host.Start = nil // it is that of the target
 			handle, err := e.tryOn(ctx, st, p, former)
 			var full *fullError
 			var small *smallError
@@ -198,10 +213,21 @@ func (e *Executor) place(ctx context.Context, st taskState, p *prepared, former 
 			case errors.As(err, &small):
 				never = append(never, err)
 			case errors.As(err, &gone):
-				lost = append(lost, err)
+				if len(h.Start) > 0 {
+					asleep = append(asleep, gone)
+				} else {
+					lost = append(lost, err)
+				}
 			default:
 				return state.Handle{}, err
 			}
+		}
+		if e.wakeOne(ctx, asleep, p.start.Claim, tired) {
+			pause = first
+			continue
+		}
+		for _, gone := range asleep {
+			lost = append(lost, cmp.Or[error](tired[gone.host.id()], gone))
 		}
 		switch {
 		case len(never) == len(hosts):
@@ -230,13 +256,19 @@ func (e *Executor) leave(st taskState) error {
 // says so before the host is asked, and no longer once it is certain that nothing was started. A
 // host that is lost after it was asked may have started the task, which is abandoned there.
 func (e *Executor) tryOn(ctx context.Context, st taskState, p *prepared, former *taskState) (state.Handle, error) {
-	if err := e.line(st.Host).reach(ctx); err != nil {
+	n, patience := e.line(st.Host), e.opts.Patience
+	reach := n.reach
+	if len(n.host.Start) > 0 { // it may be stopped, or about to be, and does not come back by itself
+		patience = e.opts.Quick
+		reach = func(ctx context.Context) error { return n.quickly(ctx, func(*link) error { return nil }) }
+	}
+	if err := reach(ctx); err != nil {
 		return state.Handle{}, err
 	}
 	if err := st.note(); err != nil {
 		return state.Handle{}, err
 	}
-	handle, err := e.startOn(ctx, st, p, former)
+	handle, err := e.startOn(ctx, st, p, former, patience)
 	var full *fullError
 	var small *smallError
 	var gone *lostError
@@ -260,21 +292,22 @@ type (
 	smallError struct{ error }
 )
 
-// startOn starts a task on a host, to which what it reads is sent first.
-func (e *Executor) startOn(ctx context.Context, st taskState, p *prepared, former *taskState) (state.Handle, error) {
+// startOn starts a task on a host, to which what it reads is sent first. The host is lost if it does not
+// answer for that long.
+func (e *Executor) startOn(ctx context.Context, st taskState, p *prepared, former *taskState, patience time.Duration) (state.Handle, error) {
 	start := p.start
 	start.Capacity = st.Host.capacity()
 	if former != nil && former.Host.same(st.Host) {
 		start.Former = former.Run
 	}
-	err := e.line(st.Host).patiently(ctx, e.opts.Patience, func(l *link) error {
+	err := e.line(st.Host).patiently(ctx, patience, func(l *link) error {
 		for {
 			got, err := ask[host.Started](ctx, l, host.StartPath, start)
 			switch {
 			case err != nil:
 				return err
-			case got.Full != "":
-				return &fullError{fmt.Errorf("host %s: %s", st.Host, got.Full)}
+			case got.Full != "" || got.Stopping != "":
+				return &fullError{fmt.Errorf("host %s: %s", st.Host, got.Full+got.Stopping)}
 			case got.Taken != "":
 				return &smallError{fmt.Errorf("host %s: %s: stop it, or choose another port", st.Host, got.Taken)}
 			case got.Never != "":
@@ -316,7 +349,7 @@ func (e *Executor) find(ctx context.Context, name, dir string) (*taskState, erro
 		if !noted.asked() {
 			return nil, nil
 		}
-		found, err := e.findOn(ctx, *noted)
+		found, err := e.findAwake(ctx, *noted)
 		var gone *lostError
 		if errors.As(err, &gone) {
 			return noted, nil // it may be there: only once it is destroyed may it be elsewhere
@@ -324,12 +357,21 @@ func (e *Executor) find(ctx context.Context, name, dir string) (*taskState, erro
 		return found, err
 	}
 	for _, h := range e.opts.Hosts {
-		st, err := e.findOn(ctx, taskState{Host: h, Name: name, Run: e.runName(name), Dir: dir})
+		st, err := e.findAwake(ctx, taskState{Host: h, Name: name, Run: e.runName(name), Dir: dir})
 		if err != nil || st != nil {
 			return st, err
 		}
 	}
 	return nil, nil
+}
+
+// findAwake looks for a task on a host, which is started if it does not answer: it may have the outputs
+// of a job that ended before it was stopped.
+func (e *Executor) findAwake(ctx context.Context, st taskState) (*taskState, error) {
+	if err := e.line(st.Host).awake(ctx); err != nil {
+		return nil, err
+	}
+	return e.findOn(ctx, st)
 }
 
 func (e *Executor) findOn(ctx context.Context, st taskState) (*taskState, error) {
@@ -364,9 +406,10 @@ func (e *Executor) Inspect(ctx context.Context, h state.Handle) (state.Status, e
 	return here(got), nil
 }
 
-// lost is the status of a task whose host is lost.
+// lost is the status of a task whose host is lost. It is not one that has stopped itself, because it had
+// something to do.
 func lost(gone *lostError) state.Status {
-	return state.Status{Phase: state.Failed, Message: oneLine(gone.Error()), Interrupted: true}
+	return state.Status{Phase: state.Failed, Message: oneLine((&lostError{host: gone.host, err: gone.err}).Error())}
 }
 
 // here gives a status the times of this machine, if its clock differs from that of the host.

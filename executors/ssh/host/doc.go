@@ -18,6 +18,7 @@
 //	used             who has used what, and when
 //	kept/KEY         what services keep for their later versions
 //	runs/RUN         a task: host.json, and what the executor that runs it has in the folder of a run
+//	autostop         when the host stops itself, and whether it is needed
 //	lock             held while a task is admitted and started, and while one is removed
 //
 // The process ends with its connection. It keeps nothing in memory that another one could

@@ -28,6 +28,7 @@ const (
 	ImagePath    = "/image"     // Image, Loaded
 	BlobPath     = "/blob/"     // PUT with the digest
 	CollectPath  = "/collect"   // Collecting, Collected
+	AutostopPath = "/autostop"  // Autostop, Stopper
 	ArtifactPath = "/artifact/" // GET or PUT with the digest, see [Send]
 	TreePath     = "/tree/"     // PUT with the digest of a folder of programs
 	ProgramPath  = "/program/"  // PUT with the digest
@@ -155,6 +156,8 @@ type Started struct {
 	Full    string   `json:"full,omitempty"`  // what is not free now
 	Never   string   `json:"never,omitempty"` // what the host does not have
 	Taken   string   `json:"taken,omitempty"` // who has the address of the service
+	// Stopping says that the host is going down, and starts nothing.
+	Stopping string `json:"stopping,omitempty"`
 }
 
 // A Unit is what a start is of.

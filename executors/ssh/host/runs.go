@@ -75,9 +75,9 @@ func (s *server) of(ctx context.Context, in Named) (*record, *state.Handle, erro
 // admission to start it holds the lock of the folder, so that what runs is exactly what was
 // counted.
 func (s *server) start(ctx context.Context, in Start) (Started, error) {
-	locked, err := s.lock(ctx)
-	if err != nil {
-		return Started{}, err
+	locked, stopping, err := s.lockToStart(ctx)
+	if err != nil || stopping != "" {
+		return Started{Stopping: stopping}, err
 	}
 	defer locked.Close()
 	rec, h, err := s.of(ctx, Named{Run: in.Run})
@@ -92,10 +92,12 @@ func (s *server) start(ctx context.Context, in Start) (Started, error) {
 	} else if continues {
 		return Started{UID: rec.UID, Unit: rec.Unit}, nil
 	}
-	if in.Image != nil {
-		if never := s.containerless(ctx); never != "" {
-			return Started{Never: never}, nil
-		}
+	never := s.cannotStop(ctx)
+	if never == "" && in.Image != nil {
+		never = s.containerless(ctx)
+	}
+	if never != "" {
+		return Started{Never: never}, nil
 	}
 	capacity := capacityOf(in.Capacity)
 	claim := claimed(in.Claim, capacity)

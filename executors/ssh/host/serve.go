@@ -42,6 +42,7 @@ type server struct {
 	dir       string
 	runner    string   // digest of tenon-run
 	cdi       []string // folders with specifications of devices; nil are the usual ones
+	env       []string // variables of the host
 	address   string   // of this host, as the sender reaches it
 	artifacts *artifact.Store
 	process   *process.Executor
@@ -96,7 +97,7 @@ func open(o Options) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{dir: o.Dir, runner: o.Runner, address: ownAddress(o.Env), artifacts: store, containerd: cmp.Or(o.Containerd, DefaultContainerd)}
+	s := &server{dir: o.Dir, runner: o.Runner, env: o.Env, address: ownAddress(o.Env), artifacts: store, containerd: cmp.Or(o.Containerd, DefaultContainerd)}
 	s.process = process.New(process.Options{
 		Programs: executors.Programs{
 			Duck:  s.own("tenon-duck", func(in Start) string { return in.Duck }),
@@ -110,26 +111,27 @@ func open(o Options) (*server, error) {
 
 func (s *server) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST "+StartPath, answer(s.start))
+	mux.HandleFunc("POST "+StartPath, s.needing(answer(s.start)))
 	mux.HandleFunc("POST "+FindPath, answer(s.find))
 	mux.HandleFunc("POST "+InspectPath, answer(s.inspect))
-	mux.HandleFunc("POST "+ResultPath, answer(s.result))
-	mux.HandleFunc("POST "+DestroyPath, answer(s.destroy))
-	mux.HandleFunc("POST "+LackPath, answer(s.lacks))
-	mux.HandleFunc("POST "+RoutePath, answer(s.setRoute))
+	mux.HandleFunc("POST "+ResultPath, s.needing(answer(s.result)))
+	mux.HandleFunc("POST "+DestroyPath, s.needing(answer(s.destroy)))
+	mux.HandleFunc("POST "+LackPath, s.needing(answer(s.lacks)))
+	mux.HandleFunc("POST "+RoutePath, s.needing(answer(s.setRoute)))
 	mux.HandleFunc("POST "+ObservePath, answer(s.observe))
 	mux.HandleFunc("POST "+ServicePath, answer(s.services))
 	mux.HandleFunc("POST "+KeptPath, answer(s.kept))
 	mux.HandleFunc("POST "+CollectPath, answer(s.collect))
+	mux.HandleFunc("POST "+AutostopPath, answer(s.setAutostop))
 	mux.HandleFunc("POST "+KeptFilePath, s.getKept)
 	mux.HandleFunc("POST "+WaitPath, s.wait)
 	mux.HandleFunc("POST "+LogsPath, s.logs)
-	mux.HandleFunc("POST "+ImagePath, answer(s.load))
-	mux.HandleFunc("PUT "+BlobPath+"{digest}", s.putBlob)
-	mux.HandleFunc("GET "+ArtifactPath+"{digest}", s.getArtifact)
-	mux.HandleFunc("PUT "+ArtifactPath+"{digest}", s.putArtifact)
-	mux.HandleFunc("PUT "+TreePath+"{digest}", s.putTree)
-	mux.HandleFunc("PUT "+ProgramPath+"{digest}", s.putProgram)
+	mux.HandleFunc("POST "+ImagePath, s.needing(answer(s.load)))
+	mux.HandleFunc("PUT "+BlobPath+"{digest}", s.needing(s.putBlob))
+	mux.HandleFunc("GET "+ArtifactPath+"{digest}", s.needing(s.getArtifact))
+	mux.HandleFunc("PUT "+ArtifactPath+"{digest}", s.needing(s.putArtifact))
+	mux.HandleFunc("PUT "+TreePath+"{digest}", s.needing(s.putTree))
+	mux.HandleFunc("PUT "+ProgramPath+"{digest}", s.needing(s.putProgram))
 	return mux
 }
 

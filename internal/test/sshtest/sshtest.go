@@ -187,6 +187,23 @@ func (h *Host) Kill(t testing.TB) {
 	}
 }
 
+// Down reports whether nothing runs on the host any more.
+func (h *Host) Down(t testing.TB) bool {
+	t.Helper()
+	return len(h.processes(t)) == 0
+}
+
+// Script makes a program on the host, in a folder of its $PATH.
+func (h *Host) Script(t testing.TB, name, text string) {
+	t.Helper()
+	dir := filepath.Join(h.Home, "bin")
+	must(t, os.MkdirAll(dir, 0o755))
+	must(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+text+"\n"), 0o755))
+}
+
+// PowerOff is what a script runs to stop its host.
+const PowerOff = "kill -TERM 1" // the first process is sshd, with which all others end
+
 // Cut breaks all ssh connections to the host. What was started over them continues.
 func (h *Host) Cut(t testing.TB) {
 	t.Helper()
