@@ -103,49 +103,107 @@ func (s *server) uses(in Start) ([]string, error) {
 	return append(ports, rest...), nil
 }
 
-// A collector looks for garbage. It holds the lock of the folder.
+// A collector looks for garbage. It holds the lock of the folder for short times, between which tasks
+// can be started.
 type collector struct {
 	*server
 	Collecting
-	inUse map[string]bool                 // names that runs use, without "sha256:"
-	marks map[string]map[string]time.Time // by name and by who has used it
-	seen  map[uint64]bool                 // inodes that were counted
-	since time.Time                       // what was used before is garbage
-	lives map[string]bool                 // runs whose programs have not ended
-	found []executors.Garbage
+	locked *os.File
+	at     time.Time                       // when it got the lock
+	inUse  map[string]bool                 // names that runs use, without "sha256:"
+	marks  map[string]map[string]time.Time // by name and by who has used it
+	marked time.Time                       // when a mark was last made, of those in marks
+	seen   map[uint64]bool                 // inodes that were counted
+	since  time.Time                       // what was used before is garbage
+	lives  map[string]bool                 // runs whose programs have not ended
+	away   []string                        // folders that are left to remove
+	found  []executors.Garbage
 }
 
 func (s *server) collect(ctx context.Context, in Collecting) (Collected, error) {
-	locked, err := s.lock(ctx)
-	if err != nil {
-		return Collected{}, err
-	}
-	defer locked.Close()
-	c := &collector{
-		server: s, Collecting: in, inUse: map[string]bool{}, marks: map[string]map[string]time.Time{}, seen: map[uint64]bool{}, lives: map[string]bool{},
-	}
+	c := &collector{server: s, Collecting: in, seen: map[uint64]bool{}}
 	if in.Age > 0 {
 		c.since = time.Now().Add(-in.Age)
 	}
-	s.each(ctx, func(rec record) { c.lives[rec.Run] = true })
+	defer c.release()
 	if err := c.look(ctx); err != nil {
 		return Collected{}, err
 	}
 	return Collected{c.found}, nil
 }
 
-func (c *collector) look(ctx context.Context) error {
-	whole, err := c.runs(ctx)
-	if err != nil || !whole {
+// lockTime is how long a collector holds the lock before it lets others have it.
+const lockTime = 200 * time.Millisecond
+
+func (c *collector) release() {
+	if c.locked != nil {
+		c.locked.Close()
+		c.locked = nil
+	}
+}
+
+// hold makes sure that the lock is held, and lets others have it now and then. It reports false if it
+// is not known what a run uses.
+func (c *collector) hold(ctx context.Context) (known bool, err error) {
+	if c.locked != nil && time.Since(c.at) < lockTime {
+		return true, nil
+	}
+	if c.locked != nil {
+		c.release()
+		time.Sleep(lockTime / 4) // whoever waits looks every 20 ms
+	}
+	if c.locked, err = c.lock(ctx); err != nil {
+		return false, err
+	}
+	c.at = time.Now()
+	return c.note(ctx)
+}
+
+// note finds out what runs, what all runs use, and who has used what.
+func (c *collector) note(ctx context.Context) (known bool, err error) {
+	if err := c.readMarks(); err != nil {
+		return false, err
+	}
+	c.inUse, c.lives = map[string]bool{}, map[string]bool{}
+	c.each(ctx, func(rec record) { c.lives[rec.Run] = true })
+	entries, err := os.ReadDir(filepath.Join(c.dir, "runs"))
+	if err != nil {
+		return false, err
+	}
+	known = true
+	for _, e := range entries {
+		var rec record
+		if err := readRecord(c.run(e.Name()), &rec); errors.Is(err, fs.ErrNotExist) {
+			continue // a start that did not get that far, which the next one replaces
+		} else if err != nil {
+			return false, err
+		}
+		if c.ended(rec) {
+			continue
+		}
+		known = known && rec.Uses != nil
+		for _, name := range rec.Uses {
+			c.inUse[strings.TrimPrefix(name, "sha256:")] = true
+		}
+	}
+	return known, nil
+}
+
+// readMarks finds out who has used what.
+func (c *collector) readMarks() error {
+	dir := filepath.Join(c.dir, "used")
+	info, err := os.Stat(dir)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && info.ModTime().Equal(c.marked) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
-	if err := c.checkpoints(); err != nil {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
 		return err
 	}
-	entries, err := os.ReadDir(filepath.Join(c.dir, "used"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
+	c.marked, c.marks = info.ModTime(), map[string]map[string]time.Time{}
 	for _, e := range entries {
 		name, by, ok := strings.Cut(e.Name(), "-")
 		info, err := e.Info()
@@ -157,15 +215,29 @@ func (c *collector) look(ctx context.Context) error {
 		}
 		c.marks[name][by] = info.ModTime()
 	}
+	return nil
+}
+
+// ended reports whether nothing runs in the folder of a run, which the state does not need.
+func (c *collector) ended(rec record) bool {
+	return rec.Service.State == c.State && !c.Tasks[rec.Name] && !c.lives[rec.Run]
+}
+
+func (c *collector) look(ctx context.Context) error {
+	known, err := c.hold(ctx)
+	if err == nil {
+		err = c.runs(ctx)
+	}
+	if err != nil || !known {
+		return err
+	}
 	all, err := c.artifacts.All()
 	if err != nil {
 		return err
 	}
 	for _, digest := range all {
-		if c.unused(digest, c.artifacts.Path(digest)) {
-			if err := c.remove("host artifact", digest, c.artifacts.Path(digest), func(string) error { return c.artifacts.Remove(digest) }); err != nil {
-				return err
-			}
+		if err := c.item(ctx, "host artifact", digest, c.artifacts.Path(digest), func(string) error { return c.artifacts.Remove(digest) }); err != nil {
+			return err
 		}
 	}
 	for _, kind := range []struct{ folder, name string }{{"environments", "host environment"}, {"trees", "host tree"}, {"programs", "host program"}} {
@@ -174,18 +246,28 @@ func (c *collector) look(ctx context.Context) error {
 			return err
 		}
 		for _, e := range entries {
-			path := filepath.Join(c.dir, kind.folder, e.Name())
-			if c.unused(e.Name(), path) {
-				if err := c.remove(kind.name, e.Name(), path, c.discard); err != nil {
-					return err
-				}
+			if err := c.item(ctx, kind.name, e.Name(), filepath.Join(c.dir, kind.folder, e.Name()), c.discard); err != nil {
+				return err
 			}
 		}
 	}
+	c.release() // what follows is in nobody's way, or found missing and sent again
 	if err := c.images(ctx); err != nil || c.Dry {
 		return err
 	}
-	return errors.Join(c.nameless(), c.removeOldBlobs(), files.SweepOlder(c.dir, halfWrittenAge))
+	for _, path := range c.away {
+		err = errors.Join(err, files.RemoveAll(path))
+	}
+	return errors.Join(err, c.nameless(), c.removeOldBlobs(), files.SweepOlder(c.dir, halfWrittenAge))
+}
+
+// item removes what has a name if no state needs it.
+func (c *collector) item(ctx context.Context, kind, name, path string, do func(path string) error) error {
+	known, err := c.hold(ctx)
+	if err != nil || !known || !c.unused(name, path) {
+		return err
+	}
+	return c.remove(kind, name, path, do)
 }
 
 // checkpoints removes those of runs that the state does not need.
@@ -221,34 +303,31 @@ func (c *collector) images(ctx context.Context) error {
 // halfWrittenAge is how long it may take to receive something.
 const halfWrittenAge = 24 * time.Hour
 
-// runs removes the folders of runs that the state does not need and in which nothing runs, and notes
-// what the others use. It reports false if that is not known of one.
-func (c *collector) runs(ctx context.Context) (whole bool, err error) {
+// runs removes the folders of runs that the state does not need and in which nothing runs.
+func (c *collector) runs(ctx context.Context) error {
 	entries, err := os.ReadDir(filepath.Join(c.dir, "runs"))
 	if err != nil {
-		return false, err
+		return err
 	}
-	whole = true
 	for _, e := range entries {
+		if _, err := c.hold(ctx); err != nil {
+			return err
+		}
 		dir := c.run(e.Name())
 		var rec record
 		if err := readRecord(dir, &rec); errors.Is(err, fs.ErrNotExist) {
-			continue // a start that did not get that far, which the next one replaces
+			continue
 		} else if err != nil {
-			return false, err
+			return err
 		}
-		if rec.Service.State == c.State && !c.Tasks[rec.Name] && !c.lives[rec.Run] {
-			if err := c.remove("host run folder", rec.Name, dir, func(string) error { return c.end(ctx, rec) }); err != nil {
-				return false, err
-			}
+		if !c.ended(rec) {
 			continue
 		}
-		whole = whole && rec.Uses != nil
-		for _, name := range rec.Uses {
-			c.inUse[strings.TrimPrefix(name, "sha256:")] = true
+		if err := c.remove("host run folder", rec.Name, dir, func(string) error { return c.end(ctx, rec) }); err != nil {
+			return err
 		}
 	}
-	return whole, nil
+	return nil
 }
 
 // end removes what is left of a run that has ended.
@@ -301,14 +380,15 @@ func (c *collector) remove(kind, name, path string, do func(path string) error) 
 	return nil
 }
 
-// discard removes a folder or a file. If it is killed, no part of a folder is left in its place, where
-// a start would take it for the whole.
+// discard moves a folder or a file away, to be removed without the lock. Wherever it is killed, no part of a
+// folder is left in its place, where a start would take it for the whole.
 func (c *collector) discard(path string) error {
 	away, err := os.MkdirTemp(c.dir, files.HalfWritten)
 	if err != nil {
 		return err
 	}
-	return errors.Join(os.Rename(path, filepath.Join(away, "old")), files.RemoveAll(away))
+	c.away = append(c.away, away)
+	return os.Rename(path, filepath.Join(away, "old"))
 }
 
 // size adds up the files below a path that were not counted yet, as far as they can be read.
@@ -363,12 +443,21 @@ func (in *Start) parts() []Part {
 	return all
 }
 
-// took marks what a job of a state has made.
-func (s *server) took(rec *record, refs map[string]artifact.Ref) error {
+// took marks what a job of a state has made, so that no collection for another state takes it for garbage.
+// It reports whether the host still has all of it.
+func (s *server) took(ctx context.Context, rec *record, refs map[string]artifact.Ref) (there bool, err error) {
+	locked, err := s.lock(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer locked.Close()
 	for _, ref := range refs {
+		if !s.artifacts.Has(ref.Digest) {
+			return false, nil
+		}
 		if err := s.mark(markOf(rec.Service.State), ref.Digest); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return true, nil
 }

@@ -151,3 +151,52 @@ func TestUses(t *testing.T) {
 		t.Errorf("marks are %q, want %q", marks, want)
 	}
 }
+
+// A collection lets others have the lock. What a task begins to use meanwhile stays, and what a job of
+// another state has made.
+func TestCollectBesideStarts(t *testing.T) {
+	s, err := open(Options{Dir: filepath.Join(t.TempDir(), "host"), Runner: "sha256:" + strings.Repeat("1", 64)})
+	ok(t, err)
+	stored := func(text string) string {
+		path := filepath.Join(t.TempDir(), "file")
+		ok(t, os.WriteFile(path, []byte(text), 0o644))
+		a, err := s.artifacts.Put(t.Context(), path, "input")
+		ok(t, err)
+		ok(t, s.mark(markOf("mine"), a.Digest))
+		return a.Digest
+	}
+	begun, unused, made := stored("begun"), stored("unused"), stored("made")
+	theirs := &record{Unit: Unit{Service: Service{State: "theirs"}}}
+	c := &collector{server: s, Collecting: Collecting{State: "mine", Tasks: map[string]bool{"first": true}}, seen: map[uint64]bool{}}
+	known, err := c.hold(t.Context())
+	if err != nil || !known {
+		t.Fatalf("the lock: %t, %v", known, err)
+	}
+	waits := make(chan error)
+	go func() {
+		locked, err := s.lock(t.Context())
+		if err == nil {
+			err = errors.Join(os.MkdirAll(s.run("first"), 0o700), local.SaveJSON(recordPath(s.run("first")), record{UID: "u", Run: "first", Name: "first", Uses: []string{begun}}), locked.Close())
+		}
+		if err == nil {
+			var there bool
+			there, err = s.took(t.Context(), theirs, map[string]artifact.Ref{"out": {Digest: made}})
+			if !there {
+				t.Errorf("the output is not there: %v", err)
+			}
+		}
+		waits <- err
+	}()
+	c.release()
+	ok(t, <-waits)
+	for _, digest := range []string{begun, unused, made} {
+		ok(t, c.item(t.Context(), "host artifact", digest, s.artifacts.Path(digest), func(string) error { return s.artifacts.Remove(digest) }))
+	}
+	c.release()
+	if !s.artifacts.Has(begun) || s.artifacts.Has(unused) || !s.artifacts.Has(made) {
+		t.Errorf("begun %t, unused %t, made %t", s.artifacts.Has(begun), s.artifacts.Has(unused), s.artifacts.Has(made))
+	}
+	if there, err := s.took(t.Context(), theirs, map[string]artifact.Ref{"out": {Digest: unused}}); there || err != nil {
+		t.Errorf("an output that was removed is there: %t, %v", there, err)
+	}
+}

@@ -118,18 +118,20 @@ func (s *server) load(ctx context.Context, in Image) (Loaded, error) {
 	if err != nil || loaded {
 		return Loaded{}, err
 	}
-	var out Loaded
-	for _, l := range layers {
-		if _, err := os.Stat(s.blobPath(l.Digest.String())); err != nil {
-			out.Missing = append(out.Missing, l.Digest.String())
-		}
-	}
+	out := Loaded{Missing: s.unsent(layers)}
 	if len(out.Missing) > 0 {
 		return out, nil
 	}
 	t := executors.Task{Unit: ir.Unit{Code: ir.Code{Runtime: ir.Command}}, Image: in.Base}
 	ctx = context.WithValue(ctx, startKey{}, Start{Image: &in})
 	if err := s.containers.Prepare(ctx, t, func(step.Progress) {}); err != nil {
+		// Another Tenon may have removed an image meanwhile, with a layer that containerd had.
+		if lacks, _, failed := s.containers.Lacks(ctx, img); failed == nil {
+			out.Missing = s.unsent(lacks)
+		}
+		if len(out.Missing) > 0 {
+			return out, nil
+		}
 		return out, err
 	}
 	for _, l := range layers { // containerd has a copy
@@ -138,6 +140,16 @@ func (s *server) load(ctx context.Context, in Image) (Loaded, error) {
 		}
 	}
 	return out, nil
+}
+
+// unsent returns the digests of the layers that were not sent.
+func (s *server) unsent(layers []v1.Descriptor) (digests []string) {
+	for _, l := range layers {
+		if _, err := os.Stat(s.blobPath(l.Digest.String())); err != nil {
+			digests = append(digests, l.Digest.String())
+		}
+	}
+	return digests
 }
 
 func (s *server) blobPath(digest string) string {

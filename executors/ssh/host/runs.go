@@ -164,6 +164,11 @@ func (s *server) start(ctx context.Context, in Start) (Started, error) {
 		return Started{}, err
 	}
 	if _, err := with.Apply(context.WithValue(ctx, startKey{}, in), t, former); err != nil {
+		if in.Image != nil { // it may have gone since it was seen
+			if loaded, failed := s.imageFor(ctx, in.Image); failed == nil && !loaded {
+				return Started{Missing: []string{in.Image.Digest}}, nil
+			}
+		}
 		return Started{}, err
 	}
 	return Started{UID: rec.UID, Unit: rec.Unit}, nil
@@ -401,20 +406,31 @@ func (f flushing) Write(b []byte) (int, error) {
 
 // result stores the outputs of a job that has ended, and names them. It can be repeated.
 func (s *server) result(ctx context.Context, in Named) (Result, error) {
+	for {
+		out, there, err := s.store(ctx, in)
+		if err != nil || there {
+			return out, err
+		}
+	}
+}
+
+// store stores the outputs of a job. It reports whether the host still has all of them: a collection may
+// have removed one, which it had already, before the job was known to have made it.
+func (s *server) store(ctx context.Context, in Named) (out Result, there bool, err error) {
 	rec, h, err := s.of(ctx, in)
 	if err != nil {
-		return Result{}, err
+		return out, false, err
 	}
 	if h == nil {
-		return Result{}, errors.New("it was removed, with its outputs")
+		return out, false, errors.New("it was removed, with its outputs")
 	}
 	if st, err := s.runnerOf(rec).Inspect(ctx, *h); err != nil {
-		return Result{}, err
+		return out, false, err
 	} else if st.Phase == state.Running {
-		return Result{}, errors.New("it still runs")
+		return out, false, errors.New("it still runs")
 	}
 	dir := s.run(in.Run)
-	out := Result{Outputs: map[string]artifact.Ref{}, Faults: map[string]string{}}
+	out = Result{Outputs: map[string]artifact.Ref{}, Faults: map[string]string{}}
 	for _, port := range rec.Outputs {
 		path := filepath.Join(dir, "out", port)
 		info, err := os.Lstat(path)
@@ -427,20 +443,20 @@ func (s *server) result(ctx context.Context, in Named) (Result, error) {
 		}
 		if err != nil {
 			if ctx.Err() != nil {
-				return out, ctx.Err()
+				return out, false, ctx.Err()
 			}
 			out.Faults[port] = err.Error()
 			continue
 		}
 		out.Outputs[port] = artifact.Ref{Digest: a.Digest, Dir: info.IsDir(), Size: a.Size}
 	}
-	if err := s.took(rec, out.Outputs); err != nil {
-		return out, err
+	if there, err := s.took(ctx, rec, out.Outputs); err != nil || !there {
+		return out, there, err
 	}
 	if out.Metrics, err = outputs.Read(filepath.Join(dir, executors.MetricsFile)); errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
-	return out, err
+	return out, true, err
 }
 
 // destroy ends a job and removes its folder.
