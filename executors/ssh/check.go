@@ -29,6 +29,7 @@ func (e *Executor) Check(u ir.Unit) []ir.Fault {
 	case len(e.opts.Hosts) > 0:
 		c.fault("host", "write the address of a host of the target, or remove host to let Tenon choose one", "no host of the target has the address %s", u.Endpoint.Host)
 	}
+	c.limits(u)
 	return c.faults
 }
 
@@ -104,6 +105,16 @@ const loopback = "127.0.0.1"
 func asksWho(u ir.Unit) bool {
 	var params struct{ Auth json.RawMessage }
 	return json.Unmarshal(u.Params, &params) == nil && params.Auth != nil
+}
+
+// limits says that memory is a matter of trust where nothing limits it.
+func (c *checks) limits(u ir.Unit) {
+	const field = "needs.memory"
+	if contained(u) || u.Needs.Memory == 0 || slices.ContainsFunc(c.faults, func(f ir.Fault) bool { return !f.Note }) {
+		return
+	}
+	c.faults = append(c.faults, ir.Fault{Field: field, Note: true,
+		Message: "hosts of ssh reserve it, and let a process use more", Hint: "give the unit an image if that could disturb others: containers have a limit"})
 }
 
 func (c *checks) needs(hosts []Host, n ir.Resources) {

@@ -277,6 +277,8 @@ func TestCheck(t *testing.T) {
 		{"a GPU", hosts("4", "8GiB"), func(u *ir.Unit) { u.Needs.GPU = 1 }, ""},
 		{"a slice of a GPU", hosts("4", "8GiB"), func(u *ir.Unit) { u.Needs.GPU, u.Needs.GPUSlice = 1, "1g.10gb" }, "needs.gpu"},
 		{"all cores", hosts("4", "8GiB"), func(u *ir.Unit) { u.Needs.MilliCPU = 4000 }, ""},
+		{"memory, which is a warning", hosts("4", "8GiB"), func(u *ir.Unit) { u.Needs.Memory = 1 << 30 }, "needs.memory"},
+		{"memory of a container", hosts("4", "8GiB"), func(u *ir.Unit) { u.Needs.Memory, u.Code.Image = 1<<30, "acme/a:1" }, ""},
 		{"more cores", hosts("4", "8GiB"), func(u *ir.Unit) { u.Needs.MilliCPU = 4001 }, "needs.cpu"},
 		{"more memory", hosts("4", "8GiB"), func(u *ir.Unit) { u.Needs.Memory = 65 << 30 }, "needs.memory"},
 		{"cores of one host and memory of another", hosts("4", "8GiB"), func(u *ir.Unit) { u.Needs.MilliCPU, u.Needs.Memory = 2000, 9<<30 }, "needs"},
