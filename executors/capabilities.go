@@ -74,6 +74,12 @@ type DeployedPricer interface {
 	PerHourOf(u *ir.Unit, h state.Handle) (planner.PerHour, bool)
 }
 
+// A Rooted executor cannot move services to another region or account.
+type Rooted interface {
+	// Root says where a deployed service is, and where the target is, such as a region; equal texts if that is the same.
+	Root(h state.Handle) (there, here string)
+}
+
 // A Placer runs services in several ways within a target.
 type Placer interface {
 	// Placed says how a deployed service runs, and how the unit would run now; equal texts if it may stay.

@@ -66,6 +66,7 @@ var (
 	_ executors.Placer         = (*Executor)(nil)
 	_ executors.HourPricer     = (*Executor)(nil)
 	_ executors.DeployedPricer = (*Executor)(nil)
+	_ executors.Rooted         = (*Executor)(nil)
 )
 
 // New returns an executor. It connects on first use.
@@ -137,6 +138,15 @@ func (e *Executor) imagesOf(p place) *inside.Images {
 		return &e.hosted
 	}
 	return &e.images
+}
+
+// Root implements [executors.Rooted].
+func (e *Executor) Root(h state.Handle) (there, here string) {
+	st, err := e.fromHandle(h)
+	if err != nil {
+		return "", ""
+	}
+	return st.Region, e.opts.Region
 }
 
 // Placed implements [executors.Placer]. A handle that cannot be read, or does not say what its instances are,

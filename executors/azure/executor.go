@@ -65,6 +65,7 @@ var (
 	_ executors.ImageRunner   = (*Executor)(nil)
 	_ executors.VersionRunner = (*Executor)(nil)
 	_ executors.RequestPricer = (*Executor)(nil)
+	_ executors.Rooted        = (*Executor)(nil)
 )
 
 // New returns an executor. It connects on first use.
@@ -103,6 +104,16 @@ func (e *Executor) RegistryHosts() string { return e.opts.Hosts }
 
 // Prepares returns the name of the image that a unit needs.
 func (e *Executor) Prepares(u ir.Unit, on string) string { return image.Name(u, on, false) }
+
+// Root implements [executors.Rooted].
+func (e *Executor) Root(h state.Handle) (there, here string) {
+	st, err := e.fromHandle(h)
+	if err != nil {
+		return "", ""
+	}
+	of := func(group, subscription string) string { return "the resource group " + group + " of " + subscription }
+	return of(st.Group, st.Subscription), of(e.opts.Group, e.opts.Subscription)
+}
 
 // Missing returns nil: which layers are missing is known only when the image is made.
 func (e *Executor) Missing(ir.Unit, string, []byte) *planner.Preparation { return nil }

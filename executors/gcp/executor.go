@@ -63,6 +63,7 @@ var (
 	_ executors.ImageRunner   = (*Executor)(nil)
 	_ executors.VersionRunner = (*Executor)(nil)
 	_ executors.RequestPricer = (*Executor)(nil)
+	_ executors.Rooted        = (*Executor)(nil)
 	_ executors.HourPricer    = (*Executor)(nil)
 	_ executors.Placer        = (*Executor)(nil)
 )
@@ -110,6 +111,15 @@ func (e *Executor) RegistryHosts() string { return e.opts.Hosts }
 
 // Prepares returns the name of the image that a unit needs.
 func (e *Executor) Prepares(u ir.Unit, on string) string { return image.Name(u, on, false) }
+
+// Root implements [executors.Rooted].
+func (e *Executor) Root(h state.Handle) (there, here string) {
+	st, err := e.fromHandle(h)
+	if err != nil {
+		return "", ""
+	}
+	return st.Region + " of " + st.Project, e.opts.Region + " of " + e.opts.Project
+}
 
 // Missing returns nil: which layers are missing is known only when the image is made.
 func (e *Executor) Missing(ir.Unit, string, []byte) *planner.Preparation { return nil }

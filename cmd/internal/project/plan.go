@@ -52,6 +52,9 @@ func (w *Workspace) planOn(ctx context.Context, r *compiler.Result, o PlanOption
 			return nil, &SettingError{StateSetting, fmt.Errorf("the state in %s belongs to the system %q, but this one is %q", w.store.Where(), meta.System, r.System.Name)}
 		}
 	}
+	if err := w.checkRoots(ctx, r.System); err != nil {
+		return nil, err
+	}
 	if in.Others, err = remembered(ctx, o.Like); err != nil {
 		return nil, err
 	}
@@ -85,6 +88,37 @@ func (w *Workspace) planOn(ctx context.Context, r *compiler.Result, o PlanOption
 	}
 	p.Taken, err = w.taken(ctx, p)
 	return p, err
+}
+
+// checkRoots refuses a plan for another region or account than that of the services that run: they would stay there, and
+// the plan would call them unchanged.
+func (w *Workspace) checkRoots(ctx context.Context, sys *ir.System) error {
+	setup, err := w.setup(ctx, sys.Name)
+	if err != nil {
+		return err
+	}
+	x, err := all.New(sys.Target, setup)
+	if err != nil {
+		return err
+	}
+	rooted, ok := x.(executors.Rooted)
+	if !ok {
+		return nil
+	}
+	current, err := w.store.Current(ctx)
+	if err != nil {
+		return err
+	}
+	for _, unit := range slices.Sorted(maps.Keys(current)) {
+		h := current[unit].Handle
+		if h == nil || h.Executor != sys.Target.Executor {
+			continue
+		}
+		if there, here := rooted.Root(*h); there != here {
+			return fmt.Errorf("%s runs in %s, but the target %s is in %s, and services do not move between the two: run tenon destroy with the former target first", unit, there, sys.Target.Name, here)
+		}
+	}
+	return nil
 }
 
 // perRequest lists what services cost that a plan starts and that are paid for by requests.
