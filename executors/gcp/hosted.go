@@ -322,8 +322,9 @@ func (f *followed) lookHosted(ctx context.Context) (state.Status, error) {
 			return state.Status{Phase: state.Failed, Message: why, Lacking: cloud.Lacks(why, lacking)}, nil
 		case there && !op.Done:
 			return state.Status{Phase: state.Running, Queued: true, Message: "Vertex AI prepares machines for it"}, nil
-		case there && len(own) == 0: // it has ended between the two looks
-			if _, err := f.e.client.vertexGet(ctx, f.st, f.st.endpoint(), x); err != nil {
+		case there && x.Labels[labelStart] != f.st.Token: // it has ended between the two looks
+			x = &hostedEndpoint{}
+			if there, err := f.e.client.vertexGet(ctx, f.st, f.st.endpoint(), x); err != nil || !there {
 				return absent, err
 			}
 			own = x.runs(f.st)
