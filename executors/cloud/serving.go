@@ -69,15 +69,19 @@ func (c *Checks) Service(u ir.Unit, where string) {
 // Until calls do until it is done. Within some time it has to be, and late is the error otherwise. It looks twice as
 // often as [Run.Wait] at first.
 func (o Options) Until(ctx context.Context, within time.Duration, late error, do func(context.Context) (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, within)
+	limited, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	for pause := o.Pause / 2; ; pause = min(2*pause, o.Longest) {
-		if done, err := do(ctx); done || err != nil {
-			return err
+		done, err := do(limited)
+		if err == nil && !done {
+			if err = Sleep(limited, pause); err == nil {
+				continue
+			}
 		}
-		if err := Sleep(ctx, pause); err != nil {
+		if err != nil && limited.Err() != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
 			return late
 		}
+		return err
 	}
 }
 
