@@ -40,11 +40,20 @@ func TestPricesOfTasks(t *testing.T) {
 		{"arm64", service("api", func(u *ir.Unit) { u.Endpoint.Replicas = 3 }), "3 x Fargate with 1 vCPU and 2048 MiB: 0.12 USD, 86.51 USD a month"},
 		{"x86_64", service("api", func(u *ir.Unit) { u.Needs = ir.Resources{MilliCPU: 200, Memory: 600 << 20, Disk: 100 << 30} }), "1 x Fargate with 0.25 vCPU and 1024 MiB: 0.023 USD, 17.11 USD a month"},
 	} {
-		e := New(Options{Settings: Settings{Architecture: c.architecture, Endpoints: map[string]Endpoint{"api": {On: "fargate"}}}})
+		e := New(Options{Settings: Settings{Region: "us-east-1", Architecture: c.architecture, Endpoints: map[string]Endpoint{"api": {On: "fargate"}}}})
 		p, ok := e.PerHour(&c.unit)
 		got := p.Of + ": " + p.Rate.Format(p.Currency) + ", " + p.Rate.Times(hoursOfMonth, 1).Format(p.Currency) + " a month"
 		if !ok || got != c.want {
 			t.Errorf("got %q, %v, want %q", got, ok, c.want)
+		}
+	}
+	for name, s := range map[string]Settings{
+		"another region":       {Region: "eu-central-1", Architecture: "x86_64"},
+		"without architecture": {Region: "us-east-1"},
+	} {
+		u := service("api", nil)
+		if p := New(Options{Settings: s}).perHourOfTasks(&u, s.Region); p.Currency != "" || p.Of == "" {
+			t.Errorf("%s: %+v, want no price", name, p)
 		}
 	}
 }

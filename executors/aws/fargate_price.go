@@ -23,13 +23,14 @@ var fargatePrices = struct {
 func (e *Executor) perHourOfTasks(u *ir.Unit) planner.PerHour {
 	p, n := fargatePrices, instancesOf(*u)
 	milli, memory, _ := size(u.Needs)
-	rate := p.core[e.opts.Architecture].Times(milli*n, 1000).Plus(p.memory[e.opts.Architecture].Times(memory*n, 1024))
+	core, known := p.core[e.opts.Architecture] // not of tasks that a former target has left
+	rate := core.Times(milli*n, 1000).Plus(p.memory[e.opts.Architecture].Times(memory*n, 1024))
 	if d := diskOf(u.Needs); d > 0 {
 		rate = rate.Plus(p.disk.Times((d-leastDisk>>30)*n, 1))
 	}
-	return planner.PerHour{
-		Unit: u.ID, Currency: "USD", Rate: rate, Source: p.source, Date: p.date,
-		Of: fmt.Sprintf("%d x Fargate with %s vCPU and %d MiB", n, ir.FormatCores(milli), memory),
+	x := planner.PerHour{Unit: u.ID, Of: fmt.Sprintf("%d x Fargate with %s vCPU and %d MiB", n, ir.FormatCores(milli), memory)}
+	if known && region == p.region {
+		x.Currency, x.Rate, x.Source, x.Date = "USD", rate, p.source, p.date
 	}
 }
 
