@@ -90,7 +90,7 @@ type server struct {
 	resources  map[string]object     // properties of what Terraform makes, by id
 	identities map[string]*identity
 	vaults     map[string]map[string][]string // versions of secrets
-	roles      map[string]string              // "read" or "write", by the id of their definition
+	roles      map[string]string              // "read", "write" or "remove", by the id of their definition
 	lines      []line
 	refusals   []string // what the system says of the next jobs, which do not start
 }

@@ -2,7 +2,6 @@ package azuretest
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/tenon-ml/tenon/internal/test/containers"
@@ -27,7 +26,7 @@ func (s *server) change(c tofutest.Change) error {
 	}
 	properties := map[string]object{
 		"azurerm_container_registry":        {},
-		"azurerm_container_app_environment": {},
+		"azurerm_container_app_environment": {"profiles": profilesOf(c.Values)},
 		"azurerm_log_analytics_workspace":   {"customerId": "workspace"},
 		"azurerm_user_assigned_identity":    {"clientId": c.Text("client_id")},
 	}[c.Type]
@@ -57,8 +56,13 @@ func (s *server) change(c tofutest.Change) error {
 		}
 	case "azurerm_role_definition":
 		role := "read"
-		if slices.ContainsFunc(actionsOf(c.Values), func(a string) bool { return strings.HasSuffix(a, "/write") }) {
-			role = "write"
+		for _, a := range actionsOf(c.Values) {
+			if strings.HasSuffix(a, "/write") {
+				role = "write"
+			}
+			if strings.HasSuffix(a, "/delete") {
+				role = "remove"
+			}
 		}
 		s.roles[c.Text("role_definition_resource_id")] = role
 	case "azurerm_role_assignment":
@@ -72,7 +76,7 @@ func (s *server) assign(c tofutest.Change) error {
 	principal, scope := c.Text("principal_id"), c.Text("scope")
 	i := s.identities[clientOf(strings.TrimPrefix(principal, "principal-of-"))]
 	if i == nil {
-		return fmt.Errorf("a role is assigned to %q, which is no identity", principal)
+		return fmt.Errorf("a role is assigned to %q, which is not an identity", principal)
 	}
 	if role := s.roles[c.Text("role_definition_id")]; role != "" {
 		_, at, _ := strings.Cut(scope, "/storageAccounts/")
@@ -83,6 +87,17 @@ func (s *server) assign(c tofutest.Change) error {
 		i.secret = append(i.secret, at)
 	}
 	return nil
+}
+
+// profilesOf returns the names of the workload profiles of an environment.
+func profilesOf(environment map[string]any) (all []string) {
+	profiles, _ := environment["workload_profile"].([]any)
+	for _, p := range profiles {
+		profile, _ := p.(map[string]any)
+		name, _ := profile["name"].(string)
+		all = append(all, name)
+	}
+	return all
 }
 
 // actionsOf returns what a role may do to blobs.
