@@ -43,11 +43,15 @@ type quotaLists struct {
 }
 
 // Admit returns a [executors.LackingError] that names each quota of the account that is too small for one of the
-// units. Several jobs may share a quota one after another, and endpoints share it at the same time. A quota that Service Quotas
-// does not list is not checked, and neither are those that the credentials may not read, with a warning.
+// units. Several jobs may share a quota one after another, and services share it at the same time, also with the largest of
+// these jobs. A quota that Service Quotas does not list is not checked, and neither are those that the credentials may not
+// read, with a warning.
 func (e *Executor) Admit(ctx context.Context, units []ir.Unit) (asked bool, err error) {
-	needs, order := map[quota]float64{}, []quota(nil)
-	who := map[quota]string{}
+	type need struct {
+		services, job float64 // of all services, and of the largest job
+		who, largest  string
+	}
+	needs, order := map[quota]*need{}, []quota(nil)
 	var c *cloud
 	for i := range units {
 		q, n := e.quotaOf(&units[i])
@@ -59,23 +63,28 @@ func (e *Executor) Admit(ctx context.Context, units []ir.Unit) (asked bool, err 
 				return false, err
 			}
 		}
-		if _, seen := needs[q]; !seen {
-			order = append(order, q)
+		of := needs[q]
+		if of == nil {
+			of = &need{}
+			needs[q], order = of, append(order, q)
 		}
-		switch stands := e.opts.place(&units[i]) == onSageMaker; {
-		case stands:
+		switch place := e.opts.place(&units[i]); {
+		case place == onSageMaker:
 			old, variants, err := (endpoints{e}).beside(ctx, c, &units[i])
 			if err != nil {
 				return false, err
 			}
 			if n = n*float64(variants) + float64(old); old > 0 {
-				who[q] += fmt.Sprintf(", %s during its update (%d are there, and %v start beside them)", units[i].ID, old, n-float64(old))
+				of.who += fmt.Sprintf(", %s during its update (%d are there, and %v start beside them)", units[i].ID, old, n-float64(old))
 			} else {
-				who[q] += ", " + units[i].ID
+				of.who += ", " + units[i].ID
 			}
-			needs[q] += n
-		case n > needs[q]:
-			needs[q], who[q] = n, units[i].ID
+			of.services += n
+		case place == onFargate:
+			of.who += ", " + units[i].ID
+			of.services += n
+		case n > of.job:
+			of.job, of.largest = n, ", "+units[i].ID
 		}
 	}
 	var small []error
@@ -85,10 +94,11 @@ func (e *Executor) Admit(ctx context.Context, units []ir.Unit) (asked bool, err 
 			return false, err
 		}
 		asked = asked || has != nil
-		if has != nil && has.Value < needs[q] {
+		of := needs[q]
+		if n := of.services + of.job; has != nil && has.Value < n {
 			small = append(small, fmt.Errorf(
 				"%s needs %v of the quota %q (%s) of %s, and the account has %v in %s: ask for more in Service Quotas, with `aws service-quotas request-service-quota-increase --region %s --service-code %s --quota-code %s --desired-value %v`",
-				strings.TrimPrefix(who[q], ", "), needs[q], q.name, has.QuotaCode, q.service, has.Value, c.region, c.region, q.service, has.QuotaCode, needs[q]))
+				strings.TrimPrefix(of.who+of.largest, ", "), n, q.name, has.QuotaCode, q.service, has.Value, c.region, c.region, q.service, has.QuotaCode, n))
 		}
 	}
 	if len(small) > 0 {
