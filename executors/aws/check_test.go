@@ -62,7 +62,7 @@ func TestWhatAWSCannotHonourIsRefused(t *testing.T) {
 		{"too large a container", fargate(nil, nil), service("api", func(u *ir.Unit) { u.Needs.Memory = 121 << 30 }), []string{"needs"}},
 		{"too much disk of a container", fargate(nil, nil), service("api", func(u *ir.Unit) { u.Needs.Disk = 201 << 30 }), []string{"needs.disk"}},
 		{"a worker on Fargate", fargate(nil, nil), service("api", func(u *ir.Unit) { u.Endpoint = nil }), []string{"command"}},
-		{"a container that nobody can ask whether it is ready", fargate(nil, nil), service("api", func(u *ir.Unit) { u.Endpoint.Ready = "" }), []string{"command"}},
+		{"a container without a path of readiness", fargate(nil, nil), service("api", func(u *ir.Unit) { u.Endpoint.Ready = "" }), []string{"command"}},
 		{"a container that asks another service", fargate(nil, nil), service("api", func(u *ir.Unit) {
 			u.Inputs = []ir.Input{{Port: "b", Unit: "deployments/b", From: "endpoint", Kind: ir.EndpointOf}}
 		}), []string{"in.b"}},

@@ -45,10 +45,14 @@ func (w *writer) container(u *ir.Unit) string { return fit(w.name(u), mostECS-1-
 // secure reports whether the load balancer speaks HTTPS.
 func (b Balancer) secure() bool { return b.Certificate != "" }
 
-// balancerLane returns the part of the network in which the load balancer is.
+// balancerLane returns the part of the network in which the load balancer is. In an existing one, an internal load balancer is
+// in subnets, which are checked, whatever the network of deployments.
 func (w *writer) balancerLane() lane {
-	if w.Balancer.Public {
+	switch {
+	case w.Balancer.Public:
 		return openLane
+	case w.Existing.Network != nil:
+		return closedLane
 	}
 	if lanes := lanesOf(w.tasks()); len(lanes) > 0 {
 		return lanes[0]
@@ -141,7 +145,7 @@ func (b Balancer) port() int64 {
 	return 80
 }
 
-// balancerGroups writes who may send requests to the load balancer, and that nobody else reaches the containers.
+// balancerGroups writes who may send requests to the load balancer, and that only the load balancer reaches the containers.
 func (w *writer) balancerGroups(f *terraform.File) {
 	callers, targets := terraform.Texts(w.Balancer.Callers...), terraform.Texts("0.0.0.0/0")
 	if w.Existing.Network == nil {

@@ -35,8 +35,8 @@ resource "aws_lb" "main" {
   load_balancer_type = "application"
   internal           = true
   subnets = [
-    "subnet-0c0c0c0c",
-    "subnet-0d0d0d0d",
+    "subnet-0a0a0a0a",
+    "subnet-0b0b0b0b",
   ]
   security_groups            = [aws_security_group.balancer.id]
   drop_invalid_header_fields = true
