@@ -434,12 +434,13 @@ func podCondition(p *corev1.Pod, t corev1.PodConditionType) *corev1.PodCondition
 	return nil
 }
 
-// interrupted reports whether the cluster ended a pod, or lost it, for a reason that is not in the pod itself.
+// interrupted reports whether the cluster ended a pod, or lost it, for a reason that is not in the pod itself. A kubelet gives
+// one condition to the pods that it evicts for what they use and to those of a node that shuts down: their reasons differ.
 func interrupted(p *corev1.Pod) bool {
-	if c := disrupted(p); c != nil {
-		return slices.Contains([]string{"PreemptionByScheduler", "DeletionByTaintManager", "EvictionByEvictionAPI", "DeletionByPodGC"}, c.Reason)
-	}
-	return stuck(p) || slices.Contains([]string{"NodeLost", "Shutdown", "Terminated", "NodeShutdown"}, p.Status.Reason)
+	c := disrupted(p)
+	return stuck(p) ||
+		c != nil && slices.Contains([]string{"PreemptionByScheduler", "DeletionByTaintManager", "EvictionByEvictionAPI", "DeletionByPodGC"}, c.Reason) ||
+		slices.Contains([]string{"NodeLost", "Shutdown", "Terminated", "NodeShutdown", "Preempting"}, p.Status.Reason)
 }
 
 // disrupted returns the condition which says that something else ended the pod, or nil.

@@ -125,6 +125,32 @@ func TestReasonsThatAPodDoesNotRun(t *testing.T) {
 	}
 }
 
+// What the cluster does for reasons of its own is an interruption, and what a pod uses too much of is not.
+func TestInterruptions(t *testing.T) {
+	byKubelet := func(reason string) *corev1.Pod {
+		p := is(corev1.DisruptionTarget, corev1.ConditionTrue, "TerminationByKubelet", "x")
+		p.Status.Reason = reason
+		return p
+	}
+	for name, c := range map[string]struct {
+		pod  *corev1.Pod
+		want bool
+	}{
+		"a drained node":                    {is(corev1.DisruptionTarget, corev1.ConditionTrue, "EvictionByEvictionAPI", "x"), true},
+		"a pod of higher priority":          {is(corev1.DisruptionTarget, corev1.ConditionTrue, "PreemptionByScheduler", "x"), true},
+		"a node that shuts down":            {byKubelet("Terminated"), true},
+		"a critical pod":                    {byKubelet("Preempting"), true},
+		"a node that the pod fills":         {byKubelet("Evicted"), false},
+		"a node shut down, by its old name": {fails("NodeShutdown", ""), true},
+		"a node that keeps it":              {kept(unheard(300)), true},
+		"it runs":                           {&corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodRunning}}, false},
+	} {
+		if got := interrupted(c.pod); got != c.want {
+			t.Errorf("%s: %t, want %t", name, got, c.want)
+		}
+	}
+}
+
 func TestReasonsThatNoPodIsCreated(t *testing.T) {
 	for message, want := range map[string]why{
 		`Error creating: pods "a-b" is forbidden: exceeded quota: small, requested: cpu=2, used: cpu=1, limited: cpu=1`:              {"the quota of the namespace is exhausted: exceeded quota: small, requested: cpu=2, used: cpu=1, limited: cpu=1: request less in needs, or raise the quota", false},
