@@ -156,9 +156,12 @@ func (c *Checkpoints) Save(number int64, save func(dir string) error) (err error
 	if err != nil {
 		return err
 	}
-	defer files.RemoveAll(tmp) //nolint:errcheck // nobody takes it for a checkpoint
+	defer files.RemoveAll(tmp) //nolint:errcheck // its name is not that of a checkpoint
 	if err := save(tmp); err != nil {
 		return err
+	}
+	if _, err := os.Lstat(filepath.Join(tmp, CheckpointFile)); err == nil {
+		return fmt.Errorf("%s is the name of the manifest: choose another name for that file", CheckpointFile)
 	}
 	m := checkpointManifest{Version: checkpointVersion, Key: c.Key, Number: number, Attempt: c.Attempt}
 	if m.Files, err = checkpointParts(tmp, true); err != nil {
@@ -171,25 +174,34 @@ func (c *Checkpoints) Save(number int64, save func(dir string) error) (err error
 	if err := files.WriteSynced(filepath.Join(tmp, CheckpointFile), b, 0o644); err != nil {
 		return err
 	}
+	if err := syncFolder(tmp); err != nil {
+		return err
+	}
 	if err := c.discard(number); err != nil { // a damaged one, which was not resumed from
 		return err
 	}
 	if err := errors.Join(os.Rename(tmp, c.At(number)), syncFolder(c.Path)); err != nil {
 		return err
 	}
-	return c.Prune()
+	return c.prune(number)
 }
 
-// Prune removes the checkpoints that are older than those that are kept.
-func (c *Checkpoints) Prune() error {
+// prune removes the checkpoints that are older than those that are kept, and those with a number above the one that was
+// saved last: they were not resumed from, so they are damaged, and would count as the newest ones.
+func (c *Checkpoints) prune(last int64) error {
 	numbers, err := c.Numbers()
-	for _, n := range numbers[min(len(numbers), c.Keep):] {
+	kept := 0
+	for _, n := range numbers {
+		if n <= last && kept < c.Keep {
+			kept++
+			continue
+		}
 		err = errors.Join(err, c.discard(n))
 	}
 	return err
 }
 
-// discard removes a checkpoint if there is one. It is renamed before, so that what is half removed is no checkpoint.
+// discard removes a checkpoint if there is one. It is renamed before, so that what is half removed is not a checkpoint.
 func (c *Checkpoints) discard(number int64) error {
 	tmp, err := os.MkdirTemp(c.Path, files.HalfWritten)
 	if err != nil {

@@ -58,7 +58,7 @@ func (c *Checkpoints) Unpack(number int64, from io.Reader) (err error) {
 	if err != nil {
 		return err
 	}
-	defer files.RemoveAll(tmp) //nolint:errcheck // nobody takes it for a checkpoint
+	defer files.RemoveAll(tmp) //nolint:errcheck // its name is not that of a checkpoint
 	if err := unpackInto(tmp, from); err != nil {
 		return fmt.Errorf("unpack checkpoint %d: %w", number, err)
 	}

@@ -59,6 +59,18 @@ func TestTheNewestCheckpointsAreKept(t *testing.T) {
 	}
 }
 
+// A checkpoint that was not resumed from does not take the place of those that are saved after it.
+func TestADamagedCheckpointIsNotCounted(t *testing.T) {
+	c := checkpoints(t, "key")
+	c.Keep = 1
+	if err := errors.Join(c.Save(9, saves("9")), os.Remove(filepath.Join(c.At(9), step.CheckpointFile)), c.Save(1, saves("1"))); err != nil {
+		t.Fatal(err)
+	}
+	if got, warned := newest(t, c); got != "1" || warned != nil {
+		t.Errorf("%q, %q", got, warned)
+	}
+}
+
 func TestADamagedCheckpointIsLeftOut(t *testing.T) {
 	at := func(c *step.Checkpoints, name ...string) string {
 		return filepath.Join(append([]string{c.At(2)}, name...)...)
@@ -138,6 +150,11 @@ func TestWhatFailsToSaveIsNoCheckpoint(t *testing.T) {
 		t.Errorf("it said %v", err)
 	}
 	if err := c.Save(0, saves("")); err == nil || !strings.Contains(err.Error(), "begin at 1") {
+		t.Errorf("it said %v", err)
+	}
+	if err := c.Save(1, func(dir string) error {
+		return os.WriteFile(filepath.Join(dir, step.CheckpointFile), nil, 0o644)
+	}); err == nil || !strings.Contains(err.Error(), "name of the manifest") {
 		t.Errorf("it said %v", err)
 	}
 	if entries, err := os.ReadDir(c.Path); err != nil || len(entries) > 0 {

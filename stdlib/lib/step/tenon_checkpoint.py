@@ -62,7 +62,8 @@ class Checkpoints:
             version, key, own, attempt, files = (
                 doc[k] for k in ("version", "key", "number", "attempt", "files")
             )
-        except (OSError, ValueError, KeyError, TypeError) as e:
+            names = set(files.keys())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
             raise DamagedError(f"it is not complete: {e}") from e
         if version != VERSION:
             raise DamagedError(f"it has version {version} of the format, and this program knows {VERSION}")
@@ -71,7 +72,7 @@ class Checkpoints:
         if own != number:
             raise DamagedError(f"it is a copy of checkpoint {own}")
         found = dict(_parts(folder))
-        for name in files.keys() | found.keys():
+        for name in names | found.keys():
             if files.get(name) != found.get(name):
                 raise DamagedError(f"it is damaged: {name} is not what was saved")
         return Checkpoint(number, attempt, folder)
@@ -82,6 +83,8 @@ class Checkpoints:
             raise ValueError(f"checkpoint {number}: numbers begin at 1")
         with self._beside() as folder:
             save(folder)
+            if os.path.lexists(folder / MANIFEST):
+                raise ValueError(f"{MANIFEST} is the name of the manifest: choose another name for that file")
             doc = {"version": VERSION, "key": self.key, "number": number, "attempt": self.attempt}
             doc["files"] = dict(_parts(folder, synced=True))
             with open(folder / MANIFEST, "w", encoding="utf-8") as f:
@@ -92,11 +95,13 @@ class Checkpoints:
             self._discard(number)  # a damaged one, which was not resumed from
             os.rename(folder, self.path / str(number))
             _sync(self.path)
-        for old in self.numbers()[self.keep :]:
-            self._discard(old)
+        # What has a larger number was not resumed from: it is damaged, and would count as the newest.
+        kept = [n for n in self.numbers() if n <= number][: self.keep]
+        for other in set(self.numbers()).difference(kept):
+            self._discard(other)
 
     def _discard(self, number: int) -> None:
-        # It is renamed before, so that what is half removed is no checkpoint.
+        # It is renamed before, so that what is half removed is not a checkpoint.
         with self._beside() as folder, contextlib.suppress(FileNotFoundError):
             os.rename(self.path / str(number), folder / "old")
 

@@ -105,8 +105,14 @@ def half_a_manifest(at: Path) -> None:
     (at / MANIFEST).write_text((at / MANIFEST).read_text()[:40])
 
 
+def files_in_a_list(at: Path) -> None:
+    doc = json.loads((at / MANIFEST).read_text())
+    (at / MANIFEST).write_text(json.dumps(doc | {"files": []}))
+
+
 @pytest.mark.parametrize(
-    "damage", [no_manifest, cut, changed, more, less, renamed, linked, other_version, half_a_manifest]
+    "damage",
+    [no_manifest, cut, changed, more, less, renamed, linked, other_version, half_a_manifest, files_in_a_list],
 )
 def test_a_damaged_one_is_left_out_and_can_be_saved_again(tmp_path, capfd, damage):
     step = step_in(tmp_path)
@@ -116,8 +122,8 @@ def test_a_damaged_one_is_left_out_and_can_be_saved_again(tmp_path, capfd, damag
     assert value(step) == "at 1"
     assert ": it is not used\n" in capfd.readouterr().err
     step.checkpoint(2, text("again"))
-    shutil.rmtree(tmp_path / "checkpoints" / "3", ignore_errors=True)
     assert value(step) == "again"
+    assert folders(tmp_path) == ["1", "2"]
 
 
 def test_what_fails_to_save_leaves_nothing(tmp_path):
@@ -130,6 +136,8 @@ def test_what_fails_to_save_leaves_nothing(tmp_path):
 
     with pytest.raises(OSError, match="no space"):
         step.checkpoint(2, fails)
+    with pytest.raises(ValueError, match="name of the manifest"):
+        step.checkpoint(2, lambda folder: (folder / MANIFEST).write_text(""))
     assert folders(tmp_path) == ["1"]
     with pytest.raises(ValueError, match="begin at 1"):
         step.checkpoint(0, text(""))
