@@ -120,8 +120,11 @@ func (n *line) start(ctx context.Context) error {
 	var last error
 	for {
 		cmd := exec.CommandContext(ctx, n.host.Start[0], n.host.Start[1:]...)
-		cmd.Env = n.e.opts.Env
+		cmd.Env, cmd.WaitDelay = n.e.opts.Env, time.Second
 		said, err := cmd.CombinedOutput()
+		if errors.Is(err, exec.ErrWaitDelay) { // it has left a process that has its output, such as a virtual machine
+			err = nil
+		}
 		var exit *exec.ExitError
 		if err != nil && !errors.As(err, &exit) && ctx.Err() == nil {
 			return n.host.refused(err, "`%s`, which starts it, cannot run: %v", command, err)

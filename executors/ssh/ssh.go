@@ -180,11 +180,15 @@ func (e *Executor) apply(ctx context.Context, t executors.Task, prior *state.Han
 			handle, err = e.startOn(ctx, st, p, former, e.opts.Patience)
 		}
 		var gone *lostError
-		if t.Unit.Kind != ir.Service || !errors.As(err, &gone) {
+		var full *fullError
+		switch {
+		case errors.As(err, &full): // it was not started there
+		case t.Unit.Kind != ir.Service || !errors.As(err, &gone):
 			return handle, err
-		}
-		if err := e.leave(st); err != nil { // somebody waits for its answers
-			return state.Handle{}, err
+		default:
+			if err := e.leave(st); err != nil { // somebody waits for its answers
+				return state.Handle{}, err
+			}
 		}
 	}
 	return e.place(ctx, st, p, former)
@@ -357,6 +361,7 @@ func (e *Executor) find(ctx context.Context, name, dir string) (*taskState, erro
 		return found, err
 	}
 	for _, h := range e.opts.Hosts {
+		h.Start = nil // it is that of the target
 		st, err := e.findAwake(ctx, taskState{Host: h, Name: name, Run: e.runName(name), Dir: dir})
 		if err != nil || st != nil {
 			return st, err

@@ -32,7 +32,7 @@ type Autostop struct {
 // A Stopper answers an Autostop.
 type Stopper struct {
 	Fault  string `json:"fault,omitempty"`  // why the host cannot stop itself
-	Failed string `json:"failed,omitempty"` // how it failed to, the last time
+	Failed string `json:"failed,omitempty"` // why the last try to stop it failed
 }
 
 // The files of autostop, in a folder of their own.
@@ -239,6 +239,11 @@ func (s *server) lockToStart(ctx context.Context) (locked *os.File, stopping str
 			return nil, stopping, nil
 		}
 		if locked != nil {
+			// A watcher that was killed may have left it; while this lock is held, other starts would believe it.
+			if err := os.Remove(s.autostop("stopping.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				locked.Close()
+				return nil, "", err
+			}
 			return locked, "", nil
 		}
 		select {
@@ -250,7 +255,7 @@ func (s *server) lockToStart(ctx context.Context) (locked *os.File, stopping str
 }
 
 // Watch stops this host once it has had nothing to do for as long as its policy says. It returns when
-// there is no policy any more, and at once if another process watches.
+// there is no policy, and at once if another process watches.
 func Watch(ctx context.Context, o Options) error {
 	s, err := open(o)
 	if err != nil {
@@ -284,7 +289,7 @@ func Watch(ctx context.Context, o Options) error {
 			continue
 		}
 		if err := s.stop(ctx, p, seen); err != nil {
-			_ = files.Write(s.autostop("failed"), []byte(err.Error()), 0o600) // nobody else can be told
+			_ = files.Write(s.autostop("failed"), []byte(err.Error()), 0o600) // the next connection reads it
 		}
 		idle = time.Now()
 	}
@@ -361,12 +366,13 @@ func (s *server) stop(ctx context.Context, p Autostop, seen string) error {
 	if err := local.SaveJSON(s.autostop("stopping.json"), g); err != nil {
 		return err
 	}
-	within, cancel := context.WithTimeout(ctx, time.Minute)
+	// A host that goes down asks this process to end, which must not look like a command that has failed.
+	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(within, argv[0], argv[1:]...)
-	cmd.Env, cmd.Dir = s.env, "/"
+	cmd.Env, cmd.Dir, cmd.WaitDelay = s.env, "/", time.Second
 	said, err := cmd.CombinedOutput()
-	if err == nil {
+	if err == nil || errors.Is(err, exec.ErrWaitDelay) || ctx.Err() != nil { // it may leave a process that has its output
 		g.Ran = true
 		err = local.SaveJSON(s.autostop("stopping.json"), g)
 	}

@@ -69,6 +69,9 @@ func (s *server) mark(by string, names ...string) error {
 		if err := os.Chtimes(path, now, now); err != nil {
 			return err
 		}
+		if err := os.Chtimes(dir, now, now); err != nil { // a collector reads the folder again then
+			return err
+		}
 	}
 	return nil
 }
