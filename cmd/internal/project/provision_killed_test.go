@@ -224,11 +224,12 @@ func TestKilledOpenTofu(t *testing.T) {
 	}
 }
 
-// The clusters of EKS and GKE are made, planned without a change and removed, with all that belongs to them.
+// The clusters of EKS, GKE and AKS are made, planned without a change and removed, with all that belongs to them.
 func TestClustersAreProvisioned(t *testing.T) {
 	for name, settings := range map[string]map[string]any{
 		"eks": {"cluster": "eks", "account": "123456789012", "region": "eu-central-1", "cidr": "10.40.0.0/16", "version": "1.34", "namespace": "ml", "retention": 30, "folder": "tenon"},
 		"gke": {"cluster": "gke", "project": "acme-ml-1", "region": "europe-west3", "cidr": "10.40.0.0/20", "channel": "REGULAR", "namespace": "ml", "folder": "tenon"},
+		"aks": {"cluster": "aks", "subscription": "00000000-1111-2222-3333-444444444444", "resource_group": "acme-ml", "location": "westeurope", "version": "1.34", "namespace": "ml", "folder": "tenon", "access": []string{"192.0.2.0/24"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -251,6 +252,10 @@ func TestClustersAreProvisioned(t *testing.T) {
 			for _, want := range map[string][]string{
 				"eks": {"aws_eks_cluster tenon-flights", "aws_eks_pod_identity_association tenon-flights/ml/tenon-steps-report"},
 				"gke": {"google_container_cluster projects/acme-ml-1/locations/europe-west3/clusters/tenon-flights"},
+				"aks": {
+					"azurerm_kubernetes_cluster /subscriptions/00000000-1111-2222-3333-444444444444/resourceGroups/acme-ml/providers/Microsoft.ContainerService/managedClusters/tenon-flights",
+					"azurerm_kubernetes_cluster_node_pool /subscriptions/00000000-1111-2222-3333-444444444444/resourceGroups/acme-ml/providers/Microsoft.ContainerService/managedClusters/tenon-flights/agentPools/units",
+				},
 			}[name] {
 				if !slices.Contains(made, want) {
 					t.Errorf("there is no %s among %q", want, made)
