@@ -202,7 +202,7 @@ func (e containers) roll(ctx context.Context, c *cloud, st *taskState, at *site,
 	})
 }
 
-// unless explains an error, unless another call was faster, or Amazon ECS makes its own role now: then it is seen again.
+// unless explains an error, unless another call was faster or a former service is still draining: then the caller looks again.
 func (e containers) unless(err error, what string) error {
 	var api smithy.APIError
 	if errors.As(err, &api) {

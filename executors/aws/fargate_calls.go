@@ -196,7 +196,11 @@ type stoppedTask struct {
 	}
 }
 
-// whyStopped returns why a task of a family that has stopped last did, or "".
+// scaledIn begins what Amazon ECS says of tasks that it has stopped itself, as after a version that it has given up. Source:
+// "Stopped task error messages" of its developer guide.
+const scaledIn = "Scaling activity initiated by"
+
+// whyStopped returns why the task of a family that has stopped last did, or "". Tasks that Amazon ECS has stopped itself do not count.
 func (c *cloud) whyStopped(ctx context.Context, st *taskState) (string, error) {
 	arns, err := c.stopped(ctx, st)
 	if err != nil || len(arns) == 0 {
@@ -207,6 +211,7 @@ func (c *cloud) whyStopped(ctx context.Context, st *taskState) (string, error) {
 	if err := c.ecs.call(ctx, "DescribeTasks", map[string]any{"cluster": st.Cluster, "tasks": arns[:min(len(arns), 100)]}, &out); err != nil {
 		return "", explainContainer("look at the tasks of "+st.Service, err)
 	}
+	out.Tasks = slices.DeleteFunc(out.Tasks, func(t stoppedTask) bool { return strings.HasPrefix(t.StoppedReason, scaledIn) })
 	slices.SortStableFunc(out.Tasks, func(a, b stoppedTask) int { return cmp.Compare(b.StoppedAt, a.StoppedAt) })
 	if len(out.Tasks) == 0 {
 		return "", nil

@@ -1,6 +1,9 @@
 package aws
 
 import (
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -26,6 +29,31 @@ func TestReasonsOfContainersSayWhatToChange(t *testing.T) {
 	} {
 		if got := explainStopped(said); !strings.HasPrefix(got, want) || !strings.Contains(got, strings.TrimSuffix(said, ".")) {
 			t.Errorf("%s\ngives %q, want %q", said, got, want)
+		}
+	}
+}
+
+// The reason of a failed version is that of its tasks, and not that Amazon ECS stopped the others when it gave the version up.
+func TestWhyATaskStopped(t *testing.T) {
+	said := ""
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".ListTasks") {
+			_, _ = io.WriteString(w, `{"taskArns":["arn:1","arn:2","arn:3"]}`)
+			return
+		}
+		_, _ = io.WriteString(w, said)
+	}))
+	defer s.Close()
+	c := &cloud{ecs: newClient(ecsService, fake(s), "aws")}
+	const scaled = `{"stoppedReason":"Scaling activity initiated by (deployment ecs-svc/1)","stoppedAt":3,"containers":[{"exitCode":143}]}`
+	for want, tasks := range map[string]string{
+		"its program ended with 1": `{"stoppedReason":"Task failed ELB health checks in (target-group a)","stoppedAt":1},` +
+			`{"stoppedReason":"Essential container in task exited","stoppedAt":2,"containers":[{"exitCode":1}]},` + scaled,
+		"": scaled,
+	} {
+		said = `{"tasks":[` + tasks + `]}`
+		if got, err := c.whyStopped(t.Context(), &taskState{}); err != nil || got != want {
+			t.Errorf("got %q, %v, want %q", got, err, want)
 		}
 	}
 }
