@@ -31,7 +31,7 @@ type Option struct {
 	// Compared is what targets are compared by, see [Costs.Compared]. What is fetched is part of it if its price is
 	// known and in the same currency.
 	Compared money.Amount `json:"compared"`
-	// Idle is what is billed in a month in which nobody asks for anything: for services that are paid for by requests, and
+	// Idle is what is billed in a month without requests: for services that are paid for by requests, and
 	// for the infrastructure, as far as their prices are known. It is part of Compared if it has the currency of the costs.
 	Idle         money.Amount `json:"month_idle,omitempty"`
 	IdleCurrency string       `json:"idle_currency,omitempty"`
@@ -49,7 +49,12 @@ func NewOption(p *Plan, standing *Standing) Option {
 	if o.Costs != nil {
 		o.Compared = o.Costs.Compared()
 	}
-	if fetched, ok := p.Transfer.Cost(); ok && (o.Costs == nil || o.Costs.Currency == p.Transfer.Charge.Currency) {
+	currency := ""
+	if o.Costs != nil {
+		currency = o.Costs.Currency
+	}
+	if fetched, ok := p.Transfer.Cost(); ok && (currency == "" || currency == p.Transfer.Charge.Currency) {
+		currency = p.Transfer.Charge.Currency
 		o.Compared = o.Compared.Plus(fetched)
 	}
 	for _, r := range p.PerRequest {
@@ -62,7 +67,7 @@ func NewOption(p *Plan, standing *Standing) Option {
 			}
 		}
 	}
-	if o.Costs == nil || o.Costs.Currency == o.IdleCurrency {
+	if currency == "" || currency == o.IdleCurrency {
 		o.Compared = o.Compared.Plus(o.Idle)
 	}
 	return o

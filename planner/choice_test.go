@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/compiler/prices"
 	"github.com/tenon-ml/tenon/internal/money"
 	"github.com/tenon-ml/tenon/planner"
 )
@@ -72,7 +73,7 @@ func TestUnknownCostsAreNotCheap(t *testing.T) {
 	}
 }
 
-// What is billed while nobody asks for anything is compared, if its price is known and in the currency of the costs.
+// What is billed without requests is compared, if its price is known and in the currency of the costs.
 func TestIdleCostsAreCompared(t *testing.T) {
 	three := 3 * money.One
 	standing := &planner.Standing{Currency: "USD", Items: []planner.StandingItem{{What: "secrets", Month: &three}, {What: "storage"}}}
@@ -80,18 +81,24 @@ func TestIdleCostsAreCompared(t *testing.T) {
 		priced   string
 		requests []planner.PerRequest
 		standing *planner.Standing
+		fetched  string // the currency of 1 GiB that is fetched
 		idle     money.Amount
 		compared money.Amount
 	}{
 		"nothing":                 {requests: []planner.PerRequest{{Currency: "USD", Million: money.One}}},
 		"instances that wait":     {requests: []planner.PerRequest{{Currency: "USD", Idle: 2 * money.One}}, idle: 2 * money.One, compared: 2 * money.One},
 		"and infrastructure":      {priced: "USD", requests: []planner.PerRequest{{Currency: "USD", Idle: money.One}}, standing: standing, idle: 4 * money.One, compared: 4 * money.One},
+		"what is fetched":         {fetched: "USD", standing: standing, idle: three, compared: 4 * money.One},
+		"fetched in another one":  {fetched: "EUR", standing: standing, idle: three, compared: money.One},
 		"in another currency":     {priced: "EUR", standing: standing, idle: three},
 		"in different currencies": {requests: []planner.PerRequest{{Currency: "EUR", Idle: money.One}}, standing: standing, idle: money.One, compared: money.One},
 	} {
 		p := &planner.Plan{System: &ir.System{}, PerRequest: c.requests}
 		if c.priced != "" {
 			p.Pricing = &planner.Pricing{Currency: c.priced}
+		}
+		if c.fetched != "" {
+			p.Transfer = &planner.Transfer{Bytes: 1 << 30, Charge: &prices.Charge{Currency: c.fetched, Price: money.One}}
 		}
 		if o := planner.NewOption(p, c.standing); o.Idle != c.idle || o.Compared != c.compared {
 			t.Errorf("%s: %s while idle, compared by %s", name, o.Idle.Format("USD"), o.Compared.Format("USD"))

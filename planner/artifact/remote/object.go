@@ -11,7 +11,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/artifact"
 )
 
-// brief is the patience for an object that somebody waits for.
+// brief is the patience for an object that a user waits for.
 var brief = patience{tries: 2, pause: time.Second, stall: 20 * time.Second}
 
 // Object returns the object at a URL in a bucket, of at most that many bytes: the last part of its path is the name of the
