@@ -65,6 +65,9 @@ func (r *runner) resume(ctx context.Context) error {
 			return fmt.Errorf("fetch checkpoint %d: %w", number, err)
 		}
 		r.keeper.say(fmt.Sprintf("checkpoint %d cannot be used: %v", number, err))
+		if err := s.Forget(ctx, all[i]); err != nil { // it would count as one of the newest
+			r.keeper.say(fmt.Sprintf("checkpoint %d is not removed: %s", number, oneLine(err)))
+		}
 	}
 	return nil
 }

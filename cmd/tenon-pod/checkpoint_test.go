@@ -35,12 +35,13 @@ func TestADamagedCheckpointInTheStoreIsLeftOut(t *testing.T) {
 	b.ok(os.Chmod(damaged[0], 0o644))
 	b.ok(os.WriteFile(damaged[0], make([]byte, 4096), 0o644))
 
-	task := b.job(`ls ../checkpoints; cat ../checkpoints/9/state; echo; echo done > ../out/result`)
+	stored := filepath.Dir(damaged[0])
+	task := b.job(`ls ../checkpoints; cat ../checkpoints/9/state; echo; ls ` + stored + ` | grep -c tar; echo done > ../out/result`)
 	task.Step.Checkpoints = &step.Checkpoints{Path: b.at("checkpoints"), Key: "key", Keep: 2, Attempt: 2}
 	task.Checkpoints = &pod.Checkpoints{Folder: folder + "key"}
 	c := b.run(task).want(pod.End{Stored: true})
 	out, _ := c.log()
-	if !strings.Contains(out, "tenon: checkpoint 10 cannot be used: ") || !strings.HasSuffix(out, "\n9\nkey\n") {
+	if !strings.Contains(out, "tenon: checkpoint 10 cannot be used: ") || !strings.HasSuffix(out, "\n9\nkey\n1\n") {
 		t.Errorf("it said %q", out)
 	}
 	for key, want := range map[string]int{"key": 0, "other": 2} {

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Checkpoints says where the store has the checkpoints of a job, each as one file. Nobody else uses the folder.
+// Checkpoints says where the store has the checkpoints of a job, each as one file. Nothing else is in the folder.
 type Checkpoints struct {
 	Store  string `json:"store,omitempty"` // URL, "" for that of the task
 	Folder string `json:"folder"`          // of [remote.Store.Keep]
