@@ -29,7 +29,7 @@ func (c *call) makeCheckpoints(keep int) (*step.Checkpoints, error) {
 	return &step.Checkpoints{Path: dir, Key: c.n.key, Keep: keep, Attempt: c.run.Attempt}, nil
 }
 
-// forgetCheckpoints removes what nobody resumes from any more, because the result is recorded. What cannot be
+// forgetCheckpoints removes what no attempt will resume from, because the result is recorded. What cannot be
 // removed is garbage.
 func (c *call) forgetCheckpoints() {
 	if c.n.unit.Checkpoints > 0 {

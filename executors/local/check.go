@@ -52,6 +52,12 @@ func CheckProgram(u ir.Unit) []ir.Fault {
 	if e := u.Endpoint; e != nil && (e.Port < 1 || e.Port > 65535) {
 		fault("port", "name a free port", "a service needs a port from 1 to 65535")
 	}
+	if u.Checkpoints > 0 && u.Kind != ir.Job {
+		fault("checkpoints", "remove checkpoints", "a service does not end, so it has nothing to resume")
+	}
+	if u.Checkpoints > 0 && u.MaxAge > 0 {
+		fault("checkpoints", "remove checkpoints, or max_age", "an attempt could resume with data that is older than max_age allows")
+	}
 	if u.Checkpoints > 0 && u.Needs.Nodes > 1 {
 		fault("checkpoints", "remove checkpoints, or needs.nodes", "the programs on several nodes cannot keep checkpoints: each would resume from its own")
 	}

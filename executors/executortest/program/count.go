@@ -15,7 +15,7 @@ import (
 // killedAfter is how many numbers "count" saves if it begins at the start.
 const killedAfter = 3
 
-// Holding is the file that "count" writes before it waits for somebody to end it.
+// Holding is the file that "count" writes before it waits to be killed.
 const Holding = "holding"
 
 // count counts from its newest checkpoint to a number, and writes from where. From the start, it does not get there: it
@@ -53,7 +53,7 @@ func count(s *step.Step, dir string, to int, holds bool) error {
 				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			}
 			time.Sleep(Patience)
-			return errors.New("nobody has ended it")
+			return errors.New("it was not killed")
 		}
 		n++
 		err := s.Checkpoints.Save(int64(n), func(folder string) error {
