@@ -335,12 +335,18 @@ func othersNeed() bool {
 			continue // it has ended
 		}
 		name, _, _ := strings.Cut(string(b), "\x00")
-		terminal := strings.HasPrefix(name, "sshd") && strings.Contains(name, "@pts/")
-		if terminal || filepath.Base(name) == "tenon-run" {
+		if keepsUp(name) {
 			return true
 		}
 	}
 	return false
+}
+
+// keepsUp reports whether a host is needed as long as a process with this name runs: tenon-run, which is
+// /tenon/run in a container, or the sshd of a terminal.
+func keepsUp(name string) bool {
+	terminal := strings.HasPrefix(name, "sshd") && strings.Contains(name, "@pts/")
+	return terminal || filepath.Base(name) == "tenon-run" || name == "/tenon/run"
 }
 
 // stop stops the host, unless it is needed now or since it was last looked at. It holds the lock of the
