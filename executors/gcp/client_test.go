@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -118,6 +119,29 @@ func TestFindWithoutRightsOnVertexAI(t *testing.T) {
 		if h != nil || want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%d: got %v, %v, want %q", code, h, err, want)
 		}
+	}
+}
+
+// The operation that deploys the second of two models may end after the endpoint was read, and before the operation is: a
+// look then reads the endpoint again.
+func TestALookBetweenTwoDeployments(t *testing.T) {
+	looks := 0
+	st := taskState{Project: "p", Region: "europe-west4", Unit: "deployments/api", Run: "api", Token: "abcd"}
+	st.Endpoint, st.Operation, st.Versions = "api", "operations/1", map[string]string{cloud.MainVariant: "a", cloud.NextVariant: "b"}
+	e := answering(t, func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, "/operations/") {
+			_ = json.NewEncoder(w).Encode(operation{Done: true})
+			return
+		}
+		x := hostedEndpoint{Labels: map[string]string{labelOwner: st.owner()}, Deployed: []deployedModel{{ID: st.deployed(cloud.MainVariant)}}}
+		if looks++; looks > 1 {
+			x.Deployed = append(x.Deployed, deployedModel{ID: st.deployed(cloud.NextVariant)})
+		}
+		_ = json.NewEncoder(w).Encode(x)
+	})
+	now, err := (&followed{e: e, st: st}).lookHosted(t.Context())
+	if err != nil || now.Phase != state.Ready || looks != 2 {
+		t.Errorf("got %+v, %v after %d looks", now, err, looks)
 	}
 }
 
