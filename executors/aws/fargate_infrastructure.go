@@ -145,7 +145,8 @@ func (b Balancer) port() int64 {
 	return 80
 }
 
-// balancerGroups writes who may send requests to the load balancer, and that only the load balancer reaches the containers.
+// balancerGroups writes who may send requests to the load balancer, and that only the load balancer reaches the containers,
+// at any port: the version before may have another one, and answers until the next is ready.
 func (w *writer) balancerGroups(f *terraform.File) {
 	callers, targets := terraform.Texts(w.Balancer.Callers...), terraform.Texts("0.0.0.0/0")
 	if w.Existing.Network == nil {
@@ -154,7 +155,7 @@ func (w *writer) balancerGroups(f *terraform.File) {
 			callers = targets
 		}
 	}
-	least, most := w.ports()
+	const least, most = 1, 65_535
 	b := f.Resource("aws_security_group", "balancer")
 	b.Set("name", terraform.Text(w.prefix+"-balancer"))
 	b.Set("description", terraform.Text("Load balancer of "+w.sys.Name))
@@ -173,18 +174,6 @@ func (w *writer) balancerGroups(f *terraform.File) {
 	b.Set("description", terraform.Text("Deployments of "+w.sys.Name+", which the load balancer reaches"))
 	b.Set("vpc_id", w.vpcID())
 	rule(b, "ingress", least, most, "security_groups", terraform.List(reference("aws_security_group", "balancer", "id")))
-}
-
-// ports returns the least and the greatest port of deployments on Fargate.
-func (w *writer) ports() (least, most int64) {
-	for i, u := range w.at(onFargate) {
-		p := int64(u.Endpoint.Port)
-		if i == 0 {
-			least, most = p, p
-		}
-		least, most = min(least, p), max(most, p)
-	}
-	return least, most
 }
 
 func (w *writer) balancer(f *terraform.File) {

@@ -77,6 +77,17 @@ func TestNamesThatALoadBalancerCannotHave(t *testing.T) {
 	}
 }
 
+// A deployment that moves to another port changes nothing that its former version needs until the next one is ready.
+func TestAnotherPortChangesNoInfrastructure(t *testing.T) {
+	before, sys := write(t, containerSystem()), containerSystem()
+	sys.Units[0].Endpoint.Port++
+	for name, text := range write(t, sys) {
+		if string(before[name]) != string(text) {
+			t.Errorf("%s differs", name)
+		}
+	}
+}
+
 // Another deployment does not change the rules of those before.
 func TestRulesStay(t *testing.T) {
 	w := newWriter(containerSystem(), Settings{Endpoints: map[string]Endpoint{"api": {On: "fargate"}, "vision": {On: "fargate"}}})

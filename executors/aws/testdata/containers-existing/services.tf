@@ -12,8 +12,8 @@ resource "aws_security_group" "balancer" {
   }
   egress {
     protocol    = "tcp"
-    from_port   = 8080
-    to_port     = 8080
+    from_port   = 1
+    to_port     = 65535
     cidr_blocks = ["0.0.0.0/0"]
   }
 }
@@ -24,8 +24,8 @@ resource "aws_security_group" "served" {
   vpc_id      = "vpc-0a0a0a0a"
   ingress {
     protocol        = "tcp"
-    from_port       = 8080
-    to_port         = 8080
+    from_port       = 1
+    to_port         = 65535
     security_groups = [aws_security_group.balancer.id]
   }
 }

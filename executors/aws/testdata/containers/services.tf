@@ -12,8 +12,8 @@ resource "aws_security_group" "balancer" {
   }
   egress {
     protocol    = "tcp"
-    from_port   = 8080
-    to_port     = 8090
+    from_port   = 1
+    to_port     = 65535
     cidr_blocks = [aws_vpc.main.cidr_block]
   }
 }
@@ -24,8 +24,8 @@ resource "aws_security_group" "served" {
   vpc_id      = aws_vpc.main.id
   ingress {
     protocol        = "tcp"
-    from_port       = 8080
-    to_port         = 8090
+    from_port       = 1
+    to_port         = 65535
     security_groups = [aws_security_group.balancer.id]
   }
 }
