@@ -160,7 +160,7 @@ func (w *Workspace) registeredVersions(ctx context.Context) (map[[2]string]int, 
 // definitions finds the units of runs as they were then, and reads each revision once.
 type definitions struct {
 	w       *Workspace
-	systems map[revisionOf]*ir.System // nil if it cannot be read any more
+	systems map[revisionOf]*ir.System // nil if it can no longer be read
 }
 
 type revisionOf struct {
@@ -267,7 +267,7 @@ func (w *Workspace) runsNamed(ctx context.Context, all []TrackedRun, name string
 	return kept, nil
 }
 
-// trainers returns the units that any recorded run, or the system as it is deployed, made a model with.
+// trainers returns the units that have made a model in any recorded run.
 func (w *Workspace) trainers(ctx context.Context) (map[string]bool, error) {
 	runs, err := w.store.Ledger(ctx)
 	if err != nil {
@@ -325,12 +325,15 @@ func boolean(b bool) int {
 	return 0
 }
 
-// compareValues compares numbers as such, and anything else by its text.
+// compareValues compares numbers as such, and anything else, which comes after them, by its text.
 func compareValues(x, y any) int {
 	a, isA := x.(float64)
 	b, isB := y.(float64)
-	if isA && isB {
+	switch {
+	case isA && isB:
 		return cmp.Compare(a, b)
+	case isA != isB:
+		return cmp.Compare(boolean(isB), boolean(isA))
 	}
 	return cmp.Compare(fmt.Sprint(x), fmt.Sprint(y))
 }

@@ -41,6 +41,7 @@ func TestRunsAreSelectedByACondition(t *testing.T) {
 		"run < 4 || seconds == 3":                 {9, 3},
 		`started < "2026-02"`:                     {9, 7, 5, 3},
 		"roc_auc > 0.9":                           nil,
+		"params.depth > 1 && params.alpha > 0":    nil,
 	} {
 		got, err := selectRuns(trainings(t), where)
 		if err != nil {
@@ -58,6 +59,7 @@ func TestRunsAreSelectedByACondition(t *testing.T) {
 		"roc_auc":             "roc_auc is of type float, not true or false",
 		"roc_auc >":           "it is an expression in CUE",
 		`roc_auc > "high"`:    "type float and string",
+		`metrics["f1"] > 0.5`: "undefined field: f1",
 	} {
 		if got, err := selectRuns(trainings(t), where); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v and error %v, want one with %q", where, numbers(got), err, want)
@@ -83,6 +85,28 @@ func TestRunsAreSorted(t *testing.T) {
 	}
 	if err := sortRuns(trainings(t), "-roc_au"); err == nil || !strings.Contains(err.Error(), `did you mean "roc_auc"?`) {
 		t.Errorf("an unknown metric: %v", err)
+	}
+}
+
+// A parameter may be a number in some runs and a text in others: the order is the same however they were listed before.
+func TestRunsAreSortedByMixedValues(t *testing.T) {
+	values := []any{10.0, "1x", 2.0}
+	for range values {
+		values = append(values[1:], values[0])
+		var all []TrackedRun
+		for _, v := range values {
+			all = append(all, TrackedRun{Params: map[string]any{"depth": v}})
+		}
+		if err := sortRuns(all, "params.depth"); err != nil {
+			t.Fatal(err)
+		}
+		var got []any
+		for _, r := range all {
+			got = append(got, r.Params["depth"])
+		}
+		if d := cmp.Diff([]any{2.0, 10.0, "1x"}, got); d != "" {
+			t.Errorf("from %v (-want +got):\n%s", values, d)
+		}
 	}
 }
 

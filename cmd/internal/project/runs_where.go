@@ -62,9 +62,25 @@ func selectRuns(all []TrackedRun, condition string) ([]TrackedRun, error) {
 		}
 	}
 	if failed == len(all) {
+		if _, err := ctx.BuildExpr(expr, cue.Scope(ctx.Encode(merged(scopes)))).Bool(); err == nil {
+			return nil, nil // no run has all that it names
+		}
 		return nil, &RequestError{fmt.Errorf("--where: %w", first)}
 	}
 	return out, nil
+}
+
+// merged returns a scope with all names of some scopes.
+func merged(scopes []map[string]any) map[string]any {
+	out := map[string]any{}
+	params, metrics := map[string]any{}, map[string]float64{}
+	for _, s := range scopes {
+		maps.Copy(out, s)
+		maps.Copy(params, s["params"].(map[string]any))
+		maps.Copy(metrics, s["metrics"].(map[string]float64))
+	}
+	out["params"], out["metrics"] = params, metrics
+	return out
 }
 
 // scope returns the names that a condition may use about a run. Its own fields go before metrics of the same name.
