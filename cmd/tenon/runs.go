@@ -63,7 +63,7 @@ attempt, version, seconds, and started, a time such as "2026-01-31T12:00:00Z".`,
 				switch {
 				case asJSON:
 					return a.printJSON(append([]project.TrackedRun{}, runs...))
-				case len(ids) > 1:
+				case len(ids) > 1 && len(runs) > 0:
 					return compareRuns(a.stdout, runs)
 				default:
 					return a.printRuns(runs, o, columns, rest)
@@ -118,7 +118,7 @@ func (a *app) printRuns(runs []project.TrackedRun, o project.RunsOptions, column
 		head = slices.Insert(head, 1, "UNIT")
 	}
 	for _, c := range columns {
-		head = append(head, strings.TrimPrefix(c, "params."))
+		head = append(head, printable(strings.TrimPrefix(c, "params.")))
 	}
 	fmt.Fprintln(t, strings.Join(head, "\t"))
 	for _, r := range runs {
@@ -248,7 +248,7 @@ func valueText(v any) string {
 func compareRuns(out io.Writer, runs []project.TrackedRun) error {
 	t := table(out)
 	row := func(name string, of func(project.TrackedRun) string) {
-		cells := []string{name}
+		cells := []string{printable(name)}
 		for _, r := range runs {
 			cells = append(cells, orDash(of(r)))
 		}
