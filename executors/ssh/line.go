@@ -35,7 +35,7 @@ type attempt struct {
 	canceled bool        // by the caller that made it, which says nothing about the host
 }
 
-// line returns the line to a host, which may be one that the target does not name any more. One
+// line returns the line to a host, which may be one that the target no longer names. One
 // that it names is reached as it says now.
 func (e *Executor) line(h Host) *line {
 	if i := slices.IndexFunc(e.opts.Hosts, h.same); i >= 0 {

@@ -204,7 +204,7 @@ type going struct {
 // stopPatience is how long a host may take to go down. Afterwards, its command has failed.
 const stopPatience = 10 * time.Minute
 
-// sinceBoot is a clock that nobody sets.
+// sinceBoot is a monotonic clock that also counts while the host sleeps.
 func sinceBoot() time.Duration {
 	var ts unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) // every Linux has it
@@ -267,7 +267,7 @@ func Watch(ctx context.Context, o Options) error {
 		return err
 	}
 	defer only.Close()
-	idle, seen := time.Now(), s.activity() // the times of the process are those of a clock that nobody sets
+	idle, seen := time.Now(), s.activity() // time.Since is monotonic, so that no clock has to be right
 	for {
 		p, err := s.policy()
 		if errors.Is(err, fs.ErrNotExist) {
