@@ -89,5 +89,6 @@ func (f *filler) host(value map[string]any) (full map[string]any, output string,
 	}
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
-	return full, "hosts", d.Decode(&full)
+	err = d.Decode(&full)
+	return full, "hosts", err
 }
