@@ -148,6 +148,7 @@ type head struct {
 	Resources []struct {
 		Mode      string            `json:"mode"`
 		Type      string            `json:"type"`
+		Name      string            `json:"name"`
 		Instances []json.RawMessage `json:"instances"`
 	} `json:"resources"`
 }
@@ -159,14 +160,24 @@ func headOf(b []byte) (h head, err error) {
 	return h, nil
 }
 
-// count returns how many resources there are, of a type or, with "", of any.
-func (h head) count(kind string) (n int) {
+// count returns how many resources there are.
+func (h head) count() (n int) {
 	for _, r := range h.Resources {
-		if r.Mode == "managed" && (kind == "" || r.Type == kind) {
+		if r.Mode == "managed" {
 			n += len(r.Instances)
 		}
 	}
 	return n
+}
+
+// has reports whether there is a resource of a type and a name.
+func (h head) has(kind, name string) bool {
+	for _, r := range h.Resources {
+		if r.Mode == "managed" && r.Type == kind && r.Name == name && len(r.Instances) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // keeper keeps the state of Terraform in that of tenon, for [backend.Serve].
@@ -213,7 +224,7 @@ func (k *keeper) Write(ctx context.Context, b []byte) error {
 		return err
 	}
 	next := state.Infrastructure{Revision: k.revision, InfrastructureDetail: state.InfrastructureDetail{
-		Apply: k.apply, Serial: h.Serial, Lineage: h.Lineage, Resources: h.count(""), Config: digestOf(k.Files), Tool: k.p.dir.String(), Place: k.p.by.Place,
+		Apply: k.apply, Serial: h.Serial, Lineage: h.Lineage, Resources: h.count(), Config: digestOf(k.Files), Tool: k.p.dir.String(), Place: k.p.by.Place,
 		Locks: locks, Key: k.p.key.ID(), Sealed: sealed,
 	}}
 	if next.Version, err = k.lease.RecordInfrastructure(ctx, next); err != nil {

@@ -218,7 +218,7 @@ func (s *Session) PlanRemoval(ctx context.Context, artifacts bool) (*Infrastruct
 		return nil, err
 	}
 	for i := range stores {
-		if h.count(stores[i].kind) > 0 {
+		if h.has(stores[i].kind, artifactsName) { // and not one of a file of the user
 			if !artifacts {
 				return nil, ErrArtifacts
 			}
@@ -233,7 +233,10 @@ func (s *Session) PlanRemoval(ctx context.Context, artifacts bool) (*Infrastruct
 	return r, nil
 }
 
-// A store is a resource that has the artifacts, of the name "artifacts".
+// artifactsName is the name of the resource that has the artifacts.
+const artifactsName = "artifacts"
+
+// A store is a type of that resource.
 type store struct {
 	kind   string
 	forced bool // without force_destroy, it is only removed if it is empty
@@ -246,7 +249,7 @@ var stores = []store{{"aws_s3_bucket", true}, {"google_storage_bucket", true}, {
 const overrideName = "artifacts_override.tf"
 
 func (s store) override() string {
-	return "resource \"" + s.kind + "\" \"artifacts\" {\n  force_destroy = true\n}\n"
+	return "resource \"" + s.kind + "\" \"" + artifactsName + "\" {\n  force_destroy = true\n}\n"
 }
 
 // deprovision returns what removes the infrastructure, or nil if there is none.
@@ -259,7 +262,7 @@ func (s *Session) deprovision(r *InfrastructureRemoval) func(context.Context, in
 		if r.artifacts != nil && r.artifacts.forced {
 			k.Files = maps.Clone(k.Files)
 			k.Files[overrideName] = r.artifacts.override()
-			changes, file, err := r.p.compare(ctx, k.Files, tool.Scope{Only: r.artifacts.kind + ".artifacts"})
+			changes, file, err := r.p.compare(ctx, k.Files, tool.Scope{Only: r.artifacts.kind + "." + artifactsName})
 			if err != nil {
 				return err
 			}
