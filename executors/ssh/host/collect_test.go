@@ -152,6 +152,27 @@ func TestUses(t *testing.T) {
 	}
 }
 
+// A mark that is renewed while others have the lock is seen.
+func TestCollectBesideMarks(t *testing.T) {
+	s, err := open(Options{Dir: filepath.Join(t.TempDir(), "host"), Runner: "sha256:" + strings.Repeat("1", 64)})
+	ok(t, err)
+	digest := "sha256:" + strings.Repeat("2", 64)
+	name := strings.TrimPrefix(digest, "sha256:")
+	ok(t, s.mark(markOf("theirs"), digest))
+	before := time.Now().Add(-48 * time.Hour)
+	ok(t, os.Chtimes(filepath.Join(s.dir, "used", name+"-"+markOf("theirs")), before, before))
+	c := &collector{server: s}
+	ok(t, c.readMarks())
+	if at := c.marks[name][markOf("theirs")]; !at.Equal(before) {
+		t.Fatalf("it was used %v, want %v", at, before)
+	}
+	ok(t, s.mark(markOf("theirs"), digest))
+	ok(t, c.readMarks())
+	if at := c.marks[name][markOf("theirs")]; time.Since(at) > time.Hour {
+		t.Errorf("a collector takes it for unused since %v", at)
+	}
+}
+
 // A collection lets others have the lock. What a task begins to use meanwhile stays, and what a job of
 // another state has made.
 func TestCollectBesideStarts(t *testing.T) {
