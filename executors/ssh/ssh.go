@@ -411,8 +411,8 @@ func (e *Executor) Inspect(ctx context.Context, h state.Handle) (state.Status, e
 	return here(got), nil
 }
 
-// lost is the status of a task whose host is lost. It is not one that has stopped itself, because it had
-// something to do.
+// lost is the status of a task whose host is lost. It is not called stopped: a host does not stop itself
+// while a task runs, though it may after a job that ended while there was no connection.
 func lost(gone *lostError) state.Status {
 	return state.Status{Phase: state.Failed, Message: oneLine((&lostError{host: gone.host, err: gone.err}).Error())}
 }
