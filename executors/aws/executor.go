@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -157,11 +158,14 @@ func (e *Executor) Placed(u *ir.Unit, h state.Handle) (before, after string) {
 	if err != nil || !to.serves() || !st.Place.serves() {
 		return "", ""
 	}
-	name := func(p place, instance, host string) string {
+	name := func(p place, instance, host string, secure bool) string {
 		switch p {
 		case onSageMaker:
 			return "SageMaker, " + instance
 		case onFargate:
+			if secure {
+				host += " over HTTPS"
+			}
 			return "AWS Fargate, " + cmp.Or(host, "without a host")
 		}
 		return "AWS Lambda"
@@ -170,7 +174,7 @@ func (e *Executor) Placed(u *ir.Unit, h state.Handle) (before, after string) {
 		return "", ""
 	}
 	at := e.opts.endpoint(u)
-	return name(st.Place, st.Instance, st.Host), name(to, at.Instance, at.Host)
+	return name(st.Place, st.Instance, st.Host, strings.HasPrefix(st.URL, "https:")), name(to, at.Instance, at.Host, e.opts.Balancer.secure())
 }
 
 // Missing returns nil: which layers are missing is known only when the image is made.

@@ -177,6 +177,13 @@ func TestPlacesOfADeployment(t *testing.T) {
 			t.Errorf("%s: %q, want %q", data, got, want)
 		}
 	}
+	secure := aws.New(aws.Options{Settings: aws.Settings{Endpoints: map[string]aws.Endpoint{"api": {On: "fargate", Host: "api.acme.example"}}, Balancer: aws.Balancer{Certificate: "arn"}}})
+	for url, want := range map[string]string{"http": "AWS Fargate, api.acme.example", "https": "AWS Fargate, api.acme.example over HTTPS"} {
+		h := state.Handle{Executor: aws.Name, Data: fmt.Appendf(nil, `{"place":"fargate","name":"n","region":"r","definition":"d","host":"api.acme.example","url":"%s://api.acme.example"}`, url)}
+		if before, after := secure.Placed(&u, h); before != want || after != "AWS Fargate, api.acme.example over HTTPS" {
+			t.Errorf("%s: %q, then %q", url, before, after)
+		}
+	}
 }
 
 // A type or a region without a known price is in the plan, too. What is deployed costs what it does where it is.
