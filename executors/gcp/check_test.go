@@ -1,6 +1,7 @@
 package gcp
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -165,6 +166,11 @@ func TestMachinesOfEndpoints(t *testing.T) {
 		u := hosted(func(u *ir.Unit) { u.Needs, u.Endpoint.Replicas = c.needs, c.replicas })
 		e := New(Options{Settings: Settings{Region: c.region, Endpoints: map[string]Endpoint{"api": {On: byVertex, Machine: c.machine}}}})
 		p, known := e.PerHour(&u)
+		m, _ := e.opts.hostOf(&u)
+		there := state.Handle{Executor: Name, Data: fmt.Appendf(nil, `{"name":"n","project":"p","region":%q,"run":"r","token":"t","endpoint":"e","machine":%q}`, c.region, m.name)}
+		if now, is := New(Options{}).PerHourOf(&u, there); !is || now != p {
+			t.Errorf("where it is, it costs %+v, %v, want %+v", now, is, p)
+		}
 		got := p.Of + ": unknown"
 		if p.Currency != "" {
 			got = p.Of + ": " + p.Rate.Format(p.Currency)

@@ -178,12 +178,28 @@ func (e *Executor) PerHour(u *ir.Unit) (planner.PerHour, bool) {
 		return planner.PerHour{}, false
 	}
 	m, _ := e.opts.hostOf(u)
-	least, _ := instances(u.Endpoint)
-	x := planner.PerHour{Unit: u.ID, Of: fmt.Sprintf("%d x %s", least, m.name)}
-	one, known := hostPrices.hour[m.name]
-	if !known || e.opts.Region != hostPrices.region {
-		return x, true
+	return perHour(u, m.name, e.opts.Region), true
+}
+
+// PerHourOf implements [executors.DeployedPricer].
+func (e *Executor) PerHourOf(u *ir.Unit, h state.Handle) (planner.PerHour, bool) {
+	st, err := e.fromHandle(h)
+	if err != nil || st.Endpoint == "" || u != nil && u.Endpoint == nil {
+		return planner.PerHour{}, false
 	}
-	x.Currency, x.Rate, x.Source, x.Date = "USD", money.One.Times(one*least, 1_000_000), hostPrices.source, hostPrices.date
-	return x, true
+	return perHour(u, cmp.Or(st.Machine, "machine of unknown type"), st.Region), true
+}
+
+// perHour returns the price of the machines of a unit, or of one if u is nil.
+func perHour(u *ir.Unit, machine, region string) planner.PerHour {
+	least, id := int64(1), ""
+	if u != nil {
+		least, _ = cloud.Replicas(u.Endpoint)
+		id = u.ID
+	}
+	x := planner.PerHour{Unit: id, Of: fmt.Sprintf("%d x %s", least, machine)}
+	if one, known := hostPrices.hour[machine]; known && region == hostPrices.region {
+		x.Currency, x.Rate, x.Source, x.Date = "USD", money.One.Times(one*least, 1_000_000), hostPrices.source, hostPrices.date
+	}
+	return x
 }
