@@ -56,12 +56,9 @@ func (s *server) change(c tofutest.Change) error {
 		}
 	case "azurerm_role_definition":
 		role := "read"
-		for _, a := range actionsOf(c.Values) {
-			if strings.HasSuffix(a, "/write") {
-				role = "write"
-			}
-			if strings.HasSuffix(a, "/delete") {
-				role = "remove"
+		for does, action := range map[string]string{"write": "/write", "remove": "/delete"} {
+			if slices.ContainsFunc(actionsOf(c.Values), func(a string) bool { return strings.HasSuffix(a, action) }) {
+				role = does
 			}
 		}
 		s.roles[c.Text("role_definition_resource_id")] = role
@@ -93,9 +90,10 @@ func (s *server) assign(c tofutest.Change) error {
 func profilesOf(environment map[string]any) (all []string) {
 	profiles, _ := environment["workload_profile"].([]any)
 	for _, p := range profiles {
-		profile, _ := p.(map[string]any)
-		name, _ := profile["name"].(string)
-		all = append(all, name)
+		if p, ok := p.(map[string]any); ok {
+			name, _ := p["name"].(string)
+			all = append(all, name)
+		}
 	}
 	return all
 }
