@@ -47,7 +47,7 @@ func (e containers) prepare(st *taskState, t executors.Task) {
 	w := e.names()
 	st.Cluster, st.Service, st.Group = w.ecsCluster(), w.container(&t.Unit), w.logGroup(&t.Unit)
 	st.Run = st.Service + "-" + e.taskSum(t.Name)
-	st.Record, st.Host = st.Run, e.opts.endpoint(&t.Unit).Host
+	st.Record, st.Host, st.Machine = st.Run, e.opts.endpoint(&t.Unit).Host, e.machine()
 }
 
 // apply implements [backend].
@@ -121,10 +121,7 @@ func (e containers) register(ctx context.Context, c *cloud, st *taskState, t exe
 
 // definitionOf returns the task definition of a task.
 func (e containers) definitionOf(c *cloud, st *taskState, u ir.Unit, image string, command []string, secrets []pod.Secret) map[string]any {
-	role, architecture := e.names().role(c, st.Unit), "X86_64"
-	if e.opts.Architecture == "arm64" {
-		architecture = "ARM64"
-	}
+	role := e.names().role(c, st.Unit)
 	values := make([]map[string]string, len(secrets))
 	for i, x := range secrets {
 		values[i] = map[string]string{"name": pod.SecretEnv + x.Name, "valueFrom": x.ARN}
@@ -133,7 +130,7 @@ func (e containers) definitionOf(c *cloud, st *taskState, u ir.Unit, image strin
 	in := map[string]any{
 		"family": st.Run, "networkMode": "awsvpc", "requiresCompatibilities": []string{"FARGATE"}, "taskRoleArn": role, "executionRoleArn": role,
 		"cpu": strconv.FormatInt(milli*1024/1000, 10), "memory": strconv.FormatInt(memory, 10),
-		"runtimePlatform": map[string]string{"cpuArchitecture": architecture, "operatingSystemFamily": "LINUX"},
+		"runtimePlatform": map[string]string{"cpuArchitecture": st.Machine, "operatingSystemFamily": "LINUX"},
 		"tags":            ecsTags(e.tagsOfService(st, tag{tagURL, st.URL}, tag{tagReplicas, replicasOf(u).String()})),
 		"containerDefinitions": []any{map[string]any{
 			"name": mainContainer, "image": image, "essential": true, "command": command, "secrets": values, "stopTimeout": stopTimeout,
@@ -258,7 +255,7 @@ func (e containers) find(ctx context.Context, c *cloud, st *taskState) (bool, er
 		st.Cluster, st.Service, st.Run, st.Record = w.ecsCluster(), name, family, family
 		st.Unit, st.Root, st.URL = d.tags[tagUnit], cmp.Or(d.tags[tagRoot], st.Root), d.tags[tagURL]
 		st.Group = d.ContainerDefinitions[0].LogConfiguration.Options["awslogs-group"]
-		st.Host = e.opts.endpoint(&ir.Unit{Entity: st.Unit}).Host
+		st.Host, st.Machine = e.opts.endpoint(&ir.Unit{Entity: st.Unit}).Host, d.RuntimePlatform.CPUArchitecture
 		return true, nil
 	}
 	return false, nil

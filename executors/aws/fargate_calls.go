@@ -121,6 +121,7 @@ type definition struct {
 	TaskDefinitionArn    string
 	Status               string
 	RegisteredAt         epoch
+	RuntimePlatform      struct{ CPUArchitecture string }
 	ContainerDefinitions []struct {
 		PortMappings     []struct{ ContainerPort int64 }
 		LogConfiguration struct{ Options map[string]string }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/planner/state"
 )
 
 // What Amazon ECS says of a task that has stopped, and of a call, and the beginning of what a user reads.
@@ -75,13 +76,16 @@ func TestPricesOfTasks(t *testing.T) {
 			t.Errorf("got %q, %v, want %q", got, ok, c.want)
 		}
 	}
-	for name, s := range map[string]Settings{
-		"another region":       {Region: "eu-central-1", Architecture: "x86_64"},
-		"without architecture": {Region: "us-east-1"},
+	// What is deployed costs what it does where it is, and in other regions Tenon does not know.
+	u := service("api", nil)
+	for handle, want := range map[string]string{
+		`"region":"us-east-1","machine":"ARM64"`:     "0.040 USD",
+		`"region":"eu-central-1","machine":"X86_64"`: "0.00 ",
+		`"region":"us-east-1"`:                       "0.00 ",
 	} {
-		u := service("api", nil)
-		if p := New(Options{Settings: s}).perHourOfTasks(&u, s.Region); p.Currency != "" || p.Of == "" {
-			t.Errorf("%s: %+v, want no price", name, p)
+		p, ok := New(Options{}).PerHourOf(&u, state.Handle{Executor: Name, Data: []byte(`{"place":"fargate","name":"n","definition":"d",` + handle + `}`)})
+		if got := p.Rate.Format(p.Currency); !ok || got != want || p.Of == "" {
+			t.Errorf("%s: %q, %v, want %q", handle, got, ok, want)
 		}
 	}
 }

@@ -32,7 +32,7 @@ func (e *Executor) PerHour(u *ir.Unit) (planner.PerHour, bool) {
 	case u.Kind != ir.Service || u.Endpoint == nil:
 		return planner.PerHour{}, false
 	case place == onFargate:
-		return e.perHourOfTasks(u), true
+		return perHourOfTasks(u, e.machine(), e.opts.Region), true
 	case place != onSageMaker:
 		return planner.PerHour{}, false
 	}
@@ -42,7 +42,12 @@ func (e *Executor) PerHour(u *ir.Unit) (planner.PerHour, bool) {
 // PerHourOf implements [executors.DeployedPricer].
 func (e *Executor) PerHourOf(u *ir.Unit, h state.Handle) (planner.PerHour, bool) {
 	st, err := e.fromHandle(h)
-	if err != nil || st.Place != onSageMaker || u != nil && u.Endpoint == nil {
+	switch {
+	case err != nil || u != nil && u.Endpoint == nil:
+		return planner.PerHour{}, false
+	case st.Place == onFargate && u != nil:
+		return perHourOfTasks(u, st.Machine, st.Region), true
+	case st.Place != onSageMaker:
 		return planner.PerHour{}, false
 	}
 	return perHour(u, st.Instance, st.Region), true
