@@ -84,6 +84,9 @@ func TestPricesOfTasks(t *testing.T) {
 		`"region":"us-east-1"`:                       "0.00 ",
 	} {
 		p, ok := New(Options{}).PerHourOf(&u, state.Handle{Executor: Name, Data: []byte(`{"place":"fargate","name":"n","definition":"d",` + handle + `}`)})
+		if _, own := New(Options{}).PerHourOf(nil, state.Handle{Executor: Name, Data: []byte(`{"place":"fargate","name":"n","definition":"d",` + handle + `}`)}); !own {
+			t.Errorf("%s: it has no price of its own", handle)
+		}
 		if got := p.Rate.Format(p.Currency); !ok || got != want || p.Of == "" {
 			t.Errorf("%s: %q, %v, want %q", handle, got, ok, want)
 		}

@@ -45,7 +45,9 @@ func (e *Executor) PerHourOf(u *ir.Unit, h state.Handle) (planner.PerHour, bool)
 	switch {
 	case err != nil || u != nil && u.Endpoint == nil:
 		return planner.PerHour{}, false
-	case st.Place == onFargate && u != nil:
+	case st.Place == onFargate && u == nil: // it has machines of its own, whose size only its unit says
+		return planner.PerHour{}, true
+	case st.Place == onFargate:
 		return perHourOfTasks(u, st.Machine, st.Region), true
 	case st.Place != onSageMaker:
 		return planner.PerHour{}, false
