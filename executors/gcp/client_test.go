@@ -145,6 +145,19 @@ func TestALookBetweenTwoDeployments(t *testing.T) {
 	}
 }
 
+// A deployed model without requests may be in the split of an endpoint or not.
+func TestHowRequestsAreDivided(t *testing.T) {
+	split := map[string]int{"1": 100}
+	for _, c := range []struct {
+		traffic map[string]int
+		want    bool
+	}{{nil, false}, {map[string]int{"1": 100}, true}, {map[string]int{"1": 100, "2": 0}, true}, {map[string]int{"1": 90, "2": 10}, false}, {map[string]int{"2": 100}, false}} {
+		if got := (&hostedEndpoint{Traffic: c.traffic}).divides(split); got != c.want {
+			t.Errorf("%v: got %v", c.traffic, got)
+		}
+	}
+}
+
 // A service that was made a moment ago has no URL yet: Find waits for it.
 func TestFindWaitsForTheURLOfAService(t *testing.T) {
 	looks := 0

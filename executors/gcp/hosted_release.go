@@ -79,7 +79,7 @@ func (e *Executor) setSplit(ctx context.Context, st taskState, r step.Route) err
 				return false, fmt.Errorf("the endpoint %s no longer runs a version of the route: apply again", st.Endpoint)
 			}
 		}
-		if serial, _, ok := x.route(st); !ok || serial != r.Serial || !maps.Equal(x.Traffic, split) {
+		if serial, _, ok := x.route(st); !ok || serial != r.Serial || !x.divides(split) {
 			_, err := e.client.split(ctx, st, x, split, st.routed(r.Serial))
 			return false, err
 		}
@@ -88,6 +88,13 @@ func (e *Executor) setSplit(ctx context.Context, st taskState, r step.Route) err
 		}
 		return e.leaveOne(ctx, st, own, split)
 	})
+}
+
+// divides reports whether requests of an endpoint are divided so. Deployed models without requests may be in its split.
+func (x *hostedEndpoint) divides(split map[string]int) bool {
+	now := maps.Clone(x.Traffic)
+	maps.DeleteFunc(now, func(_ string, percent int) bool { return percent == 0 })
+	return maps.Equal(now, split)
 }
 
 func deploys(own map[string]deployedModel, id string) bool {
