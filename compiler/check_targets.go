@@ -125,10 +125,31 @@ func (c *checker) target(name string, at diag.Span) (t ir.Target, found bool) {
 	delete(settings, "executor")
 	c.existing(name, settings)
 	c.ownFiles(name, settings)
+	c.endpointsOf(name, settings)
 	if len(settings) == 0 {
 		settings = nil
 	}
 	return ir.Target{Name: name, Executor: e.string("executor"), Settings: settings}, true
+}
+
+// endpointsOf reports names of endpoints of a target that no deployment has: the deployment that was meant would run
+// where it runs by default.
+func (c *checker) endpointsOf(target string, settings map[string]any) {
+	endpoints, _ := settings["endpoints"].(map[string]any)
+	for _, name := range slices.Sorted(maps.Keys(endpoints)) {
+		if id := "deployments/" + name; c.entities[id] != nil || c.broken[id] {
+			continue
+		}
+		hint := diag.DidYouMean(name, c.sys.EntityNames("deployments"))
+		if hint == "" {
+			hint = "name a deployment, or remove it"
+		}
+		c.fault(diag.Diagnostic{
+			Message: fmt.Sprintf("targets.%s.endpoints names %q, which no deployment has", target, name),
+			Spans:   []diag.Span{c.sys.Label("", "targets", target, "endpoints", name)},
+			Hint:    hint,
+		})
+	}
 }
 
 // targetEntity returns the entry of targets with a name that is written at a place, or nil. It reports a fault if there is none.
