@@ -40,7 +40,7 @@ attempt, version, seconds, and started, a time such as "2026-01-31T12:00:00Z".`,
   tenon runs models.late --columns roc_auc,log_loss,params.estimator
   tenon runs --where 'outcome != "done" && started > "2026-01-31"'
   tenon runs 12 15                 compare two runs
-  tenon runs --json --limit 0`,
+  tenon runs --json > runs.json    all of them`,
 		RunE: func(c *cobra.Command, args []string) error {
 			ids, err := runNumbers(args)
 			if err != nil {
@@ -50,7 +50,9 @@ attempt, version, seconds, and started, a time such as "2026-01-31T12:00:00Z".`,
 				o.Name = args[0]
 			}
 			limit := o.Limit
-			o.Limit = 0
+			if o.Limit = 0; asJSON && !c.Flags().Changed("limit") {
+				limit = 0
+			}
 			return a.withApplied(c.Context(), dir, func(w *project.Workspace) error {
 				runs, err := w.Runs(c.Context(), o)
 				if err != nil {
@@ -75,9 +77,9 @@ attempt, version, seconds, and started, a time such as "2026-01-31T12:00:00Z".`,
 	a.stateFlag(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.Flags().StringVar(&o.Where, "where", "", "only runs for which this `CONDITION` holds")
-	c.Flags().StringVar(&o.Sort, "sort", "", "sort by this metric, parameter (params.NAME) or seconds; with - before it, the largest `NAME` first")
-	c.Flags().StringSliceVar(&columns, "columns", nil, "show these `NAMES` of metrics and parameters (params.NAME)")
-	c.Flags().IntVar(&o.Limit, "limit", 20, "show at most `N` runs; 0 is all")
+	c.Flags().StringVar(&o.Sort, "sort", "", "sort by `NAME`: a metric, a parameter (params.NAME) or seconds; -NAME puts the largest first")
+	c.Flags().StringSliceVar(&columns, "columns", nil, "show these metrics and parameters (params.NAME): `NAMES` with commas between them")
+	c.Flags().IntVar(&o.Limit, "limit", 20, "show at most `N` runs; 0 is all, as with --json")
 	return c
 }
 

@@ -59,6 +59,9 @@ func (c *checks) target() {
 	fault := func(field, hint, format string, args ...any) {
 		c.Faults = append(c.Faults, ir.Fault{Field: field, Target: true, Message: fmt.Sprintf(format, args...), Hint: hint})
 	}
+	if c.settings.Jobs.On == byRun && c.settings.Jobs.Spot {
+		fault("jobs.spot", `remove spot, or on: "run"`, "jobs on Cloud Run do not run on spare capacity")
+	}
 	if a := c.settings.CIDR; a != "" && c.settings.Existing.Network == nil && !isNetwork(a) {
 		fault("cidr", `write "10.40.0.0/24"`, "%q is not the address of a network with 16 to 26 bits", a)
 	}

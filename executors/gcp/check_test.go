@@ -18,6 +18,7 @@ func TestWhatGoogleCloudCannotHonourIsRefused(t *testing.T) {
 		want     []string // fields
 	}{
 		{"a job", nil, job("steps/a", nil), nil},
+		{"spare capacity of Cloud Run", map[string]any{"jobs": map[string]any{"on": "run", "spot": true}}, job("steps/a", nil), []string{"jobs.spot"}},
 		{"a job of the largest size", nil, job("steps/a", func(u *ir.Unit) {
 			u.Needs, u.Timeout = ir.Resources{MilliCPU: 8000, Memory: 20 << 30, Disk: 12 << 30}, 168*time.Hour
 		}), nil},

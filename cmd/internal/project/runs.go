@@ -293,7 +293,7 @@ func sortRuns(all []TrackedRun, by string) error {
 		switch {
 		case isParam:
 			return r.Params[param]
-		case name == "seconds":
+		case name == "seconds" && r.Took > 0:
 			return r.Took.Seconds()
 		}
 		if x, ok := r.Metrics[name]; ok {

@@ -75,6 +75,7 @@ func TestRunsAreSorted(t *testing.T) {
 		"-params.depth":     {5, 9, 7, 3},
 		"-params.estimator": {9, 5, 7, 3},
 		"-seconds":          {9, 7, 5, 3},
+		"seconds":           {7, 9, 5, 3}, // two have not ended
 	} {
 		all := trainings(t)
 		if err := sortRuns(all, by); err != nil {
