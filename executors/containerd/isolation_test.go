@@ -301,7 +301,7 @@ func TestFaultFileIsNotReadThroughALink(t *testing.T) {
 // A secret is only where the program expects it: not in what containerd stores, not in
 // a file on a disk, not in the environment of another process.
 func TestSecretsAreOnlyInMemory(t *testing.T) {
-	const value = "correct-horse-battery-staple"
+	const value = "correct-horse-only-here-staple" // processes of other tests have secrets as well
 	task := job(t, "sleep")
 	task.Unit.Secrets = []ir.Secret{{Name: "PASSWORD"}, {Name: "TOKEN", As: ir.AsFile}}
 	task.Env = map[string]string{"PASSWORD": value, "TOKEN": value + "-file"}

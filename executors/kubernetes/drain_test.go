@@ -61,7 +61,7 @@ func (p *place) idleUntilGone(t *testing.T, e *kubernetes.Executor, h state.Hand
 			ok(t, err)
 			return idle
 		case <-tick.C:
-			found, err := filepath.Glob(filepath.Join(p.S3.Dir, p.namespace, "notes", "runs", h.ID, "*", "idle"))
+			found, err := filepath.Glob(filepath.Join(p.S3.Dir, p.namespace, "notes", "runs", "*", h.ID, "*", "idle"))
 			ok(t, err)
 			idle = idle || len(found) > 0
 		}

@@ -96,16 +96,41 @@ func Start(ctx context.Context, dir string) (*Emulator, error) {
 	return nil, errors.Join(err, ecr.Close())
 }
 
+// emulatorPorts is how many ports one after another an emulator has.
+const emulatorPorts = 4
+
+// freePorts returns the first of the ports of an emulator, which are free now.
+func freePorts() (address, port string, err error) {
+	for range 100 {
+		var all []net.Listener
+		first, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return "", "", err
+		}
+		all = append(all, first)
+		address, number := first.Addr().String(), first.Addr().(*net.TCPAddr).Port
+		for i := 1; i < emulatorPorts; i++ {
+			l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(number+i))
+			if err != nil {
+				break
+			}
+			all = append(all, l)
+		}
+		for _, l := range all {
+			err = errors.Join(err, l.Close())
+		}
+		if len(all) == emulatorPorts || err != nil {
+			return address, strconv.Itoa(number), err
+		}
+	}
+	return "", "", fmt.Errorf("there are no %d free ports one after another", emulatorPorts)
+}
+
 func start(python, dir, images string) (*Emulator, error) {
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	address, port, err := freePorts()
 	if err != nil {
 		return nil, err
 	}
-	address := free.Addr().String()
-	if err := free.Close(); err != nil {
-		return nil, err
-	}
-	_, port, _ := net.SplitHostPort(address)
 	script, ecr := filepath.Join(dir, "emulator.py"), Account+".dkr.ecr."+Region+".amazonaws.com"
 	e := At("http://"+address, dir)
 	if err := os.MkdirAll(filepath.Join(e.Hosts, ecr), 0o755); err != nil {

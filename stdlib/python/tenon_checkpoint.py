@@ -1,0 +1,1 @@
+../lib/step/tenon_checkpoint.py
