@@ -128,7 +128,7 @@ func (a *app) printLooked(looked []project.Looked, asked bool) error {
 func planFlags(c *cobra.Command, o *project.PlanOptions) {
 	o.Infrastructure = true
 	c.Flags().StringArrayVar(&o.Rerun, "rerun", nil, "run this `UNIT` or entity even if nothing changed (repeatable)")
-	c.Flags().StringArrayVar(&o.Like, "like", nil, "estimate jobs that resemble none of this system from those of the system in `DIR`, or with the state at a postgres:// URL (repeatable)")
+	c.Flags().StringArrayVar(&o.Like, "like", nil, "estimate new jobs from the system in `DIR`, or a state's URL (repeatable)")
 	c.Flags().BoolVar(&o.Pull, "pull", false, "resolve the names of images again")
 }
 

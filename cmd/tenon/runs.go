@@ -77,7 +77,7 @@ attempt, version, seconds, and started, a time such as "2026-01-31T12:00:00Z".`,
 	a.stateFlag(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.Flags().StringVar(&o.Where, "where", "", "only runs for which this `CONDITION` holds")
-	c.Flags().StringVar(&o.Sort, "sort", "", "sort by `NAME`: a metric, a parameter (params.NAME) or seconds; -NAME puts the largest first")
+	c.Flags().StringVar(&o.Sort, "sort", "", "sort by a metric, params.NAME or seconds; -`NAME` puts the largest first")
 	c.Flags().StringSliceVar(&columns, "columns", nil, "show these metrics and parameters (params.NAME): `NAMES` with commas between them")
 	c.Flags().IntVar(&o.Limit, "limit", 20, "show at most `N` runs; 0 is all, as with --json")
 	return c
