@@ -114,11 +114,11 @@ func (c *checks) training(u ir.Unit) {
 	}
 }
 
-// service reports what Lambda and SageMaker do not have.
+// service reports what services in AWS do not have.
 func (c *checks) service(u ir.Unit) {
 	e, at := u.Endpoint, c.settings.endpoint(&u)
 	if e == nil {
-		c.Fault("command", "choose another target", "jobs and what answers requests run in AWS, but no workers")
+		c.Fault("command", "choose another target", "AWS runs jobs and services that answer requests, but no workers")
 		return
 	}
 	switch where := c.settings.place(&u); {

@@ -195,9 +195,9 @@ func (w *writer) inCluster(u *ir.Unit) (all []statement) {
 		kept = append(kept, "kept/"+path.Join("*", env, u.ID, s.Folder)+"/")
 	}
 	if u.Checkpoints > 0 {
-		kept = append(kept, "kept/*/"+pod.CheckpointsOf(executors.TaskPrefix(w.sys.Env, u.ID))+"/")
+		kept = append(kept, "kept/*/"+pod.CheckpointsOf(w.sys.Env, clouds.Label(u.ID))+"/")
 	}
-	reads, writes = append(reads, kept...), append(writes, kept...)
+	reads, writes := append(access.Reads, kept...), append(access.Writes, kept...)
 	all = append(all,
 		statement{id: "Read", actions: []string{"s3:GetObject"}, resources: under("local.root_arn", reads)},
 		// S3 only says to those who may list the bucket that an object does not exist. That request has no prefix.

@@ -153,16 +153,16 @@ func TestRolesInAClusterAllowWhatUnitsDo(t *testing.T) {
 	policies := policiesOf(t, text)
 	for id, may := range map[string]struct{ read, write, remove []string }{
 		"features/late": {
-			[]string{"cas/sha256/aa/bb", "notes/runs/prod-features-late-0123456789ab-1/u/result.json"}, []string{"cas/sha256/aa/bb", "notes/runs/prod-features-late-0123456789ab-1/u/result.json"}, nil,
+			[]string{"cas/sha256/aa/bb", "notes/runs/features-late/prod-features-late-0123456789ab-1/u/result.json"}, []string{"cas/sha256/aa/bb", "notes/runs/features-late/prod-features-late-0123456789ab-1/u/result.json"}, nil,
 		},
 		"deployments/api": {
-			[]string{"cas/sha256/aa/bb", "notes/runs/prod-deployments-api-0123456789ab-1/u/route.json", "kept/lineage/prod/deployments/api/requests/a"},
-			[]string{"notes/runs/prod-deployments-api-0123456789ab-1/u/route.json", "kept/lineage/prod/deployments/api/requests/a"}, []string{"kept/lineage/prod/deployments/api/requests/a"},
+			[]string{"cas/sha256/aa/bb", "notes/runs/deployments-api/prod-deployments-api-0123456789ab-1/u/route.json", "kept/lineage/prod/deployments/api/requests/a"},
+			[]string{"notes/runs/deployments-api/prod-deployments-api-0123456789ab-1/u/route.json", "kept/lineage/prod/deployments/api/requests/a"}, []string{"kept/lineage/prod/deployments/api/requests/a"},
 		},
 	} {
 		p := policies[label(id)]
 		for _, key := range []string{
-			"cas/sha256/aa/bb", "notes/runs/prod-features-late-0123456789ab-1/u/result.json", "notes/runs/prod-deployments-api-0123456789ab-1/u/route.json",
+			"cas/sha256/aa/bb", "notes/runs/features-late/prod-features-late-0123456789ab-1/u/result.json", "notes/runs/deployments-api/prod-deployments-api-0123456789ab-1/u/route.json",
 			"kept/lineage/prod/deployments/api/requests/a", "kept/lineage/prod/deployments/api/audit/a", "kept/lineage/-/deployments/api/requests/a", "other", "../other/cas/a",
 		} {
 			for action, keys := range map[string][]string{"s3:GetObject": may.read, "s3:PutObject": may.write, "s3:DeleteObject": may.remove} {

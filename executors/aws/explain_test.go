@@ -105,7 +105,7 @@ func TestStatusOfAJobThatHasEnded(t *testing.T) {
 		"failure":            {job(types.JobStatusFailed, 3, ""), &pod.Result{End: pod.End{ExitCode: 3}}, state.Status{Phase: state.Failed, ExitCode: 3, Message: "exit 3"}},
 		"a fault":            {job(types.JobStatusFailed, 126, ""), &pod.Result{End: pod.End{ExitCode: 126, Fault: "no such program"}}, state.Status{Phase: state.Failed, ExitCode: 126, Message: "no such program"}},
 		"a signal":           {job(types.JobStatusFailed, 137, ""), &pod.Result{End: pod.End{ExitCode: 137, Signal: "SIGKILL"}}, state.Status{Phase: state.Failed, ExitCode: 137, Signal: "SIGKILL", Message: "killed by SIGKILL"}},
-		"taken back":         {job(types.JobStatusFailed, 143, "Your Spot Task was interrupted."), &pod.Result{End: pod.End{ExitCode: 143, Signal: "SIGTERM"}}, state.Status{Phase: state.Failed, ExitCode: 143, Signal: "SIGTERM", Message: spot + " (AWS: Essential container in task exited Your Spot Task was interrupted)"}},
+		"taken back":         {job(types.JobStatusFailed, 143, "Your Spot Task was interrupted."), &pod.Result{End: pod.End{ExitCode: 143, Signal: "SIGTERM"}}, state.Status{Phase: state.Failed, ExitCode: 143, Signal: "SIGTERM", Message: spot + " (AWS: Essential container in task exited Your Spot Task was interrupted)", Interrupted: true}},
 		"no result":          {job(types.JobStatusSucceeded, 0, ""), nil, state.Status{Phase: state.Failed, Message: "its result is not in the bucket"}},
 		"killed as a whole":  {job(types.JobStatusFailed, 137, ""), nil, state.Status{Phase: state.Failed, ExitCode: 137, Signal: "SIGKILL", Message: "exit 137"}},
 	} {

@@ -22,13 +22,13 @@ import (
 )
 
 // containers runs services on Amazon ECS, as tasks of Fargate behind a load balancer. A unit has one service, whose
-// address never changes. A task of ours is a task definition, and the service has one at a time. Amazon ECS moves it to another one
-// container by container: a new one gets requests once the load balancer sees that it is ready, and an old one
-// ends after that. If the new ones do not become ready, Amazon ECS goes back. The versions of a
-// release are in one container, as in a cluster, so that a step of the release moves nothing in AWS.
+// address never changes. Each task of Tenon has a task definition, and the service has one of these at a time. Amazon ECS moves
+// it to another one container by container: a new one gets requests once the load balancer sees that it is ready, and an old
+// one ends after that. If the new ones do not become ready, Amazon ECS goes back. The versions of a release are in one
+// container, as in a cluster, so that a step of the release changes nothing in AWS.
 //
-// Nothing runs twice: the service is named after the unit. A task definition may be registered twice by applies that are
-// killed; both have the name of the task, say the same, and go together.
+// Nothing runs twice: the service is named after the unit. Applies that are killed may register a task definition twice; both
+// are identical, named after the task, and are removed together.
 type containers struct{ *Executor }
 
 // tagURL is the tag of a task definition with the URL of its service.

@@ -12,7 +12,7 @@ import (
 )
 
 // ecsService is Amazon ECS. Source of its calls and fields: its API reference.
-var ecsService = jsonService{"ECS", "ecs", "AmazonEC2ContainerServiceV20141113", "ecs", "ecs-fips", ""}
+var ecsService = jsonService{"ECS", "ecs", "AmazonEC2ContainerServiceV20141113", "ecs", "ecs-fips", "", false}
 
 // An ecsTag is a tag as Amazon ECS spells it.
 type ecsTag struct {
@@ -201,7 +201,7 @@ type stoppedTask struct {
 // "Stopped task error messages" of its developer guide.
 const scaledIn = "Scaling activity initiated by"
 
-// whyStopped returns why the task of a family that has stopped last did, or "". Tasks that Amazon ECS has stopped itself do not count.
+// whyStopped returns why the last task of a family stopped, or "". Tasks that Amazon ECS has stopped itself do not count.
 func (c *cloud) whyStopped(ctx context.Context, st *taskState) (string, error) {
 	arns, err := c.stopped(ctx, st)
 	if err != nil || len(arns) == 0 {

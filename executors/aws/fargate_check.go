@@ -24,7 +24,7 @@ func (c *checks) fargate(u ir.Unit) {
 		c.Fault("needs.disk", "request at most 200GiB", "a task of Fargate has at most 200 GiB of disk")
 	}
 	if e.Ready == "" {
-		c.Fault("command", "choose another target", "the load balancer asks for a path that answers 200 once the service is ready, and it has none")
+		c.Fault("command", "choose another target", "the load balancer needs a path that answers 200 once the service is ready, and the service has none")
 	}
 	switch s := e.Scale; {
 	case s == nil:
@@ -34,7 +34,7 @@ func (c *checks) fargate(u ir.Unit) {
 		c.Fault("replicas", "remove in_flight: replicas then follow cpu", "AWS does not count requests in flight at a task")
 	}
 	if c.settings.Balancer.secure() && c.settings.endpoint(&u).Host == "" {
-		c.Fault("endpoint", fmt.Sprintf("add to the target: endpoints: %s: host: \"%s.acme.example\", a name that the certificate has", name, name), "callers reach it over HTTPS, for which it needs a name")
+		c.Fault("endpoint", fmt.Sprintf("add to the target: endpoints: %s: host: \"%s.acme.example\", a name that the certificate has", name, name), "callers reach it over HTTPS, so it needs a host")
 	}
 	for _, in := range u.Inputs {
 		if in.Kind == ir.EndpointOf {
@@ -59,9 +59,9 @@ func (c *checks) balancer() {
 	switch {
 	case len(b.Callers) > 0:
 	case b.Public:
-		fault("balancer", `add callers: ["203.0.113.0/24"], or ["0.0.0.0/0"] for the whole Internet`, "who may call a public load balancer has to be said: it asks callers for no right in AWS")
+		fault("balancer", `add callers: ["203.0.113.0/24"], or ["0.0.0.0/0"] for the whole Internet`, "a public load balancer needs callers: it does not check AWS credentials")
 	case existing != nil:
-		fault("balancer", `add callers: ["10.0.0.0/16"]`, "which networks may call the load balancer has to be said in an existing network")
+		fault("balancer", `add callers: ["10.0.0.0/16"]`, "in an existing network, the load balancer needs callers: the networks that may send requests")
 	}
 	for _, x := range b.Callers {
 		if p, err := netip.ParsePrefix(x); err != nil || !p.Addr().Is4() || p.Masked() != p {
@@ -69,7 +69,7 @@ func (c *checks) balancer() {
 		}
 	}
 	if len(b.Subnets) > 0 && (existing == nil || !b.Public) {
-		fault("balancer", "remove subnets", "they are for a public load balancer in an existing network")
+		fault("balancer", "remove subnets", "only a public load balancer in an existing network has subnets of its own")
 	}
 	if existing == nil {
 		return

@@ -61,17 +61,21 @@ func TestWhyATaskStopped(t *testing.T) {
 
 func TestPricesOfTasks(t *testing.T) {
 	for _, c := range []struct {
-		architecture string
-		unit         ir.Unit
-		want         string
+		region, architecture string
+		unit                 ir.Unit
+		want                 string
 	}{
-		{"x86_64", service("api", nil), "1 x Fargate with 1 vCPU and 2048 MiB: 0.049 USD, 36.04 USD a month"},
-		{"arm64", service("api", func(u *ir.Unit) { u.Endpoint.Replicas = 3 }), "3 x Fargate with 1 vCPU and 2048 MiB: 0.12 USD, 86.51 USD a month"},
-		{"x86_64", service("api", func(u *ir.Unit) { u.Needs = ir.Resources{MilliCPU: 200, Memory: 600 << 20, Disk: 100 << 30} }), "1 x Fargate with 0.25 vCPU and 1024 MiB: 0.023 USD, 17.11 USD a month"},
+		{"us-east-1", "x86_64", service("api", nil), "1 x Fargate with 1 vCPU and 2048 MiB: 0.049 USD, 36.04 USD a month"},
+		{"us-east-1", "arm64", service("api", func(u *ir.Unit) { u.Endpoint.Replicas = 3 }), "3 x Fargate with 1 vCPU and 2048 MiB: 0.12 USD, 86.51 USD a month"},
+		{"us-east-1", "x86_64", service("api", func(u *ir.Unit) { u.Needs = ir.Resources{MilliCPU: 200, Memory: 600 << 20, Disk: 100 << 30} }), "1 x Fargate with 0.25 vCPU and 1024 MiB: 0.023 USD, 17.11 USD a month"},
+		{"eu-central-1", "x86_64", service("api", nil), "1 x Fargate with 1 vCPU and 2048 MiB: unknown"},
 	} {
-		e := New(Options{Settings: Settings{Region: "us-east-1", Architecture: c.architecture, Endpoints: map[string]Endpoint{"api": {On: "fargate"}}}})
+		e := New(Options{Settings: Settings{Region: c.region, Architecture: c.architecture, Endpoints: map[string]Endpoint{"api": {On: "fargate"}}}})
 		p, ok := e.PerHour(&c.unit)
 		got := p.Of + ": " + p.Rate.Format(p.Currency) + ", " + p.Rate.Times(hoursOfMonth, 1).Format(p.Currency) + " a month"
+		if p.Currency == "" {
+			got = p.Of + ": unknown"
+		}
 		if !ok || got != c.want {
 			t.Errorf("got %q, %v, want %q", got, ok, c.want)
 		}

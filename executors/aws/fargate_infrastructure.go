@@ -35,8 +35,8 @@ const (
 	mostSubnets = 10
 )
 
-// cluster returns the name of the cluster of Amazon ECS, balancer that of the load balancer, and targets that of the target
-// group of a deployment.
+// ecsCluster returns the name of the cluster of Amazon ECS, balancerName that of the load balancer, targets that of the target
+// group of a deployment, and container that of its service.
 func (w *writer) ecsCluster() string          { return fit(w.prefix, mostECS) }
 func (w *writer) balancerName() string        { return hyphened(w.prefix, mostBalancer) }
 func (w *writer) targets(u *ir.Unit) string   { return hyphened(w.name(u), mostBalancer) }
@@ -68,15 +68,16 @@ func (w *writer) zonesOfBalancer() int64 {
 	return subnetsOfLane
 }
 
-// hostsDiffer returns an error if the load balancer cannot know for which of two deployments a request is.
-func (w *writer) hostsDiffer() error {
+// balancerFits returns an error if the load balancer cannot choose between two deployments, or if its name or the tags of the
+// cluster would be refused by AWS.
+func (w *writer) balancerFits() error {
 	of := map[string]string{}
 	for _, u := range w.at(onFargate) {
 		host := w.Settings.endpoint(u).Host
 		if other, has := of[host]; has && host != "" {
 			return fmt.Errorf("%s and %s have the host %s in endpoints of target %s: give each a host of its own", other, u.ID, host, w.sys.Target.Name)
 		} else if has {
-			return fmt.Errorf("%s and %s have no host in endpoints of target %s, by which the load balancer knows for which one a request is: add endpoints: %s: host", other, u.ID, w.sys.Target.Name, entityName(u))
+			return fmt.Errorf("%s and %s have no host in endpoints of target %s, and the load balancer needs one to choose between them: add endpoints: %s: host", other, u.ID, w.sys.Target.Name, entityName(u))
 		}
 		of[host] = u.ID
 	}
@@ -224,8 +225,8 @@ const (
 	probePeriod = 5
 )
 
-// targetGroup writes the group of the containers of a deployment. Amazon ECS names the port of each, so that
-// another port does not make another group.
+// targetGroup writes the group of the containers of a deployment. Its port is never used, because Amazon ECS registers each
+// container with its own: so another port does not replace the group.
 func (w *writer) targetGroup(f *terraform.File, u *ir.Unit) {
 	b := f.Resource("aws_lb_target_group", label(u.ID))
 	b.Set("name", terraform.Text(w.targets(u)))

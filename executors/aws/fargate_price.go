@@ -13,6 +13,7 @@ import (
 var fargatePrices = struct {
 	core, memory map[string]money.Amount
 	disk         money.Amount
+	region       string
 	source, date string
 }{
 	map[string]money.Amount{"X86_64": 40_480_000, "ARM64": 32_380_000}, map[string]money.Amount{"X86_64": 4_445_000, "ARM64": 3_560_000},
@@ -40,6 +41,7 @@ func perHourOfTasks(u *ir.Unit, machine, region string) planner.PerHour {
 	if known && region == p.region {
 		x.Currency, x.Rate, x.Source, x.Date = "USD", rate, p.source, p.date
 	}
+	return x
 }
 
 // diskOf returns the disk of a task in GiB, or 0 for what every task has.

@@ -11,7 +11,7 @@ import (
 )
 
 // scalingService is Application Auto Scaling, which changes how many tasks a service of Amazon ECS has.
-var scalingService = jsonService{"Application Auto Scaling", "application-autoscaling", "AnyScaleFrontendService", "application-autoscaling", "", ""}
+var scalingService = jsonService{"Application Auto Scaling", "application-autoscaling", "AnyScaleFrontendService", "application-autoscaling", "", "", false}
 
 // Replicas are how many tasks a service has: as many as least, or up to most so that their average use of cores is target
 // percent, if that is not 0. There are fewer once fewer suffice for as long as idle says, in seconds.

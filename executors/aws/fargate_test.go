@@ -200,7 +200,9 @@ func TestReleaseOfAService(t *testing.T) {
 	if n := count(); n["one"] != 15 || n["two"] != 5 {
 		t.Errorf("with a quarter of the requests: %v", n)
 	}
-	observed(t, e, h, 1, func(one, two step.Observation) bool { return one.Requests == 15 && two.Requests == 5 })
+	observed(t, e, h, 1, func(by map[string]step.Observation) bool {
+		return by["late v1"].Requests == 15 && by["late v2"].Requests == 5
+	})
 	for i, want := range []map[string]int{{"one": 19, "two": 1}, {"two": 20}} {
 		ok(t, e.SetRoute(t.Context(), h, weights(int64(2+i), 5*want["two"])))
 		for end := time.Now().Add(20 * time.Second); ; {

@@ -34,7 +34,7 @@ func written(sys *ir.System) (*writer, error) {
 		return nil, err
 	}
 	w := newWriter(sys, s)
-	if err := errors.Join(clouds.Unambiguous(w.sys, "AWS"), w.endpointsExist(), w.hostsDiffer()); err != nil {
+	if err := errors.Join(clouds.Unambiguous(w.sys, "AWS"), w.endpointsExist(), w.balancerFits()); err != nil {
 		return nil, err
 	}
 	w.versions()

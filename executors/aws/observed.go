@@ -9,11 +9,11 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// late is how long after an event that is older another one may become known.
+// late is by how much the times of events may differ from the order in which CloudWatch has them.
 const late = time.Minute
 
 // A tally is what was counted of the versions of a task under a route, and how far the log has been read. Without
-// it, the log is read again from the begin of the route.
+// it, the log is read again from the start of the route.
 type tally struct {
 	serial  int64
 	since   time.Time        // of the route

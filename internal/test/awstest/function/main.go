@@ -1,4 +1,4 @@
-// Function stands for tenon-serve in tests of functions of AWS Lambda, endpoints of SageMaker and services on Fargate: it is
+// Function stands for tenon-serve in tests of functions of AWS Lambda, endpoints of SageMaker and Vertex AI, and services on Fargate: it is
 // small, so that its archive or image is made quickly. It writes bundles, and answers with the name of its model, which
 // also says how it fails: "broken" does not start, "never" is not ready, "killed" is killed, "failing" answers
 // requests with 500, and "crashing" ends when it gets one.
@@ -80,7 +80,7 @@ func run() error {
 // asks reports whether a request asks the model.
 func asks(r *http.Request) bool { return r.URL.Path == "/predict" }
 
-// host answers as the container of an endpoint of SageMaker, or of a service on Fargate, does.
+// host answers as the container of an endpoint of SageMaker or Vertex AI, or of a service on Fargate, does.
 func host(path string) error {
 	s, err := step.ReadFile(path)
 	if err != nil {
@@ -94,17 +94,9 @@ func host(path string) error {
 	if given.Model == "broken" {
 		return errors.New("the model is damaged")
 	}
-	if os.Getenv(step.Platform) != step.SageMaker {
+	if on := os.Getenv(step.Platform); on != step.SageMaker && on != step.Vertex {
 		return contain(s)
 	}
-	answers := func(good func() bool, text string) http.HandlerFunc {
-		return func(w http.ResponseWriter, _ *http.Request) {
-			if !good() {
-				w.WriteHeader(http.StatusInternalServerError)
-			}
-			fmt.Fprint(w, text)
-		}
-	})
 	var printed *release.Printed
 	if of := os.Getenv(release.CountedAs); of != "" {
 		printed = release.NewPrinted(os.Stdout, of)
@@ -114,8 +106,25 @@ func host(path string) error {
 	if os.Getenv(step.Platform) == step.Vertex {
 		health, predict, port = os.Getenv("AIP_HEALTH_ROUTE"), os.Getenv("AIP_PREDICT_ROUTE"), os.Getenv("AIP_HTTP_PORT")
 	}
-	http.HandleFunc("GET "+health, answers(func() bool { return given.Model != "never" }, ""))
-	http.HandleFunc("POST "+predict, answers(func() bool { return given.Model != "failing" }, given.Model))
+	http.HandleFunc("GET "+health, func(w http.ResponseWriter, _ *http.Request) {
+		if given.Model == "never" {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	})
+	http.HandleFunc("POST "+predict, func(w http.ResponseWriter, _ *http.Request) {
+		began, status := time.Now(), http.StatusOK
+		switch given.Model {
+		case "crashing":
+			os.Exit(3)
+		case "failing":
+			status = http.StatusInternalServerError
+		}
+		if printed != nil {
+			printed.Request(status, began)
+		}
+		w.WriteHeader(status)
+		fmt.Fprint(w, given.Model)
+	})
 	server := &http.Server{Addr: ":" + port, ReadHeaderTimeout: time.Minute}
 	return server.ListenAndServe()
 }
