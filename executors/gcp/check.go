@@ -109,23 +109,5 @@ func (c *checks) service(u ir.Unit) {
 		return
 	}
 	c.size(u, fmt.Sprintf(`add to the target: endpoints: %s: on: "vertex"`, entityName(&u)))
-	c.server(u)
-	if _, most := instances(e); e.Counts != "" && most > 1 {
-		c.Faults = append(c.Faults, ir.Fault{Field: e.Counts, Note: true,
-			Message: fmt.Sprintf("each instance counts for itself, and there may be %d", most), Hint: "limit callers in front of the service, or let it have one instance"})
-	}
-}
-
-// server reports what no service on Google Cloud has.
-func (c *checks) server(u ir.Unit) {
-	e := u.Endpoint
-	if e.TLS {
-		c.Fault("tls", "remove tls", "Google Cloud ends TLS in front of the service")
-	}
-	if e.Management != nil {
-		c.Fault("management", "remove management", "the service has one port on Google Cloud")
-	}
-	if u.Keeps != "" {
-		c.Fault(u.Keeps, "remove "+u.Keeps, "the service has no folder that outlives it on Google Cloud")
-	}
+	c.Service(u, "Cloud Run")
 }

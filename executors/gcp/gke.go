@@ -195,13 +195,8 @@ func (w *writer) identities() error {
 }
 
 // inCluster returns what a unit in a cluster reads and writes.
-func (w *writer) inCluster(u *ir.Unit) (a cloud.Access) {
-	const artifacts = "cas/"
-	notes := "notes/runs/" + executors.TaskPrefix(w.sys.Env, u.ID) + "-"
-	a.Reads, a.Writes = []string{artifacts, notes}, []string{artifacts, notes}
-	if u.Kind == ir.Service {
-		a.Writes = []string{notes}
-	}
+func inCluster(u *ir.Unit) (a cloud.Access) {
+	a = cloud.AccessInCluster(u)
 	if len(u.Ships) > 0 || u.Checkpoints > 0 { // below the lineage of the state, which is not known here
 		a.Reads, a.Writes = append(a.Reads, "kept/"), append(a.Writes, "kept/")
 	}

@@ -236,7 +236,7 @@ func (e *Executor) deployAt(ctx context.Context, st taskState, variant string, u
 // deployedOf returns a deployed model.
 func (e *Executor) deployedOf(st taskState, variant string, u ir.Unit) deployedModel {
 	m, _ := e.opts.hostOf(&u)
-	least, most := instances(u.Endpoint)
+	least, most := cloud.Replicas(u.Endpoint)
 	r := hostedResources{Machine: customMachine{m.name, m.accelerator, m.gpus}, Least: least, Most: most}
 	if s := u.Endpoint.Scale; s != nil && s.CPU > 0 {
 		r.Metrics = []hostedMetric{{"aiplatform.googleapis.com/prediction/online/cpu/utilization", s.CPU}}

@@ -55,13 +55,13 @@ func (c *checks) hosted(u ir.Unit) {
 	if u.Timeout > mostDeploy {
 		c.Fault("timeout", "write at most 2h", "Vertex AI gives a deployment at most 2 hours to become ready")
 	}
-	if least, _ := instances(u.Endpoint); least == 0 {
+	if least, _ := cloud.Replicas(u.Endpoint); least == 0 {
 		c.Fault("replicas.min", "write at least 1, or "+cloudRun, "an endpoint of Vertex AI always has a machine")
 	}
 	if u.Network == ir.NetworkNone {
 		c.Fault("network", "remove network: false, or "+cloudRun, "an endpoint of Vertex AI reaches the Internet")
 	}
-	c.server(u)
+	c.Service(u, "Vertex AI")
 	c.releases(u)
 	if u.Code.Runtime != ir.Plane && u.Code.Runtime != ir.PlaneDuckDB {
 		c.Fault("component", cloudRun, "Vertex AI posts requests to /predict, which only deployments of serve.#HTTP answer")

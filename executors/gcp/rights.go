@@ -30,17 +30,14 @@ var roles = []struct {
 
 // accessOf returns what a unit may do.
 func (s Settings) accessOf(u *ir.Unit) cloud.Access {
-	if u.Kind != ir.Service {
-		return cloud.AccessOf(u)
-	}
 	as := *u
 	if s.place(u) == onHosted {
 		as.Release = nil // whose versions share no route in the bucket
 	}
-	return cloud.AccessOfService(&as)
+	return cloud.AccessInContainer(&as)
 }
 
-// rights writes an account for each unit, with the rights of [accessOf] and no others.
+// rights writes an account for each unit, with the rights of [Settings.accessOf] and no others.
 func (w *writer) rights() error {
 	f := w.file("rights.tf")
 	if len(w.units) > 0 {

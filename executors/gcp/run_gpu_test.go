@@ -24,7 +24,7 @@ func TestGPUsOfCloudRun(t *testing.T) {
 		o.System, o.Region, o.Jobs.On = system, gcptest.RegionWithGPUs, "run"
 	})
 	needs := ir.Resources{GPU: 1, GPUModel: "L4", MilliCPU: 6000}
-	service, job := serving(t, "gpu", "serve"), cloudtest.Task(t, "gpu", "exit", "0")
+	service, job := cloudtest.Serving(t, "gpu", "serve"), cloudtest.Task(t, "gpu", "exit", "0")
 	service.Unit.Needs, job.Unit.Needs = needs, needs
 	ok(t, l.provision(system, service.Unit, job.Unit))
 	for _, c := range []struct {
@@ -39,8 +39,8 @@ func TestGPUsOfCloudRun(t *testing.T) {
 		}
 		ok(t, e.Destroy(t.Context(), h))
 	}
-	if left := l.has(t, system); len(left) > 0 {
-		t.Errorf("it has left %v", left)
+	if left, err := services(t).Left(system); err != nil || len(left) > 0 {
+		t.Errorf("it has left %v, %v", left, err)
 	}
 }
 
@@ -59,7 +59,7 @@ func TestWhatCloudRunRefusesOfGPUs(t *testing.T) {
 		"a revision with a GPU has its cores all the time": func(s string) string { return strings.Replace(s, `"cpuIdle":false`, `"cpuIdle":true`, 1) },
 	} {
 		e := l.executor(t, func(o *gcp.Options) { o.System, o.Region = system, gcptest.RegionWithGPUs })
-		task := serving(t, "gpu", "serve")
+		task := cloudtest.Serving(t, "gpu", "serve")
 		task.Unit.Needs.GPU = 1
 		ok(t, l.provision(system, task.Unit))
 		gcp.Wrap(e, func(next http.RoundTripper) http.RoundTripper { return edited{next, change} })

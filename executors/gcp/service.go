@@ -213,7 +213,7 @@ func (e *Executor) serviceOf(st taskState, t executors.Task, image string, comma
 	}
 	u := t.Unit
 	size, _ := containerOf(u.Needs)
-	least, most := instances(u.Endpoint)
+	least, most := cloud.Replicas(u.Endpoint)
 	idle := u.Release == nil && size.gpu == nil // an instance without requests looks at its route, and a GPU is always billed with its cores
 	c := runContainer{
 		Image: image, Command: command[:1], Args: command[1:], Env: secrets, Ports: []runPort{{u.Endpoint.Port}},
@@ -300,16 +300,7 @@ func (e *Executor) until(ctx context.Context, what string, do func(context.Conte
 
 // within is until for at most some time.
 func (e *Executor) within(ctx context.Context, most time.Duration, what string, do func(context.Context) (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, most)
-	defer cancel()
-	for pause := e.opts.Pause / 2; ; pause = min(2*pause, e.opts.Longest) {
-		if done, err := do(ctx); done || err != nil {
-			return err
-		}
-		if err := cloud.Sleep(ctx, pause); err != nil {
-			return fmt.Errorf("%s: Google Cloud has not done it within %s: see its console, and try again", what, most)
-		}
-	}
+	return e.opts.Until(ctx, most, fmt.Errorf("%s: Google Cloud has not done it within %s: see its console, and try again", what, most), do)
 }
 
 // withdraw removes the revision of a task, and with the last one its service. Requests of a revision that is given up

@@ -2,11 +2,13 @@ package gcp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
 // lookService returns the status of a revision. Cloud Run starts instances that end again, so that a revision which
@@ -61,16 +63,21 @@ func (st taskState) serviceFilter() string {
 		st.Service, st.Region, st.start(), at+"stdout", at+"stderr")
 }
 
+// versioned returns what [cloud.Versions] need of a service.
+func (e *Executor) versioned(_ context.Context, h state.Handle) (cloud.Run, cloud.Job, bool, error) {
+	st, err := e.fromHandle(h)
+	return e.run(st), &followed{e: e, st: st}, st.Idle, err
+}
+
 // SetRoute replaces the note that each instance of a service of Cloud Run looks at once a second, or divides the requests of an
 // endpoint of Vertex AI.
 func (e *Executor) SetRoute(ctx context.Context, h state.Handle, r step.Route) error {
-	st, err := e.released(ctx, h)
-	switch {
-	case err != nil:
-	case st.Endpoint != "":
-		err = e.setSplit(ctx, st, r)
-	default:
-		err = e.run(st).PutRoute(ctx, r)
+	st, err := e.hosted(ctx, h)
+	if err == nil && st == nil {
+		return e.Versions.SetRoute(ctx, h, r)
+	}
+	if err == nil {
+		err = e.setSplit(ctx, *st, r)
 	}
 	if err != nil {
 		return fmt.Errorf("set the route of %s: %w", h.ID, err)
@@ -81,28 +88,25 @@ func (e *Executor) SetRoute(ctx context.Context, h state.Handle, r step.Route) e
 // Observe adds up what all instances of a service have stored, also those that have ended. Of an endpoint of Vertex AI it only
 // says which route is in effect.
 func (e *Executor) Observe(ctx context.Context, h state.Handle) (*step.Observed, error) {
-	st, err := e.released(ctx, h)
-	if err == nil && st.Endpoint != "" {
-		return e.observeHosted(ctx, st)
+	st, err := e.hosted(ctx, h)
+	if err != nil {
+		return nil, fmt.Errorf("read what %s observes: %w", h.ID, err)
 	}
-	if err == nil {
-		var seen *step.Observed
-		if seen, err = e.run(st).Observed(ctx, st.Idle); err == nil {
-			return seen, nil
-		}
+	if st == nil {
+		return e.Versions.Observe(ctx, h)
 	}
-	return nil, fmt.Errorf("read what %s observes: %w", h.ID, err)
+	return e.observeHosted(ctx, *st)
 }
 
-// released returns the state of a service that exists.
-func (e *Executor) released(ctx context.Context, h state.Handle) (taskState, error) {
+// hosted returns the state of an endpoint of Vertex AI that exists, or nil for a service of Cloud Run.
+func (e *Executor) hosted(ctx context.Context, h state.Handle) (*taskState, error) {
 	st, err := e.fromHandle(h)
-	if err != nil {
-		return st, err
+	if err != nil || st.Endpoint == "" {
+		return nil, err
 	}
 	now, _, err := (&followed{e: e, st: st}).Look(ctx)
 	if err == nil && now.Phase == state.Absent {
 		err = errors.New("it is no longer on Google Cloud: apply again")
 	}
-	return st, err
+	return &st, err
 }

@@ -37,7 +37,7 @@ func (e *Executor) PerRequest(u ir.Unit) (planner.PerRequest, bool) {
 	if size.gpu != nil && size.gpu.second == 0 {
 		return planner.PerRequest{}, false
 	}
-	least, _ := instances(u.Endpoint)
+	least, _ := cloud.Replicas(u.Endpoint)
 	during := func(of struct{ core, gib money.Amount }, seconds int64) money.Amount {
 		x := of.core.Times(size.cores*seconds, 1).Plus(of.gib.Times(size.memory*seconds, 1024))
 		if size.gpu != nil {

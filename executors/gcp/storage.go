@@ -63,16 +63,7 @@ func (w *writer) secrets() {
 
 // made returns the variables of secrets that do not exist, sorted.
 func (w *writer) made() []string {
-	var all []string
-	for _, u := range w.units {
-		for _, variable := range w.accessOf(u).Secrets {
-			if w.Existing.Secrets[variable] == "" {
-				all = append(all, variable)
-			}
-		}
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
+	return cloud.Secrets(w.units, func(variable string) bool { return w.Existing.Secrets[variable] == "" })
 }
 
 // secretID returns the id of a secret that is made. Ids ignore nothing, and have at most 255

@@ -132,7 +132,7 @@ func (s *server) keep(x *service, r *revision, root string, env []string) error 
 		r.instance = nil
 		s.mu.Unlock()
 		switch {
-		case errors.Is(err, errEnded):
+		case errors.Is(err, containers.ErrEnded):
 			return nil
 		case !ready:
 			return err
