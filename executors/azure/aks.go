@@ -191,7 +191,7 @@ func (w *writer) admins() {
 // inCluster returns what the pods of a unit may do.
 func inCluster(u *ir.Unit) cloud.Access {
 	a := cloud.AccessInCluster(u)
-	if len(u.Ships) > 0 { // below the lineage of the state, which is not known here
+	if len(u.Ships) > 0 || u.Checkpoints > 0 { // below the lineage of the state, which is not known here
 		const kept = "kept/"
 		a.Reads, a.Writes, a.Removes = append(a.Reads, kept), append(a.Writes, kept), append(a.Removes, kept)
 	}

@@ -103,7 +103,7 @@ func (c *checks) service(u ir.Unit) {
 	var p struct{ Auth json.RawMessage }
 	_ = json.Unmarshal(u.Params, &p) // which may be none
 	if c.settings.Ingress == External && len(p.Auth) == 0 {
-		c.Faults = append(c.Faults, ir.Fault{Field: "component", Note: true, Message: "everybody on the Internet may ask it, because the target has ingress: \"external\"", Hint: "add auth, or remove ingress"})
+		c.Faults = append(c.Faults, ir.Fault{Field: "component", Note: true, Message: "anyone on the Internet can call it, because the target has ingress: \"external\"", Hint: "add auth, or remove ingress"})
 	}
 }
 

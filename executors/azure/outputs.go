@@ -2,7 +2,7 @@ package azure
 
 import (
 	"bytes"
-	_ "embed"
+	"embed"
 	"slices"
 	"text/template"
 
@@ -41,11 +41,11 @@ func (w *writer) readme() ([]byte, error) {
 		secrets = append(secrets, secretName(variable))
 	}
 	data := struct {
-		Header, System, Environment, Group, Location, Subscription, Provider, Version, Vault, Ingress string
-		Secrets, Emails                                                                               []string
-		Services, Jobs, GPUs, Closed, Budget                                                          bool
+		Header, System, Environment, Group, Location, Subscription, Provider, Version, Vault, Ingress, Prefix string
+		Secrets, Emails                                                                                       []string
+		Services, Jobs, GPUs, Closed, Budget                                                                  bool
 	}{
-		Header: terraform.Header, System: w.sys.Name, Environment: cloud.Environment(w.sys), Group: w.Group, Location: w.Location, Subscription: w.Subscription,
+		Header: terraform.Header, Prefix: w.prefix, System: w.sys.Name, Environment: cloud.Environment(w.sys), Group: w.Group, Location: w.Location, Subscription: w.Subscription,
 		Provider: provider, Version: providerVersion, Vault: w.global(), Ingress: w.Ingress, Secrets: secrets, Emails: w.emails(), Services: len(w.at(onService)) > 0,
 		Jobs: len(w.at(onJob)) > 0, GPUs: slices.ContainsFunc(w.units, func(u *ir.Unit) bool { return u.Needs.GPU > 0 }), Closed: len(w.in(false)) > 0, Budget: w.sys.Budget.Month != nil,
 	}

@@ -16,16 +16,17 @@ const mostCondition = 8192
 
 // What conditions name, and the actions on blobs.
 const (
-	blobs      = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
-	readBlob   = blobs + "/read"
-	writeBlob  = blobs + "/write"
-	removeBlob = blobs + "/delete"
-	addBlob    = blobs + "/add/action"
-	pathOf     = "@Resource[" + blobs + ":path]"
-	prefixOf   = "@Request[" + blobs + ":prefix]"
-	notReading = "!(ActionMatches{'" + readBlob + "'} AND NOT SubOperationMatches{'Blob.List'})"
-	notListing = "!(ActionMatches{'" + readBlob + "'} AND SubOperationMatches{'Blob.List'})"
-	notWriting = "(!(ActionMatches{'" + writeBlob + "'}) AND !(ActionMatches{'" + addBlob + "'}))"
+	blobs       = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
+	readBlob    = blobs + "/read"
+	writeBlob   = blobs + "/write"
+	addBlob     = blobs + "/add/action"
+	removeBlob  = blobs + "/delete"
+	pathOf      = "@Resource[" + blobs + ":path]"
+	prefixOf    = "@Request[" + blobs + ":prefix]"
+	notReading  = "!(ActionMatches{'" + readBlob + "'} AND NOT SubOperationMatches{'Blob.List'})"
+	notListing  = "!(ActionMatches{'" + readBlob + "'} AND SubOperationMatches{'Blob.List'})"
+	notRemoving = "!(ActionMatches{'" + removeBlob + "'})"
+	notWriting  = "(!(ActionMatches{'" + writeBlob + "'}) AND !(ActionMatches{'" + addBlob + "'}))"
 )
 
 // The roles of units, which are made because no existing role has so few rights: anyone with the role Storage
@@ -37,9 +38,8 @@ var roles = []struct {
 	condition       func(paths []string) string
 }{
 	{"read", "Reads artifacts", "reads", []string{readBlob}, func(a cloud.Access) []string { return a.Reads }, readCondition},
-	{"remove", "Removes checkpoints", "removes", []string{removeBlob}, func(a cloud.Access) []string { return a.Removes }, removeCondition},
 	{"write", "Writes artifacts", "writes", []string{writeBlob, addBlob}, func(a cloud.Access) []string { return a.Writes }, writeCondition},
-	{"remove", "Removes old logs", "removes", []string{removeBlob}, func(a cloud.Access) []string { return a.Removes }, removeCondition},
+	{"remove", "Removes checkpoints and old logs", "removes", []string{removeBlob}, func(a cloud.Access) []string { return a.Removes }, removeCondition},
 }
 
 // readCondition is true for reading blobs whose paths begin with one of some prefixes, and for listing these.
@@ -54,7 +54,7 @@ func writeCondition(paths []string) string {
 
 // removeCondition is true for removing blobs whose paths begin with one of some prefixes.
 func removeCondition(paths []string) string {
-	return "!(ActionMatches{'" + removeBlob + "'}) OR (" + anyPrefix(pathOf, paths) + ")"
+	return notRemoving + " OR (" + anyPrefix(pathOf, paths) + ")"
 }
 
 func anyPrefix(attribute string, prefixes []string) string {
@@ -65,11 +65,11 @@ func anyPrefix(attribute string, prefixes []string) string {
 	return strings.Join(parts, " OR ")
 }
 
-// rights writes an identity for each unit, with the rights of [cloud.AccessInContainer] and no others.
+// rights writes an identity for each unit, with the rights of [writer.access] and no others.
 func (w *writer) rights() error {
 	f := w.file("rights.tf")
 	for _, r := range roles {
-		if !slices.ContainsFunc(w.at(onJob), func(u *ir.Unit) bool { return len(r.prefixes(cloud.AccessOf(u))) > 0 }) {
+		if !slices.ContainsFunc(w.units, func(u *ir.Unit) bool { return len(r.prefixes(w.access(u))) > 0 }) {
 			continue
 		}
 		b := f.Resource("azurerm_role_definition", r.id)
@@ -93,11 +93,11 @@ func (w *writer) access(u *ir.Unit) cloud.Access {
 	if w.Service == AKS {
 		return inCluster(u)
 	}
-	return cloud.AccessOf(u)
+	return cloud.AccessInContainer(u)
 }
 
 func (w *writer) unitRights(f *terraform.File, u *ir.Unit) error {
-	l, a := cloud.Label(u.ID), cloud.AccessInContainer(u)
+	l, a := cloud.Label(u.ID), w.access(u)
 	b := f.Resource("azurerm_user_assigned_identity", l)
 	b.Set("name", terraform.Text(w.identity(u.ID)))
 	placed(b, u)

@@ -23,8 +23,9 @@ type Settings struct {
 	Retention    int64             `json:"retention"`
 	Emails       []string          `json:"emails"`
 	Tags         map[string]string `json:"tags"`
-	Hosts        string            `json:"hosts"` // folder with HOST/hosts.toml for registries
-
+	Ingress      string            `json:"ingress"` // External, or only from the environment
+	Hosts        string            `json:"hosts"`   // folder with HOST/hosts.toml for registries
+	Cluster
 	terraform.Provisioned
 }
 
@@ -48,6 +49,9 @@ type Storage struct {
 func SettingsOf(t ir.Target) (s Settings, err error) {
 	return s, executors.DecodeSettings(t, &s)
 }
+
+// External is the ingress of services that the Internet reaches.
+const External = "external"
 
 // Provisioning says who applies the infrastructure of a target, and where it is.
 func Provisioning(t ir.Target) (terraform.Provisioning, error) {

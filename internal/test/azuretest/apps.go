@@ -336,7 +336,7 @@ func (s *server) makeRevision(a *app, spec apps.ContainerApp, name string, op *o
 	defer s.mu.Unlock()
 	if err != nil {
 		if errors.Is(err, containers.ErrNoImage) {
-			err = errors.New("Field 'template.containers.unit.image' is invalid with details: 'Invalid value: MANIFEST_UNKNOWN: manifest unknown'")
+			err = errors.New("field 'template.containers.unit.image' is invalid with details: 'Invalid value: MANIFEST_UNKNOWN: manifest unknown'")
 		}
 		a.state, *op = "Failed", operation{"Failed", "ContainerAppOperationError", "Failed to provision revision for container app '" + a.name + "'. Error details: " + err.Error()}
 		return

@@ -108,7 +108,7 @@ func Start(ctx context.Context, dir string) (*Cloud, error) {
 	trusting := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}
 	s := &server{
 		dir: dir, authority: c.authority(), images: containers.Images{Dir: dir}, client: &http.Client{Transport: trusting, Timeout: time.Minute},
-		jobs: map[string]*job{}, resources: map[string]object{}, identities: map[string]*identity{}, vaults: map[string]map[string][]string{}, roles: map[string]string{},
+		certificate: certificate, jobs: map[string]*job{}, apps: map[string]*app{}, operations: map[string]*operation{}, resources: map[string]object{}, identities: map[string]*identity{}, vaults: map[string]map[string][]string{}, roles: map[string]string{},
 	}
 	c.stop = append(c.stop, trusting.CloseIdleConnections)
 	program, err := installAzurite(ctx)

@@ -2,6 +2,7 @@ package azuretest
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/tenon-ml/tenon/internal/test/containers"
@@ -73,7 +74,7 @@ func (s *server) assign(c tofutest.Change) error {
 	principal, scope := c.Text("principal_id"), c.Text("scope")
 	i := s.identities[clientOf(strings.TrimPrefix(principal, "principal-of-"))]
 	if i == nil {
-		return fmt.Errorf("a role is assigned to %q, which is not an identity", principal)
+		return fmt.Errorf("a role is assigned to %q, which is no identity", principal)
 	}
 	if role := s.roles[c.Text("role_definition_id")]; role != "" {
 		_, at, _ := strings.Cut(scope, "/storageAccounts/")

@@ -27,8 +27,8 @@ resource "azurerm_role_definition" "write" {
 
 resource "azurerm_role_definition" "remove" {
   # Names of roles are unique in a tenant.
-  name              = "Removes old logs of tenonflightsproddc748e9a"
-  description       = "Removes old logs of flights/prod, as conditions allow."
+  name              = "Removes checkpoints and old logs of tenonflightsproddc748e9a"
+  description       = "Removes checkpoints and old logs of flights/prod, as conditions allow."
   scope             = local.group_id
   assignable_scopes = [local.group_id]
   permissions {
@@ -69,7 +69,7 @@ resource "azurerm_role_assignment" "remove-deployments-api" {
   principal_type     = "ServicePrincipal"
   role_definition_id = azurerm_role_definition.remove.role_definition_resource_id
   condition_version  = "2.0"
-  condition          = "(!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete'})) OR (@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/kept/')"
+  condition          = "!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete'}) OR (@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/kept/')"
 }
 
 resource "azurerm_federated_identity_credential" "deployments-api" {
