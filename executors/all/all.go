@@ -51,6 +51,7 @@ var platforms = []platform{
 	{azure.Name, azure.Check, azure.Infrastructure, azure.Provisioning},
 	{aws.EKS, Check, aws.Infrastructure, aws.Provisioning},
 	{gcp.GKE, Check, gcp.Infrastructure, gcp.Provisioning},
+	{azure.AKS, Check, azure.Infrastructure, azure.Provisioning},
 }
 
 // platformOf returns the platform of a target, or nil. That of a cluster which Tenon makes is the service
@@ -115,11 +116,11 @@ type Trial struct {
 var Trials = []Trial{
 	{process.Name, "tenon.#Process", "processes of the machine", ""},
 	{containerd.Name, "tenon.#Containerd", "containerd and runc", ""},
-	{kubernetes.Name, "tenon.#Kubernetes, tenon.#EKS, tenon.#GKE", "a cluster of one node: API server, kubelet, containerd, also behind a check of tokens of EKS; OpenTofu with providers made from the schemas; the schema of pools of nodes", "EKS and GKE themselves, with what makes and scales them; AKS; several nodes; GPUs of a cluster"},
+	{kubernetes.Name, "tenon.#Kubernetes, tenon.#EKS, tenon.#GKE, tenon.#AKS", "a cluster of one node: API server, kubelet, containerd, also behind a check of tokens of EKS and AKS; OpenTofu with providers made from the schemas; the schema of pools of nodes", "EKS, GKE and AKS themselves, with what makes and scales them; several nodes; GPUs of a cluster"},
 	{ssh.Name, "tenon.#SSH", "sshd and containerd in network namespaces", "other machines; GPUs of hosts, for which a fake nvidia-smi answers"},
 	{aws.Name, "tenon.#AWS", "an emulator (moto) in which jobs, functions, endpoints and services on Fargate run; OpenTofu with version 4.9 of the provider", "AWS itself; load balancers; version 6 of the provider, whose schema is checked"},
-	{gcp.Name, "tenon.#GCP", "a fake of the APIs in which jobs and services run", "Google Cloud itself; GPUs of Vertex AI; the provider, whose schema is checked"},
-	{azure.Name, "tenon.#Azure", "a fake of the APIs in which jobs run; azurite for blobs", "Azure itself; the provider, whose schema is checked"},
+	{gcp.Name, "tenon.#GCP", "a fake of the APIs in which jobs, services and endpoints run; OpenTofu with a provider made from the schema", "Google Cloud itself; GPUs of Vertex AI and Cloud Run; the provider, from whose schema that of the tests is made"},
+	{azure.Name, "tenon.#Azure", "a fake of the APIs in which jobs and services run; azurite for blobs; OpenTofu with a provider made from the schema", "Azure itself; GPUs of Container Apps; the provider, from whose schema that of the tests is made"},
 }
 
 // Names are the executors that there are.

@@ -32,6 +32,7 @@ func TestClustersHaveInfrastructure(t *testing.T) {
 	}{
 		"eks":   {map[string]any{"cluster": "eks", "account": "123456789012", "region": "eu-central-1", "cidr": "10.40.0.0/16"}, true},
 		"gke":   {map[string]any{"cluster": "gke", "project": "acme-ml-1", "region": "europe-west3"}, true},
+		"aks":   {map[string]any{"cluster": "aks", "subscription": "00000000-1111-2222-3333-444444444444", "resource_group": "acme-ml", "location": "westeurope"}, true},
 		"other": {map[string]any{"store": "s3://acme-ml"}, false},
 	} {
 		target := ir.Target{Name: name, Executor: "kubernetes", Settings: x.settings}

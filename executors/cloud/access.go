@@ -11,7 +11,6 @@ import (
 // the system in the bucket and end with a slash.
 type Access struct {
 	Reads, Writes []string
-	Removes       []string // of what it also writes
 	Asks          []string // units whose endpoints it may ask
 	Secrets       []string // variables of secrets that it may read
 	Removes       []string // prefixes of what it may remove

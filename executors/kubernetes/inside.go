@@ -5,6 +5,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/inside"
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 )
@@ -27,7 +28,7 @@ func (s Settings) inside(t executors.Task) (pod.Task, []inside.Passage) {
 		out.Drain = drain
 	}
 	if t.Checkpoints != nil {
-		out.Checkpoints = &pod.Checkpoints{Folder: path.Join(t.State, pod.CheckpointsOf(executors.TaskPrefix(t.Environment, t.Unit.ID)), t.Key)}
+		out.Checkpoints = &pod.Checkpoints{Folder: path.Join(t.State, pod.CheckpointsOf(t.Environment, cloud.Label(t.Unit.ID)), t.Key)}
 	}
 	if len(t.Unit.Ships) > 0 {
 		doc.Kept, doc.Shipped = pod.Kept, path.Join(pod.Kept, "shipped")

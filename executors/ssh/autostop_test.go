@@ -73,7 +73,7 @@ func TestAutostop(t *testing.T) {
 	ok(t, e.Close()) // this tenon is gone
 	eventually(t, "the host stops", func() bool { return l.All[0].Down(t) })
 	if l.All[1].Down(t) {
-		t.Error("a host stopped itself that nobody has asked to")
+		t.Error("a host stopped itself to which no tenon has connected")
 	}
 
 	// What the job made is on the disk of the host.
@@ -111,7 +111,7 @@ func TestAutostop(t *testing.T) {
 	ok(t, e.Destroy(within(t), on))
 	eventually(t, "the host without its service stops", func() bool { return l.All[1].Down(t) })
 
-	// A target that does not want it any more keeps its hosts.
+	// A target that no longer has autostop keeps its hosts.
 	for _, h := range l.All {
 		h.Kill(t)
 		h.Start(t)
@@ -121,7 +121,7 @@ func TestAutostop(t *testing.T) {
 	wait(t, e, apply(t, e, job(t, runs, "last", "exit", "0")), state.Succeeded)
 	time.Sleep(2 * idle)
 	if l.All[0].Down(t) {
-		t.Error("a host stopped itself although the target does not say so any more")
+		t.Error("a host stopped itself although the target no longer has autostop")
 	}
 }
 

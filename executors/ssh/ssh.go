@@ -198,7 +198,7 @@ func (e *Executor) apply(ctx context.Context, t executors.Task, prior *state.Han
 func (e *Executor) place(ctx context.Context, st taskState, p *prepared, former *taskState) (state.Handle, error) {
 	const first, last = 50 * time.Millisecond, 2 * time.Second
 	began := time.Now()
-	hosts := e.candidates(p.start.Task.Unit, former)
+	hosts := resumable(e.candidates(p.start.Task.Unit, former), p.start.Task)
 	tired := map[string]error{} // why a host could not be started
 	for pause := first; ; pause = min(2*pause, last) {
 		var lost, never []error
@@ -414,7 +414,7 @@ func (e *Executor) Inspect(ctx context.Context, h state.Handle) (state.Status, e
 // lost is the status of a task whose host is lost. It is not called stopped: a host does not stop itself
 // while a task runs, though it may after a job that ended while there was no connection.
 func lost(gone *lostError) state.Status {
-	return state.Status{Phase: state.Failed, Message: oneLine((&lostError{host: gone.host, err: gone.err}).Error())}
+	return state.Status{Phase: state.Failed, Message: oneLine((&lostError{host: gone.host, err: gone.err}).Error()), Interrupted: true}
 }
 
 // here gives a status the times of this machine, if its clock differs from that of the host.

@@ -35,8 +35,8 @@ func ok(t testing.TB, err error) {
 	}
 }
 
-// serving makes a task of a service of a system of its own.
-func serving(t *testing.T, name string, args ...string) executors.Task {
+// Serving makes a task of a service of a system of its own.
+func Serving(t *testing.T, name string, args ...string) executors.Task {
 	t.Helper()
 	task := Task(t, name, args...)
 	task.Unit.Kind, task.Unit.ID, task.Unit.Entity, task.Unit.Outputs = ir.Service, "deployments/api", "deployments/api", nil
@@ -89,7 +89,7 @@ func (s Services) KilledAtEachCall(t *testing.T, calls int) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				system := "cut-" + name
-				old, next := serving(t, "old", "serve"), serving(t, "next", "serve")
+				old, next := Serving(t, "old", "serve"), Serving(t, "next", "serve")
 				ok(t, s.Provision(system, old.Unit))
 				e := s.New(t, system, "")
 				was, st := start(t, e, old, nil)
@@ -124,7 +124,7 @@ func (s Services) KilledAtEachCall(t *testing.T, calls int) {
 func (s Services) GivenUp(t *testing.T, want string) {
 	const system = "given-up"
 	e := s.New(t, system, "")
-	old, bad, next := serving(t, "a", "serve"), serving(t, "b", "exit", "7"), serving(t, "c", "serve")
+	old, bad, next := Serving(t, "a", "serve"), Serving(t, "b", "exit", "7"), Serving(t, "c", "serve")
 	ok(t, s.Provision(system, old.Unit))
 	was, _ := start(t, e, old, nil)
 	for range 2 {
@@ -158,7 +158,7 @@ func (s Services) GivenUp(t *testing.T, want string) {
 // OthersStay checks that a service which another state has made is not touched, about which an apply says want.
 func (s Services) OthersStay(t *testing.T, want string) {
 	const system = "others"
-	mine, theirs, task := s.New(t, system, "mine"), s.New(t, system, "theirs"), serving(t, "a", "serve")
+	mine, theirs, task := s.New(t, system, "mine"), s.New(t, system, "theirs"), Serving(t, "a", "serve")
 	ok(t, s.Provision(system, task.Unit))
 	h, err := mine.Apply(t.Context(), task, nil)
 	ok(t, err)

@@ -1,7 +1,9 @@
 package pod
 
 import (
+	"cmp"
 	"fmt"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -13,9 +15,11 @@ type Checkpoints struct {
 	Folder string `json:"folder"`          // of [remote.Store.Keep]
 }
 
-// CheckpointsOf returns the folder, below the lineage of a state, of the checkpoints of a unit in a cluster. prefix is
-// what the names of its tasks begin with.
-func CheckpointsOf(prefix string) string { return "checkpoints/" + prefix }
+// CheckpointsOf returns the folder, below the lineage of a state, of the checkpoints of a unit in an environment. label is
+// unique among the units of a system.
+func CheckpointsOf(env, label string) string {
+	return path.Join("checkpoints", cmp.Or(env, "-"), label)
+}
 
 // CheckpointName returns the path of the file of a checkpoint in a folder. Names sort as numbers do.
 func CheckpointName(dir string, number int64) string {

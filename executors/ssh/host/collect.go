@@ -234,6 +234,9 @@ func (c *collector) look(ctx context.Context) error {
 	if err != nil || !known {
 		return err
 	}
+	if err := c.checkpoints(); err != nil {
+		return err
+	}
 	all, err := c.artifacts.All()
 	if err != nil {
 		return err

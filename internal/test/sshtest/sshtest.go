@@ -187,7 +187,7 @@ func (h *Host) Kill(t testing.TB) {
 	}
 }
 
-// Down reports whether nothing runs on the host any more.
+// Down reports whether nothing runs on the host.
 func (h *Host) Down(t testing.TB) bool {
 	t.Helper()
 	return len(h.processes(t)) == 0
