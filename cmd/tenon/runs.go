@@ -25,8 +25,8 @@ func runsCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "runs [NAME | RUN...]", Short: "List, search and compare recorded trainings and other runs",
 		Long: `Lists the recorded runs of a unit such as models/late/train; the trainings of an entity
-such as models/late; or those of the whole system, newest first. What trains nothing has
-its jobs listed. A training has the metrics of the evaluation of its model, and "*"
+such as models/late; or those of the whole system, newest first. If there is no
+training, it lists the jobs. A training has the metrics of the evaluation of its model, and "*"
 marks a run whose model is registered, with its version.
 
 With the numbers of runs, it shows these side by side: their metrics, and the

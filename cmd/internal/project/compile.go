@@ -137,7 +137,7 @@ type compilation struct {
 }
 
 func (p *Project) compilation(tags []string, resolve lockfile.Resolver) *compilation {
-	return &compilation{dir: p.set.Dir, tags: tags, env: p.set.Env, environ: p.set.Environ, resolve: resolve, executors: checks(all.Check), sql: p.set.SQL}
+	return &compilation{dir: p.set.Dir, tags: tags, env: p.set.Env, environ: p.set.Environ, resolve: resolve, executors: checks(all.Check), sql: p.set.SQL, states: states{lookup: p.set.lookup}}
 }
 
 // resolve locks Python packages.

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +17,8 @@ import (
 
 // states reads states of Terraform at URLs, each once.
 type states struct {
+	lookup func(variable string) (string, bool) // of the environment
+
 	mu  sync.Mutex
 	all map[string]func() ([]byte, error)
 }
@@ -36,7 +37,7 @@ func (s *states) read(ctx context.Context, at string, most int64) ([]byte, error
 			ctx, cancel := context.WithTimeout(ctx, stateTime)
 			defer cancel()
 			if strings.HasPrefix(at, "https://") || strings.HasPrefix(at, "http://") {
-				return served(ctx, http.DefaultTransport, at, most)
+				return s.served(ctx, http.DefaultTransport, at, most)
 			}
 			return remote.Object(ctx, at, most)
 		})
@@ -48,7 +49,7 @@ func (s *states) read(ctx context.Context, at string, most int64) ([]byte, error
 
 // served reads a state from a server that implements the backend `http` of Terraform, with its credentials:
 // $TF_HTTP_USERNAME and $TF_HTTP_PASSWORD. Errors have no settings of the URL, which may be secrets.
-func served(ctx context.Context, transport http.RoundTripper, at string, most int64) ([]byte, error) {
+func (s *states) served(ctx context.Context, transport http.RoundTripper, at string, most int64) ([]byte, error) {
 	u, err := url.Parse(at)
 	if err != nil || u.Host == "" {
 		return nil, errors.New("it is not a URL")
@@ -63,8 +64,9 @@ func served(ctx context.Context, transport http.RoundTripper, at string, most in
 	if err != nil {
 		return nil, errors.New("it is not a URL")
 	}
-	if name := os.Getenv("TF_HTTP_USERNAME"); name != "" {
-		r.SetBasicAuth(name, os.Getenv("TF_HTTP_PASSWORD"))
+	if name, _ := s.lookup("TF_HTTP_USERNAME"); name != "" {
+		password, _ := s.lookup("TF_HTTP_PASSWORD")
+		r.SetBasicAuth(name, password)
 	}
 	answer, err := (&http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}).Do(r)
 	if err != nil {

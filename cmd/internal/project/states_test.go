@@ -3,6 +3,7 @@ package project
 import (
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 )
@@ -30,7 +31,8 @@ func TestStatesOfServers(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	transport := server.Client().Transport
-	got, err := served(t.Context(), transport, server.URL+"/there?token=hunter2", 13)
+	s := &states{lookup: os.LookupEnv}
+	got, err := s.served(t.Context(), transport, server.URL+"/there?token=hunter2", 13)
 	if err != nil || string(got) != `{"version":4}` {
 		t.Errorf("got %s, %v", got, err)
 	}
@@ -44,12 +46,11 @@ func TestStatesOfServers(t *testing.T) {
 		"http://acme.example/state":             "use https",
 		"https:///state?token=secret":           "it is not a URL",
 	} {
-		if _, err := served(t.Context(), transport, at, 12); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
+		if _, err := s.served(t.Context(), transport, at, 12); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: got %v, want %q", at, err, want)
 		}
 	}
 	before := asked
-	s := &states{}
 	for range 2 {
 		if _, err := s.read(t.Context(), "http://acme.example/state", 12); err == nil {
 			t.Error("it is read without TLS")
