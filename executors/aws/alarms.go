@@ -32,7 +32,7 @@ func (w *writer) metrics(u *ir.Unit) metrics {
 			{Key: "LoadBalancer", Value: reference("aws_lb", "main", "arn_suffix")}, {Key: "TargetGroup", Value: reference("aws_lb_target_group", label(u.ID), "arn_suffix")}}}
 	}
 	return metrics{"AWS/SageMaker", "Invocations", "Invocation5XXErrors", "ModelLatency", time.Microsecond,
-		[]terraform.Field{{Key: "EndpointName", Value: terraform.Text(w.endpoint(u))}, {Key: "VariantName", Value: terraform.Text(mainVariant)}}}
+		[]terraform.Field{{Key: "EndpointName", Value: terraform.Text(w.endpoint(u))}, {Key: "VariantName", Value: terraform.Text(clouds.MainVariant)}}}
 }
 
 // alarms writes alarms for the objectives of deployments.

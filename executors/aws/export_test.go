@@ -28,5 +28,5 @@ func TrainingName(o Options, t executors.Task) string {
 func EndpointNames(h state.Handle) []string {
 	var st taskState
 	_ = json.Unmarshal(h.Data, &st) // without names, nothing was created
-	return []string{st.Endpoint, st.Run + oneVariant, st.Run + "-" + mainVariant}
+	return []string{st.Endpoint, st.Run + oneVariant, st.Run + "-" + clouds.MainVariant}
 }

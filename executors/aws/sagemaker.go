@@ -12,6 +12,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	clouds "github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 	"github.com/tenon-ml/tenon/planner/state"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/release"
@@ -27,13 +28,6 @@ import (
 // task, and SageMaker refuses a name that exists. The configuration is made last, so a task that has one
 // has all of its models.
 type endpoints struct{ *Executor }
-
-// Names of variants: of the one that answers alone, and is the champion of a release, and of the challenger.
-// Alarms name them.
-const (
-	mainVariant = "main"
-	nextVariant = "next"
-)
 
 // What the names of the configurations of a task end with: of those with one variant, and with two.
 const (
@@ -59,35 +53,9 @@ func (e endpoints) prepare(st *taskState, t executors.Task) {
 	st.Endpoint, st.Group = w.endpoint(&t.Unit), w.logGroup(&t.Unit)
 	st.Run, st.Instance = st.Endpoint+"-"+e.taskSum(t.Name), e.opts.endpoint(&t.Unit).Instance
 	st.Record, st.Versions = st.Run, map[string]string{}
-	for _, v := range variantsOf(t) {
-		st.Versions[v.name] = v.task.Version
+	for _, v := range clouds.VariantsOf(t) {
+		st.Versions[v.Name] = v.Task.Version
 	}
-}
-
-// A variant is a version that answers at an endpoint.
-type variant struct {
-	name      string
-	weight    int // percent
-	task      executors.Task
-	inRelease bool // it counts what it answers
-}
-
-// variantsOf returns the variants of a task: the champion and the challenger, or one.
-func variantsOf(t executors.Task) []variant {
-	alone := t
-	alone.Beside, alone.Route = nil, nil
-	for _, champion := range t.Beside {
-		v := []variant{{mainVariant, 100, champion, true}, {nextVariant, 0, alone, true}}
-		for _, r := range t.Route.Versions {
-			for i := range v {
-				if v[i].task.Version == r.Name {
-					v[i].weight = r.Weight
-				}
-			}
-		}
-		return v
-	}
-	return []variant{{mainVariant, 100, alone, false}}
 }
 
 // apply implements [backend].
@@ -98,7 +66,7 @@ func (e endpoints) apply(ctx context.Context, c *cloud, st *taskState, t executo
 	if err := e.ownEndpoint(ctx, c, st); err != nil {
 		return err
 	}
-	variants := variantsOf(t)
+	variants := clouds.VariantsOf(t)
 	config := st.Run + oneVariant
 	if len(variants) > 1 {
 		config = st.Run + twoVariants
@@ -109,7 +77,7 @@ func (e endpoints) apply(ctx context.Context, c *cloud, st *taskState, t executo
 	}
 	if there == nil {
 		for _, v := range variants {
-			if err := e.model(ctx, c, st, v); err != nil {
+			if err := e.model(ctx, c, st, v, len(variants) > 1); err != nil {
 				return err
 			}
 		}
@@ -138,9 +106,9 @@ func (e endpoints) ownEndpoint(ctx context.Context, c *cloud, st *taskState) err
 	return e.owned(st, "endpoint "+st.Endpoint, tags)
 }
 
-// model makes the model of a variant, whose container runs tenon-pod.
-func (e endpoints) model(ctx context.Context, c *cloud, st *taskState, v variant) error {
-	image, task, err := e.supply(ctx, c, *st, v.task)
+// model makes the model of a variant, whose container runs tenon-pod and, in a release, counts what it answers.
+func (e endpoints) model(ctx context.Context, c *cloud, st *taskState, v clouds.Variant, inRelease bool) error {
+	image, task, err := e.supply(ctx, c, *st, v.Task)
 	if err != nil {
 		return err
 	}
@@ -154,9 +122,9 @@ func (e endpoints) model(ctx context.Context, c *cloud, st *taskState, v variant
 	if err != nil {
 		return err
 	}
-	name := st.Run + "-" + v.name
-	variables := map[string]string{pod.HostedStore: store, pod.HostedTask: digest, step.Platform: step.SageMaker, envNamed: v.task.Version}
-	if v.inRelease {
+	name := st.Run + "-" + v.Name
+	variables := map[string]string{pod.HostedStore: store, pod.HostedTask: digest, step.Platform: step.SageMaker, envNamed: v.Task.Version}
+	if inRelease {
 		variables[release.CountedAs] = name
 	}
 	err = e.again(ctx, func() error {
@@ -175,12 +143,12 @@ func (e endpoints) model(ctx context.Context, c *cloud, st *taskState, v variant
 const envNamed = "TENON_VERSION"
 
 // configure makes a configuration of the endpoint with some variants.
-func (e endpoints) configure(ctx context.Context, c *cloud, st *taskState, config string, u ir.Unit, variants []variant) error {
+func (e endpoints) configure(ctx context.Context, c *cloud, st *taskState, config string, u ir.Unit, variants []clouds.Variant) error {
 	var list []production
 	for _, v := range variants {
 		list = append(list, production{
-			VariantName: v.name, ModelName: st.Run + "-" + v.name, InstanceType: st.Instance, InitialInstanceCount: instancesOf(u),
-			InitialVariantWeight: float64(v.weight) / 100, ContainerStartupHealthCheckTimeoutInSeconds: int64(startup(&u) / time.Second),
+			VariantName: v.Name, ModelName: st.Run + "-" + v.Name, InstanceType: st.Instance, InitialInstanceCount: instancesOf(u),
+			InitialVariantWeight: float64(v.Share) / 100, ContainerStartupHealthCheckTimeoutInSeconds: int64(startup(&u) / time.Second),
 			VolumeSizeInGB: (u.Needs.Disk + gib - 1) / gib,
 		})
 	}
@@ -285,7 +253,7 @@ func (e endpoints) versions(ctx context.Context, c *cloud, st *taskState) error 
 		}
 	}
 	st.Versions = map[string]string{}
-	for _, v := range []string{mainVariant, nextVariant} {
+	for _, v := range []string{clouds.MainVariant, clouds.NextVariant} {
 		m, err := c.model(ctx, st.Run+"-"+v)
 		if err != nil {
 			return err
@@ -347,7 +315,7 @@ func (e endpoints) readStreams(ctx context.Context, c *cloud, st taskState, at *
 		return nil
 	}
 	own := map[string]bool{}
-	for _, variant := range []string{mainVariant, nextVariant} {
+	for _, variant := range []string{clouds.MainVariant, clouds.NextVariant} {
 		streams, err := c.logs.streams(ctx, st.Group, variant+"/")
 		if logsMissing(err) {
 			return nil
@@ -397,7 +365,7 @@ func (e endpoints) forget(ctx context.Context, c *cloud, st taskState) error {
 	for _, config := range []string{oneVariant, twoVariants} {
 		err = errors.Join(err, c.remove(ctx, "EndpointConfig", st.Run+config))
 	}
-	for _, variant := range []string{mainVariant, nextVariant} {
+	for _, variant := range []string{clouds.MainVariant, clouds.NextVariant} {
 		err = errors.Join(err, c.remove(ctx, "Model", st.Run+"-"+variant))
 	}
 	return err

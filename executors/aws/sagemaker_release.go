@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	clouds "github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/stdlib/serve/plane/release"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
@@ -138,7 +139,7 @@ func (e endpoints) finish(ctx context.Context, c *cloud, st *taskState, version 
 	}
 	last := two.ProductionVariants[i]
 	kept := last.ModelName
-	last.VariantName, last.InitialVariantWeight = mainVariant, 1
+	last.VariantName, last.InitialVariantWeight = clouds.MainVariant, 1
 	if err := e.define(ctx, c, st, alone, last); err != nil {
 		return err
 	}

@@ -138,16 +138,7 @@ func (w *writer) secrets() {
 
 // made returns the variables of secrets that do not exist, sorted.
 func (w *writer) made() []string {
-	var all []string
-	for _, u := range w.units {
-		for _, variable := range w.access(u).Secrets {
-			if w.Existing.Secrets[variable] == "" {
-				all = append(all, variable)
-			}
-		}
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
+	return clouds.Secrets(w.units, w.access, func(variable string) bool { return w.Existing.Secrets[variable] == "" })
 }
 
 // secret returns the ARN of a secret.

@@ -91,7 +91,7 @@ func (w *writer) vault() {
 
 // made returns the variables of secrets that do not exist, sorted.
 func (w *writer) made() []string {
-	return cloud.Secrets(w.units, func(variable string) bool { return w.Existing.Secrets[variable] == "" })
+	return cloud.Secrets(w.units, cloud.AccessInContainer, func(variable string) bool { return w.Existing.Secrets[variable] == "" })
 }
 
 // secretName returns the name of a secret in the vault that is made. Names ignore case and have no underscores.

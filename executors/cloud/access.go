@@ -69,10 +69,10 @@ func Below(unit string, elements ...string) string {
 	return path.Join(append([]string{"units", Label(unit)}, elements...)...) + "/"
 }
 
-// Secrets returns the variables of secrets that units in containers read, sorted, if they are wanted.
-func Secrets(units []*ir.Unit, wanted func(variable string) bool) (all []string) {
+// Secrets returns the variables of secrets that units may read, sorted, if they are wanted.
+func Secrets(units []*ir.Unit, access func(*ir.Unit) Access, wanted func(variable string) bool) (all []string) {
 	for _, u := range units {
-		for _, variable := range AccessInContainer(u).Secrets {
+		for _, variable := range access(u).Secrets {
 			if wanted(variable) {
 				all = append(all, variable)
 			}

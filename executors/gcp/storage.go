@@ -63,7 +63,7 @@ func (w *writer) secrets() {
 
 // made returns the variables of secrets that do not exist, sorted.
 func (w *writer) made() []string {
-	return cloud.Secrets(w.units, func(variable string) bool { return w.Existing.Secrets[variable] == "" })
+	return cloud.Secrets(w.units, w.accessOf, func(variable string) bool { return w.Existing.Secrets[variable] == "" })
 }
 
 // secretID returns the id of a secret that is made. Ids ignore nothing, and have at most 255
