@@ -26,6 +26,8 @@ demo-containerd: tools bin-tenon bin-tenon-duck bin-tenon-run bin-tenon-serve ##
 # cores. A test that fails runs once more; if it passes then, the output still shows the failure.
 GOTEST = gotestsum --format standard-quiet --hide-summary skipped --rerun-fails=1 --rerun-fails-max-failures=6 --rerun-fails-run-root-test
 
+# Threads of OpenMP that wait for each other in a loop take the cores from the tests beside them.
+test: export GOMP_SPINCOUNT ?= 1000
 .PHONY: test
 test: tools test-tools base-image test-python ## run all tests
 	@# By itself and in its folder, because only then go test shows how many moments it is.

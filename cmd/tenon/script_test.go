@@ -53,8 +53,8 @@ func TestScript(t *testing.T) {
 			} {
 				e.Setenv(name, value)
 			}
-			// Package indexes and certificates depend on the machine.
-			for _, name := range []string{"SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "UV_DEFAULT_INDEX", "UV_SYSTEM_CERTS"} {
+			// Package indexes and certificates depend on the machine, and the Makefile sets how threads wait.
+			for _, name := range []string{"GOMP_SPINCOUNT", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "UV_DEFAULT_INDEX", "UV_SYSTEM_CERTS"} {
 				if value := os.Getenv(name); value != "" {
 					e.Setenv(name, value)
 				}

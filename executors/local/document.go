@@ -167,6 +167,8 @@ var inherited = map[string]bool{
 	// proxies
 	"HTTP_PROXY": true, "HTTPS_PROXY": true, "ALL_PROXY": true, "NO_PROXY": true,
 	"http_proxy": true, "https_proxy": true, "all_proxy": true, "no_proxy": true,
+	// how threads wait for each other
+	"OMP_WAIT_POLICY": true, "GOMP_SPINCOUNT": true, "KMP_BLOCKTIME": true,
 }
 
 // Inherited returns what a program inherits of the variables in environ, which are as of

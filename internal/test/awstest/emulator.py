@@ -16,7 +16,7 @@ FOLDER/jobs/ID has the work folder of a job, and FOLDER/jobs/ID.name its name. A
 {"queues": [NAME...]} makes queues, {"refuse": [TEXT...]} makes the next start of a container fail with a reason,
 {"quotas": {SERVICE: {NAME: VALUE}}} sets quotas, {"roles": {NAME: POLICY}} makes roles, and {"interrupt": [NAME...]} takes the spare capacity of training jobs back.
 """
-import hashlib, http.server, io, json, os, pathlib, signal, subprocess, sys, tarfile, threading, time, urllib.request
+import gc, hashlib, http.server, io, json, os, pathlib, signal, subprocess, sys, tarfile, threading, time, urllib.request
 
 import zstandard
 import moto.batch.models as batch
@@ -32,6 +32,8 @@ from moto.server import main
 
 import ecs, endpoints, functions, roles, training
 from roles import credentials
+
+gc.freeze()  # botocore's models are many objects, and none of them is ever garbage
 
 ACCOUNT, REGION = os.environ["MOTO_ACCOUNT_ID"], os.environ["AWS_REGION"]
 PORT, FOLDER, REGISTRY = int(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]
