@@ -5,6 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 uv=${UV:-uv}
+export GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-1000}" # threads that wait in a loop take the cores from other tests
 
 # environment LOCK: the folder of an environment with the packages of a lock, which it makes if there is none.
 environment() {
