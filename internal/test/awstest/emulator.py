@@ -105,7 +105,8 @@ INSIDE = "import os, sys, json; a = json.loads(sys.argv[1]); os.chroot(a['root']
 
 
 def start(root, work, argv, env, at, ml=""):
-    inside = json.dumps({"root": str(root), "argv": argv, "env": env, "at": at or "/"})
+    spin = {k: os.environ[k] for k in ["GOMP_SPINCOUNT"] if k in os.environ}  # this machine is busier than one of AWS
+    inside = json.dumps({"root": str(root), "argv": argv, "env": spin | env, "at": at or "/"})
     return subprocess.Popen(  # it ends with the thread that starts it, and so with the emulator
         ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", MOUNTS, "job", sys.executable, "-S", "-c", INSIDE, inside],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,

@@ -92,6 +92,9 @@ func (s *Images) Pull(ctx context.Context, image string) (root string, c *v1.Con
 // Command returns the first process of a container, which has pid 1 in it.
 func Command(root, work string, argv, env []string, out io.Writer) *exec.Cmd {
 	args := append([]string{"-c", mounts, "container", "env", "-i"}, env...)
+	if spin := os.Getenv("GOMP_SPINCOUNT"); spin != "" { // this machine is busier than one of a cloud
+		args = append(args, "GOMP_SPINCOUNT="+spin)
+	}
 	cmd := exec.Command("sh", append(append(args, "chroot", root), argv...)...)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "ROOT=" + root, "WORK=" + work}
 	cmd.Stdout, cmd.Stderr = out, out
