@@ -42,7 +42,9 @@ func cmdAzure(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		apps, err := c.Apps()
 		ts.Check(err)
-		if left := slices.Concat(jobs, apps); len(left) > 0 {
+		commands, err := c.Commands()
+		ts.Check(err)
+		if left := slices.Concat(jobs, apps, commands); len(left) > 0 {
 			ts.Fatalf("there are %v", left)
 		}
 	case args[0] == "ask" && len(args) >= 4:

@@ -26,15 +26,25 @@ func Check(t ir.Target, u ir.Unit) []ir.Fault {
 func (s Settings) check(u ir.Unit) *checks {
 	c := &checks{Checks: cloud.Checks{Faults: local.CheckProgram(u)}, settings: s}
 	c.target()
-	if placeOf(&u) == onTenon {
+	switch s.place(&u) {
+	case onTenon:
 		c.objectives(u)
 		return c
+	case onML:
+		c.Unit(u, "Azure")
+		c.ml(u)
+		return c
+	case onJob, onService:
 	}
 	c.Unit(u, "Azure")
 	if u.Needs.GPU > 0 {
 		c.gpus(u)
 	} else if _, ok := size(u.Needs); !ok {
-		c.Fault("needs", "request less, or split the work", "a container of Container Apps has at most 4 cores, 8 GiB of memory and 8 GiB for files")
+		hint := "request less, or split the work"
+		if u.Kind == ir.Job {
+			hint += `, or write jobs: on: "ml" in the target`
+		}
+		c.Fault("needs", hint, "a container of Container Apps has at most 4 cores, 8 GiB of memory and 8 GiB for files")
 	}
 	for _, x := range u.Secrets {
 		c.Secret(u, x, "Azure")
@@ -56,6 +66,9 @@ type checks struct {
 func (c *checks) target() {
 	fault := func(field, hint, format string, args ...any) {
 		c.Faults = append(c.Faults, ir.Fault{Field: field, Target: true, Message: fmt.Sprintf(format, args...), Hint: hint})
+	}
+	if c.settings.Jobs.On == byApps && c.settings.Jobs.Spot {
+		fault("jobs.spot", `remove spot, or on: "apps"`, "jobs on Container Apps do not run on spare capacity")
 	}
 	if a := c.settings.CIDR; a != "" && c.settings.Existing.Subnet == "" {
 		if p, err := netip.ParsePrefix(a); err != nil || !p.Addr().Is4() || p.Bits() < 16 || p.Bits() > 27 || p.Masked() != p {
@@ -117,6 +130,10 @@ func (c *checks) gpus(u ir.Unit) {
 		for _, p := range gpuProfiles {
 			all = append(all, fmt.Sprintf("%d cores, %d GiB and one %s with %d GiB", p.cores, p.memory, p.model, p.gpuMemory))
 		}
-		c.Fault("needs", "request less, or choose another target; jobs of Azure Machine Learning are not supported", "a container of Container Apps with a GPU has %s, and 8 GiB for files", strings.Join(all, ", or "))
+		hint := "request less, or choose another target; endpoints of Azure Machine Learning are not supported"
+		if u.Kind == ir.Job {
+			hint = `request less, or remove jobs: on: "apps" from the target`
+		}
+		c.Fault("needs", hint, "a container of Container Apps with a GPU has %s, and 8 GiB for files", strings.Join(all, ", or "))
 	}
 }

@@ -27,9 +27,17 @@ func TestWhatAzureCannotHonourIsRefused(t *testing.T) {
 		{"the largest GPU", nil, job("models/a", func(u *ir.Unit) {
 			u.Needs = ir.Resources{GPU: 1, GPUModel: "A100", GPUMemory: 80 << 30, Memory: 220 << 30, MilliCPU: 24_000, Disk: 8 << 30}
 		}), nil},
-		{"GPUs", nil, job("models/a", func(u *ir.Unit) { u.Needs = ir.Resources{GPU: 8} }), []string{"needs"}},
-		{"a GPU that there is not", nil, job("models/a", func(u *ir.Unit) { u.Needs = ir.Resources{GPU: 1, GPUModel: "H100"} }), []string{"needs"}},
-		{"a large disk with a GPU", nil, job("models/a", func(u *ir.Unit) { u.Needs = ir.Resources{GPU: 1, Disk: 9 << 30} }), []string{"needs"}},
+		{"GPUs on Azure Machine Learning", nil, job("models/a", func(u *ir.Unit) { u.Needs, u.Network = ir.Resources{GPU: 8}, ir.NetworkOpen }), nil},
+		{"GPUs without the network", nil, job("models/a", func(u *ir.Unit) { u.Needs = ir.Resources{GPU: 8} }), []string{"network"}},
+		{"GPUs on Container Apps", map[string]any{"jobs": map[string]any{"on": "apps"}}, job("models/a", func(u *ir.Unit) { u.Needs = ir.Resources{GPU: 8} }), []string{"needs"}},
+		{"a large disk with a GPU on Container Apps", map[string]any{"jobs": map[string]any{"on": "apps"}}, job("models/a", func(u *ir.Unit) { u.Needs = ir.Resources{GPU: 1, Disk: 9 << 30} }), []string{"needs"}},
+		{"spot on Container Apps", map[string]any{"jobs": map[string]any{"on": "apps", "spot": true}}, job("models/a", nil), []string{"jobs.spot"}},
+		{"a GPU that there is not", nil, job("models/a", func(u *ir.Unit) { u.Needs, u.Network = ir.Resources{GPU: 1, GPUModel: "V100"}, ir.NetworkOpen }), []string{"needs"}},
+		{"what Azure Machine Learning does not have", nil, job("models/a", func(u *ir.Unit) {
+			u.Needs, u.Network, u.Timeout, u.Secrets = ir.Resources{GPU: 2, Nodes: 2}, ir.NetworkOpen, 169*time.Hour, []ir.Secret{{Name: "A", Env: "A"}}
+		}), []string{"needs.nodes", "secrets.A", "timeout"}},
+		{"many cores on Azure Machine Learning", map[string]any{"jobs": map[string]any{"on": "ml"}}, job("steps/a", func(u *ir.Unit) { u.Needs.MilliCPU, u.Network = 16_000, ir.NetworkOpen }), nil},
+		{"a service with several GPUs", nil, service("api", func(u *ir.Unit) { u.Needs.GPU = 2 }), []string{"needs"}},
 		{"processes, nodes and pods", nil, job("steps/a", func(u *ir.Unit) {
 			u.Needs, u.Kubernetes = ir.Resources{PIDs: 8, Nodes: 2}, &ir.Placement{}
 		}), []string{"kubernetes", "needs.nodes", "needs.pids"}},

@@ -28,6 +28,7 @@ import (
 type client struct {
 	manager, logs string // URLs of Azure Resource Manager and Log Analytics
 	vault         string // URL of a vault, with a star for its name
+	learning      string // URL of Azure Machine Learning, with a star for a location
 
 	plain       *http.Client // without credentials
 	credentials *credentials
@@ -41,11 +42,11 @@ const endpointVariable = "TENON_AZURE_ENDPOINT"
 
 func newClient() *client {
 	c := &client{
-		manager: "https://management.azure.com", logs: "https://api.loganalytics.azure.com", vault: "https://*.vault.azure.net",
+		manager: "https://management.azure.com", logs: "https://api.loganalytics.azure.com", vault: "https://*.vault.azure.net", learning: "https://*.api.azureml.ms",
 		plain: &http.Client{Timeout: time.Minute}, credentials: &credentials{}, pipelines: map[string]runtime.Pipeline{},
 	}
 	if at := os.Getenv(endpointVariable); at != "" {
-		c.manager, c.logs, c.vault = at, at+"/logs", at+"/vaults/*"
+		c.manager, c.logs, c.vault, c.learning = at, at+"/logs", at+"/vaults/*", at+"/learning/*"
 	}
 	return c
 }
@@ -87,6 +88,7 @@ const (
 	forManager = "https://management.azure.com/.default"
 	forLogs    = "https://api.loganalytics.io/.default"
 	forVault   = "https://vault.azure.net/.default"
+	forML      = "https://ml.azure.com/.default"
 )
 
 // retries are for about a minute: a job must not fail because the network does for a moment, or because the subscription

@@ -1,5 +1,5 @@
-// Package azure runs jobs and services on Container Apps, and knows Azure as a target: what a system needs there, and which
-// units fit. It writes the infrastructure as files for OpenTofu or Terraform, and runs units in what these files make,
+// Package azure runs jobs and services on Container Apps, and jobs that need more on Azure Machine Learning. It knows Azure
+// as a target: what a system needs there, and which units fit. It writes the infrastructure as files for OpenTofu or Terraform, and runs units in what these files make,
 // which it finds by its names.
 //
 // Rights follow from the units: [cloud.Access] is what a unit reads, writes and may see, and the only source of the
@@ -11,6 +11,9 @@
 // The record of a task is a job of Container Apps, whose name follows from the task and the state, and whose tags have a
 // token of this start. Azure names its executions, so a start cannot be repeated: whoever finds a job without an execution
 // waits first until Azure would list one. Container Apps make one attempt, whose first process is tenon-pod.
+//
+// A job on Azure Machine Learning has a name with the token, and a tag by which the jobs of its task are found. A start is
+// claimed in the container of blobs before its job is made: see ml.go.
 //
 // # A service on Azure
 //

@@ -33,11 +33,13 @@ type Options struct {
 	Grace time.Duration
 	// Settle is how long Container Apps may take to list an execution that was started. Zero is 20 s.
 	Settle time.Duration
+	// Stuck is how long a job of Azure Machine Learning may wait for a cluster that cannot get a node. Zero is 2 min.
+	Stuck time.Duration
 	// Drain is how long a revision that gets no more requests stays, until those that it has are answered. Zero is 10 s.
 	Drain time.Duration
 }
 
-// Executor runs jobs and services on Container Apps. The assertions below list what it implements besides
+// Executor runs jobs and services on Container Apps, and jobs that need more on Azure Machine Learning. The assertions below list what it implements besides
 // [executors.Executor].
 type Executor struct {
 	opts   Options
@@ -72,7 +74,7 @@ var (
 func New(o Options) *Executor {
 	o.Pause, o.Longest = cmp.Or(o.Pause, time.Second), cmp.Or(o.Longest, 10*time.Second)
 	o.LogPause, o.Grace, o.Settle = cmp.Or(o.LogPause, 10*time.Second), cmp.Or(o.Grace, 20*time.Second), cmp.Or(o.Settle, 20*time.Second)
-	o.Drain = cmp.Or(o.Drain, 10*time.Second)
+	o.Drain, o.Stuck = cmp.Or(o.Drain, 10*time.Second), cmp.Or(o.Stuck, 2*time.Minute)
 	e := &Executor{
 		opts: o, client: newClient(), begun: map[string]time.Time{}, workspaces: map[string]string{},
 		images: inside.Images{Programs: o.Programs, Pod: o.Pod, Bare: true, Build: o.Build, Publish: o.Publish},
@@ -178,8 +180,12 @@ func (e *Executor) apply(ctx context.Context, st *taskState, t executors.Task) e
 		return err
 	}
 	return cloud.Locked(ctx, t.Dir, func() error {
-		if placeOf(&t.Unit) == onService {
+		switch e.opts.place(&t.Unit) {
+		case onService:
 			return e.deploy(ctx, st, t)
+		case onML:
+			return e.startML(ctx, st, t)
+		case onTenon, onJob:
 		}
 		there, err := e.find(ctx, st)
 		if err == nil && !there {
@@ -213,6 +219,9 @@ func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, e
 	there, err := e.find(ctx, &st)
 	if err == nil && !there {
 		there, err = e.searchService(ctx, &st)
+	}
+	if err == nil && !there {
+		there, err = e.searchML(ctx, &st)
 	}
 	switch {
 	case err != nil:
@@ -286,12 +295,7 @@ func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 			run.SaveLog(ctx, &followed{e: e, st: st, soon: true})
 			return errors.Join(e.withdraw(ctx, st), run.Forget(ctx))
 		}
-		now := st
-		there, err := e.find(ctx, &now)
-		if err == nil && there && now.Token == st.Token { // and not that of a later start
-			err = e.end(ctx, st)
-		}
-		if err != nil {
+		if err := e.endTask(ctx, st); err != nil {
 			return err
 		}
 		return e.run(st).Forget(ctx)
@@ -300,4 +304,17 @@ func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 		return fmt.Errorf("destroy %s: %w", st.Unit, err)
 	}
 	return nil
+}
+
+// endTask ends a job, unless it is that of a later start of its task.
+func (e *Executor) endTask(ctx context.Context, st taskState) error {
+	if st.Workspace != "" {
+		return e.destroyML(ctx, st)
+	}
+	now := st
+	there, err := e.find(ctx, &now)
+	if err == nil && there && now.Token == st.Token {
+		err = e.end(ctx, st)
+	}
+	return err
 }

@@ -47,6 +47,7 @@ func Infrastructure(sys *ir.System) ([]terraform.Document, error) {
 	}
 	w.network()
 	w.environments()
+	w.learning()
 	w.budget()
 	w.outputs()
 	page, err := w.readme()
@@ -69,7 +70,7 @@ type writer struct {
 func newWriter(sys *ir.System, s Settings) *writer {
 	return &writer{
 		Settings: s, sys: sys, prefix: plain(cloud.Prefix(sys, s.Prefix), mostPrefix), root: cloud.Root(sys, s.Folder),
-		units: cloud.Placed(sys, func(u *ir.Unit) bool { return placeOf(u) != onTenon }), files: terraform.Files{},
+		units: cloud.Placed(sys, func(u *ir.Unit) bool { return s.place(u) != onTenon }), files: terraform.Files{},
 	}
 }
 
@@ -96,15 +97,20 @@ func plain(name string, most int) string {
 func (w *writer) file(name string) *terraform.File { return w.files.File(name) }
 
 // at returns the units of a place, and in those of an environment of Container Apps.
-func (w *writer) at(p place) []*ir.Unit { return cloud.At(w.units, placeOf, p) }
+func (w *writer) at(p place) []*ir.Unit { return cloud.At(w.units, w.place, p) }
 
-func (w *writer) in(opened bool) []*ir.Unit { return cloud.At(w.units, open, opened) }
+func (w *writer) in(opened bool) []*ir.Unit {
+	return slices.DeleteFunc(cloud.At(w.units, open, opened), func(u *ir.Unit) bool { return w.place(u) == onML })
+}
 
 // global returns a name that is unique among all customers of Azure, of letters and digits: it has a part of the
 // digest of what the resource is for.
-func (w *writer) global() string {
+func (w *writer) global() string { return w.globalOf("") }
+
+// globalOf is global for another resource of the same kind.
+func (w *writer) globalOf(of string) string {
 	letters := strings.ReplaceAll(w.prefix, "-", "")
-	return letters[:min(len(letters), mostGlobal-8)] + cloud.Short(w.Subscription+"/"+w.Group+"/"+w.prefix)
+	return letters[:min(len(letters), mostGlobal-8)] + cloud.Short(w.Subscription+"/"+w.Group+"/"+w.prefix+of)
 }
 
 // account, container, registry and vaultName return names of resources that are made or exist.
@@ -182,7 +188,12 @@ func (w *writer) versions() {
 	p.Set("storage_use_azuread", terraform.Bool(true))
 	p.Set("resource_provider_registrations", terraform.Text("core"))
 	p.Set("resource_providers_to_register", terraform.Texts(w.namespaces()...))
-	p.Block("features")
+	features := p.Block("features")
+	if len(w.at(onML)) > 0 {
+		b := features.Block("machine_learning")
+		b.Comment("Azure would keep a workspace that is removed, and its name.")
+		b.Set("purge_soft_deleted_workspace_on_destroy", terraform.Bool(true))
+	}
 }
 
 // namespaces returns the resource providers that are used.
@@ -200,8 +211,11 @@ func (w *writer) namespaces() []string {
 	if w.sys.Budget.Month != nil {
 		all = append(all, "Microsoft.Consumption")
 	}
+	if len(w.at(onML)) > 0 {
+		all = append(all, "Microsoft.Insights", "Microsoft.KeyVault", "Microsoft.MachineLearningServices")
+	}
 	slices.Sort(all)
-	return all
+	return slices.Compact(all)
 }
 
 func (w *writer) variables() {

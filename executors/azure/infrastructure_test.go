@@ -53,7 +53,13 @@ func systems() map[string]*ir.System {
 		Units: cloudtest.Reuser(),
 	}
 	cloudtest.Change(existing.Units, "steps/post", func(u *ir.Unit) { u.Secrets, u.Network = u.Secrets[:1], "" })
-	return map[string]*ir.System{"everything": everything, "existing": existing, "empty": {Name: "empty", Target: target(nil)}}
+	learns := &ir.System{Name: "notify", Env: "prod", Target: target(map[string]any{"jobs": map[string]any{"spot": true}}), Units: []ir.Unit{
+		job("models/late/train", func(u *ir.Unit) { u.Needs, u.Network = ir.Resources{GPU: 2}, ir.NetworkOpen }),
+		job("models/large/train", func(u *ir.Unit) {
+			u.Needs, u.Network = ir.Resources{GPU: 8, GPUModel: "H100"}, ir.NetworkOpen
+		}),
+	}}
+	return map[string]*ir.System{"everything": everything, "existing": existing, "learns": learns, "empty": {Name: "empty", Target: target(nil)}}
 }
 
 var writes = cloudtest.Writer{

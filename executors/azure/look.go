@@ -11,7 +11,7 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// A followed task is a job or a service of Container Apps that somebody waits for.
+// A followed task is a job or a service that somebody waits for.
 type followed struct {
 	e    *Executor
 	st   taskState
@@ -20,6 +20,8 @@ type followed struct {
 	execution string    // its name, once it is known
 	seen      int       // lines of its log that were read
 	asked     time.Time // when Log Analytics was asked last
+	read      int64     // bytes of the log of a job of Azure Machine Learning that were read
+	began     time.Time // when such a job began to run, once it is known
 }
 
 // missing is how long Container Apps may take to list an execution.
@@ -34,6 +36,9 @@ func (f *followed) Look(ctx context.Context) (state.Status, *pod.Result, error) 
 	if f.st.Service != "" {
 		now, err := f.lookService(ctx)
 		return now, nil, err
+	}
+	if f.st.Workspace != "" {
+		return f.lookML(ctx)
 	}
 	var job appJob
 	there, err := f.e.client.job(ctx, f.st, &job)
@@ -123,8 +128,14 @@ func (f *followed) why(ctx context.Context) string {
 	return explain(lines)
 }
 
-// Abandon does nothing: a job makes one attempt, so that one that has failed starts no more.
-func (f *followed) Abandon(context.Context) error { return nil }
+// Abandon ends a job of Azure Machine Learning that waits for a node. A job on Container Apps makes one attempt, so that
+// one that has failed starts no more.
+func (f *followed) Abandon(ctx context.Context) error {
+	if f.st.Workspace == "" {
+		return nil
+	}
+	return f.e.endML(ctx, f.st, []mlJob{{Name: f.st.start()}})
+}
 
 // mostLines is how many lines of a log are asked for in one query.
 const mostLines = 5000
@@ -132,6 +143,9 @@ const mostLines = 5000
 // Printed returns the lines that the job has printed after those of the last call. They arrive in Log Analytics after
 // minutes, and some late: the container of blobs has all of them at the end.
 func (f *followed) Printed(ctx context.Context) ([]byte, error) {
+	if f.st.Workspace != "" {
+		return f.printedML(ctx)
+	}
 	of := fmt.Sprintf("ContainerAppName_s == '%s' and RevisionName_s == '%s'", f.st.Service, f.st.start())
 	if f.st.Service == "" {
 		of = fmt.Sprintf("ContainerJobName_s == '%s' and ContainerGroupName_s startswith '%s'", f.st.Run, f.execution)

@@ -151,9 +151,14 @@ func (c *client) app(ctx context.Context, st taskState, out *app) (bool, error) 
 	return c.get(ctx, "the app "+st.Service, forManager, c.resource(st.app(), appsVersion), out)
 }
 
-// list returns all resources of a list.
+// list returns all resources of a list of Container Apps.
 func list[T any](ctx context.Context, c *client, what, id string) (all []T, err error) {
-	for at := c.resource(id, appsVersion); at != ""; {
+	return listAt[T](ctx, c, what, c.resource(id, appsVersion))
+}
+
+// listAt returns all resources of a list at a URL.
+func listAt[T any](ctx context.Context, c *client, what, at string) (all []T, err error) {
+	for at != "" {
 		var p page[T]
 		if there, err := c.get(ctx, what, forManager, at, &p); err != nil || !there {
 			return all, err

@@ -24,10 +24,23 @@ type Settings struct {
 	Emails       []string          `json:"emails"`
 	Tags         map[string]string `json:"tags"`
 	Ingress      string            `json:"ingress"` // External, or only from the environment
-	Hosts        string            `json:"hosts"`   // folder with HOST/hosts.toml for registries
+	Jobs         Jobs              `json:"jobs"`
+	Hosts        string            `json:"hosts"` // folder with HOST/hosts.toml for registries
 	Cluster
 	terraform.Provisioned
 }
+
+// Jobs are settings of jobs that need more than a container of Container Apps has.
+type Jobs struct {
+	On   string `json:"on"`   // "apps", "ml", or "" for what follows from needs
+	Spot bool   `json:"spot"` // those on Azure Machine Learning run on machines that Azure may take back
+}
+
+// What says where jobs run.
+const (
+	byApps = "apps"
+	byML   = "ml"
+)
 
 // Existing are resources that are used instead of new ones.
 type Existing struct {
@@ -65,17 +78,23 @@ type place string
 const (
 	onTenon   place = ""        // tenon itself writes records
 	onJob     place = "job"     // jobs, on Container Apps jobs
+	onML      place = "ml"      // jobs that need more, as command jobs of Azure Machine Learning
 	onService place = "service" // deployments, on Container Apps
 )
 
-// placeOf returns what runs a unit.
-func placeOf(u *ir.Unit) place {
-	switch u.Kind {
-	case ir.Record:
+// place returns what runs a unit.
+func (s Settings) place(u *ir.Unit) place {
+	switch {
+	case u.Kind == ir.Record:
 		return onTenon
-	case ir.Service:
+	case u.Kind == ir.Service:
 		return onService
-	case ir.Job:
+	case s.Cluster.Service == AKS || s.Jobs.On == byApps:
+		return onJob
+	}
+	_, fits := containerFor(u.Needs)
+	if gpu := u.Needs.GPU > 0; gpu && !fits || s.Jobs.On == byML && (gpu || !fits) {
+		return onML
 	}
 	return onJob
 }

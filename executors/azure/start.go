@@ -36,8 +36,8 @@ type appNeeds struct {
 // need returns what the container of a task needs, after it has pushed its image and uploaded what it reads.
 func (e *Executor) need(ctx context.Context, st taskState, t executors.Task) (need appNeeds, err error) {
 	w, bucket := e.names(), e.bucket(st)
-	if _, err := e.stores.At(ctx, bucket.URL(cloud.Below(st.Unit, "code"))); err != nil {
-		return need, fmt.Errorf("%w; the infrastructure has the storage and the rights: apply what tenon compile --format=terraform writes", err)
+	if _, err := e.codeOf(ctx, st); err != nil {
+		return need, err
 	}
 	task, err := bucket.Send(ctx, t,
 		func(ctx context.Context) (err error) {
@@ -65,6 +65,9 @@ func (e *Executor) need(ctx context.Context, st taskState, t executors.Task) (ne
 	}
 	need.container, _ = containerFor(t.Unit.Needs)
 	task.Name, task.Grace, task.Places = st.start(), e.opts.Grace, bucket.Places(t)
+	if st.Workspace != "" {
+		task.Claim = &pod.Claim{Task: st.Run, Start: st.Token}
+	}
 	need.command, err = bucket.Command(ctx, st.Unit, task, pod.Work+"/end")
 	return need, err
 }

@@ -22,15 +22,16 @@ type taskState struct {
 	Group        string `json:"resource_group"`
 	Name         string `json:"name"` // of the task
 	Unit         string `json:"unit"`
-	Run          string `json:"run"`               // name of its job, or that of its revision without the token
-	Token        string `json:"token"`             // of this start
-	Root         string `json:"root"`              // "container/folder" of the system
-	Account      string `json:"account"`           // of storage
-	Log          string `json:"log"`               // name of the workspace with its log
-	Service      string `json:"service,omitempty"` // name of the app of a service
-	URL          string `json:"url,omitempty"`     // of a service
-	State        string `json:"state,omitempty"`   // lineage, of a service
-	Idle         bool   `json:"idle,omitempty"`    // a service may have no replica
+	Run          string `json:"run"`                 // name of its job, or that of its revision without the token
+	Token        string `json:"token"`               // of this start
+	Root         string `json:"root"`                // "container/folder" of the system
+	Account      string `json:"account"`             // of storage
+	Log          string `json:"log"`                 // name of the workspace with its log
+	Service      string `json:"service,omitempty"`   // name of the app of a service
+	URL          string `json:"url,omitempty"`       // of a service
+	State        string `json:"state,omitempty"`     // lineage, of a service
+	Idle         bool   `json:"idle,omitempty"`      // a service may have no replica
+	Workspace    string `json:"workspace,omitempty"` // of Azure Machine Learning, of a job there
 	Dir          string `json:"dir,omitempty"`
 }
 
@@ -125,6 +126,9 @@ func (st *taskState) take(job appJob) error {
 func (e *Executor) taskState(t executors.Task) taskState {
 	st := e.named(t.Name)
 	st.Unit, st.Dir = t.Unit.ID, t.Dir
+	if e.opts.place(&t.Unit) == onML {
+		st.Workspace = e.names().workspace()
+	}
 	if p := t.Unit.Endpoint; p != nil {
 		least, _ := cloud.Replicas(p)
 		st.Idle, st.State = least == 0, e.opts.State

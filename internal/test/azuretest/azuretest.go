@@ -86,6 +86,9 @@ type server struct {
 	mu         sync.Mutex
 	jobs       map[string]*job
 	apps       map[string]*app
+	learned    map[string]*command   // jobs of Azure Machine Learning
+	clusters   map[string]*cluster   // by id
+	gone       map[string]bool       // names of jobs of Azure Machine Learning that were deleted
 	operations map[string]*operation // by path
 	resources  map[string]object     // properties of what Terraform makes, by id
 	identities map[string]*identity
@@ -108,7 +111,8 @@ func Start(ctx context.Context, dir string) (*Cloud, error) {
 	trusting := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}
 	s := &server{
 		dir: dir, authority: c.authority(), images: containers.Images{Dir: dir}, client: &http.Client{Transport: trusting, Timeout: time.Minute},
-		certificate: certificate, jobs: map[string]*job{}, apps: map[string]*app{}, operations: map[string]*operation{}, resources: map[string]object{}, identities: map[string]*identity{}, vaults: map[string]map[string][]string{}, roles: map[string]string{},
+		certificate: certificate, jobs: map[string]*job{}, apps: map[string]*app{}, learned: map[string]*command{}, clusters: map[string]*cluster{}, gone: map[string]bool{},
+		operations: map[string]*operation{}, resources: map[string]object{}, identities: map[string]*identity{}, vaults: map[string]map[string][]string{}, roles: map[string]string{},
 	}
 	c.stop = append(c.stop, trusting.CloseIdleConnections)
 	program, err := installAzurite(ctx)
@@ -205,6 +209,12 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/identity":
 		s.identify(w, r)
 		return
+	case r.URL.Path == "/msi":
+		s.msi(w, r)
+		return
+	case strings.HasPrefix(r.URL.Path, "/printed/"):
+		s.print(w, r)
+		return
 	}
 	var body object
 	if text, err := io.ReadAll(r.Body); err == nil && len(text) > 0 {
@@ -252,6 +262,8 @@ func (s *server) call(r *http.Request, body object) (status int, out object, err
 		audience = "https://api.loganalytics.io"
 	case strings.HasPrefix(path, "/vaults/"):
 		audience = "https://vault.azure.net"
+	case strings.HasPrefix(path, "/learning/"):
+		audience = "https://ml.azure.com"
 	}
 	if who, given := bearer(r); who != user || given != audience {
 		return 0, nil, &problem{http.StatusUnauthorized, "InvalidAuthenticationToken", fmt.Sprintf("the token is of %q for %q", who, given)}
@@ -263,6 +275,10 @@ func (s *server) call(r *http.Request, body object) (status int, out object, err
 		return s.secret(r.Method, strings.Split(path, "/")[2:], body)
 	case strings.Contains(path, "/providers/Microsoft.App/") && r.URL.Query().Get("api-version") != "2025-01-01" && !strings.Contains(path, "/managedEnvironments/"):
 		return 0, nil, &problem{http.StatusBadRequest, "NoRegisteredProviderFound", "no such version"}
+	case runPath.MatchString(path):
+		return s.history(runPath.FindStringSubmatch(path)[1])
+	case learningPath.MatchString(path):
+		return s.learn(r, learningPath.FindStringSubmatch(path), body)
 	case appPath.MatchString(path):
 		return s.service(r, appPath.FindStringSubmatch(path), body)
 	case strings.Contains(path, "/providers/Microsoft.App/jobs/"):
@@ -318,14 +334,11 @@ func (s *server) secret(method string, names []string, body object) (int, object
 // Ask posts a body in JSON, with an API key unless it is "", and returns the status and the answer. Only programs that
 // have the certificate in their environment trust the fake otherwise.
 func (c *Cloud) Ask(url, body, key string) (int, []byte, error) {
-	text, err := os.ReadFile(c.authority())
+	client, err := c.Client()
 	if err != nil {
 		return 0, nil, err
 	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(text)
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}
-	defer transport.CloseIdleConnections()
+	defer client.CloseIdleConnections()
 	r, err := http.NewRequest(http.MethodPost, url, strings.NewReader(body))
 	if err != nil {
 		return 0, nil, err
@@ -334,13 +347,21 @@ func (c *Cloud) Ask(url, body, key string) (int, []byte, error) {
 	if key != "" {
 		r.Header.Set("Authorization", "Bearer "+key)
 	}
-	resp, err := (&http.Client{Transport: transport}).Do(r)
+	resp, err := client.Do(r)
 	if err != nil {
 		return 0, nil, err
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(resp.Body)
 	return resp.StatusCode, answer, err
+}
+
+// Client returns a client that trusts the fake.
+func (c *Cloud) Client() (*http.Client, error) {
+	text, err := os.ReadFile(c.authority())
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(text)
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}}, err
 }
 
 func (c *Cloud) post(body object, out any) error {
@@ -373,6 +394,8 @@ func (s *server) listed(body object) []string {
 	switch body["list"] {
 	case "apps":
 		return slices.Sorted(maps.Keys(s.apps))
+	case "commands":
+		return slices.Sorted(maps.Keys(s.learned))
 	case "hosts":
 		all := []string{}
 		for name, a := range s.apps {

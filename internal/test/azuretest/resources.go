@@ -26,15 +26,17 @@ func (s *server) change(c tofutest.Change) error {
 		}
 	}
 	properties := map[string]object{
-		"azurerm_container_registry":        {},
-		"azurerm_container_app_environment": {"profiles": profilesOf(c.Values)},
-		"azurerm_log_analytics_workspace":   {"customerId": "workspace"},
-		"azurerm_user_assigned_identity":    {"clientId": c.Text("client_id")},
+		"azurerm_container_registry":         {},
+		"azurerm_container_app_environment":  {"profiles": profilesOf(c.Values)},
+		"azurerm_log_analytics_workspace":    {"customerId": "workspace"},
+		"azurerm_machine_learning_workspace": {},
+		"azurerm_user_assigned_identity":     {"clientId": c.Text("client_id")},
 	}[c.Type]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.Action == "delete" {
 		delete(s.resources, c.ID)
+		delete(s.clusters, c.ID)
 		switch c.Type {
 		case "azurerm_user_assigned_identity":
 			delete(s.identities, c.Text("client_id"))
@@ -47,6 +49,8 @@ func (s *server) change(c tofutest.Change) error {
 		s.resources[c.ID] = properties
 	}
 	switch c.Type {
+	case "azurerm_machine_learning_compute_cluster":
+		s.clusters[c.ID] = &cluster{clientsOf(c.Values), c.Text("vm_size")}
 	case "azurerm_user_assigned_identity":
 		if s.identities[c.Text("client_id")] == nil {
 			s.identities[c.Text("client_id")] = &identity{id: c.ID, blobs: map[string]string{}}
@@ -94,6 +98,20 @@ func profilesOf(environment map[string]any) (all []string) {
 		if p, ok := p.(map[string]any); ok {
 			name, _ := p["name"].(string)
 			all = append(all, name)
+		}
+	}
+	return all
+}
+
+// clientsOf returns the client ids of the identities of a cluster.
+func clientsOf(values map[string]any) (all []string) {
+	blocks, _ := values["identity"].([]any)
+	for _, b := range blocks {
+		is, _ := b.(map[string]any)
+		ids, _ := is["identity_ids"].([]any)
+		for _, id := range ids {
+			text, _ := id.(string)
+			all = append(all, clientOf(last(text)))
 		}
 	}
 	return all

@@ -233,6 +233,13 @@ func (s *server) provision(made map[string]map[string]*hclsyntax.Body) error {
 		}
 		s.resources[group+"Microsoft.App/managedEnvironments/"+text(b, "name")] = object{"profiles": profiles}
 	}
+	for _, b := range made["azurerm_machine_learning_workspace"] {
+		id := group + "Microsoft.MachineLearningServices/workspaces/" + text(b, "name")
+		s.resources[id] = object{}
+		for label, b := range made["azurerm_machine_learning_compute_cluster"] { // whose identity has the same label
+			s.clusters[id+"/computes/"+text(b, "name")] = &cluster{[]string{clientOf(names[label])}, text(b, "vm_size")}
+		}
+	}
 	for _, b := range made["azurerm_log_analytics_workspace"] {
 		s.resources[group+"Microsoft.OperationalInsights/workspaces/"+text(b, "name")] = object{"customerId": "workspace"}
 	}

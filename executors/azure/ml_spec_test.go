@@ -1,0 +1,111 @@
+package azure
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/cloud"
+)
+
+// A command job has the cluster and the identity of its unit, one node and one attempt.
+func TestTheCommandJobOfATask(t *testing.T) {
+	s, err := SettingsOf(target(map[string]any{"jobs": map[string]any{"spot": true}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := New(Options{Settings: s, Options: cloud.Options{System: "late", Env: "prod"}})
+	task := executors.Task{Name: "models-late-train-1", Unit: job("models/late/train", func(u *ir.Unit) {
+		u.Needs, u.Timeout, u.Network = ir.Resources{GPU: 2}, time.Hour, ir.NetworkOpen
+	})}
+	st := e.taskState(task)
+	st.Token = "0011aabb"
+	got := e.commandOf(st, task, appNeeds{client: "client", command: []string{"/pod", "run", "it's"}}, "environment")
+	want := mlJob{Properties: mlCommand{
+		Type: "Command", Display: "models/late/train", Experiment: "tenon-late-prod", Command: `'/pod' 'run' 'it'\''s'`, Environment: "environment",
+		Compute:   group + "/providers/Microsoft.MachineLearningServices/workspaces/tenon-late-prod/computes/" + e.names().nodes("models/late/train"),
+		Identity:  &mlIdentity{"Managed", "client"},
+		Variables: map[string]string{"TENON_STORE_AZURE_CLIENT_ID": "client", "TENON_STORE_AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential"},
+		Limits:    &mlLimits{"Command", "PT3600S"}, Resources: &mlResources{1},
+		Tags: map[string]string{
+			"tenon-environment": "late/prod", "tenon-system": "late", "tenon-unit": "models/late/train", "tenon-task": "models-late-train-1",
+			"tenon-token": "0011aabb", "tenon-root": st.Root, "tenon-account": st.Account, st.Run: "0011aabb",
+		},
+	}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if name := e.names().nodes("models/late/train"); len(name) > mostCluster {
+		t.Errorf("the name of a cluster, %s, has %d characters", name, len(name))
+	}
+}
+
+func TestWhereJobsRun(t *testing.T) {
+	for _, c := range []struct {
+		on    string
+		needs ir.Resources
+		want  place
+	}{
+		{"", ir.Resources{}, onJob},
+		{"", ir.Resources{GPU: 1}, onJob},
+		{"", ir.Resources{GPU: 2}, onML},
+		{"", ir.Resources{GPU: 1, GPUModel: "H100"}, onML},
+		{"", ir.Resources{MilliCPU: 8000}, onJob}, // where it is refused
+		{"apps", ir.Resources{GPU: 2}, onJob},
+		{"ml", ir.Resources{GPU: 1}, onML},
+		{"ml", ir.Resources{MilliCPU: 8000}, onML},
+		{"ml", ir.Resources{MilliCPU: 4000}, onJob},
+	} {
+		u := job("steps/a", func(u *ir.Unit) { u.Needs = c.needs })
+		if got := (Settings{Jobs: Jobs{On: c.on}}).place(&u); got != c.want {
+			t.Errorf("%s, %+v: got %q, want %q", c.on, c.needs, got, c.want)
+		}
+	}
+}
+
+func TestMachinesOfJobs(t *testing.T) {
+	for _, c := range []struct {
+		needs ir.Resources
+		want  string
+	}{
+		{ir.Resources{MilliCPU: 8000}, "Standard_D8ds_v4"},
+		{ir.Resources{MilliCPU: 4000, Memory: 100 << 30}, "Standard_E16s_v3"},
+		{ir.Resources{GPU: 1}, "Standard_NC4as_T4_v3 with 1 x NVIDIA T4"},
+		{ir.Resources{GPU: 1, Memory: 100 << 30}, "Standard_NC16as_T4_v3 with 1 x NVIDIA T4"},
+		{ir.Resources{GPU: 1, GPUModel: "A100"}, "Standard_NC24ads_A100_v4 with 1 x NVIDIA A100"},
+		{ir.Resources{GPU: 1, GPUModel: "A100", Disk: 64 << 30}, "Standard_NC48ads_A100_v4 with 2 x NVIDIA A100"},
+		{ir.Resources{GPU: 1, GPUModel: "H100"}, "Standard_NC40ads_H100_v5 with 1 x NVIDIA H100 NVL"},
+		{ir.Resources{GPU: 2}, "Standard_NC64as_T4_v3 with 4 x NVIDIA T4"},
+		{ir.Resources{GPU: 8, GPUModel: "H100"}, "Standard_ND96isr_H100_v5 with 8 x NVIDIA H100"},
+		{ir.Resources{GPU: 16}, ""},
+		{ir.Resources{GPU: 1, GPUModel: "V100"}, ""},
+	} {
+		if m, _ := machineFor(c.needs); m.text() != c.want {
+			t.Errorf("%+v: got %s, want %s", c.needs, m.text(), c.want)
+		}
+	}
+}
+
+// What Azure Machine Learning says becomes what to change. A lack of machines lets a choice of targets continue.
+func TestReasonsOfAzureMachineLearning(t *testing.T) {
+	for _, c := range []struct {
+		code, said, want string
+		lacks            bool
+	}{
+		{"ClusterCoreQuotaReached", "The specified subscription has a Standard NCASv3_T4 Family vCPU quota of 0 and cannot accomodate for at least 1 requested managed compute node.", "a quota of Azure Machine Learning for cores", true},
+		{"AllocationFailed", "Allocation failed. We do not have sufficient capacity.", "the location has no such machine free now", true},
+		{"UserError", "Node was preempted.", "its node was taken back", false},
+		{"UserError", "The compute target tenon was not found.", "its cluster does not exist: apply the infrastructure", false},
+		{"UserError", "Failed to pull Docker image a.azurecr.io/b@sha256:00. manifest unknown", "its image is not in the registry", false},
+		{"UserError", "Something new.", "Something new.", false},
+	} {
+		got := explainedML(mlError{c.code, c.said})
+		if !strings.HasPrefix(got, c.want) || cloud.Lacks(got, lacking) != c.lacks {
+			t.Errorf("%s: got %q", c.said, got)
+		}
+	}
+}
