@@ -22,6 +22,7 @@ type followed struct {
 	asked     time.Time // when Log Analytics was asked last
 	read      int64     // bytes of the log of a job of Azure Machine Learning that were read
 	began     time.Time // when such a job began to run, once it is known
+	queued    time.Time // since when it was seen to wait for a node
 }
 
 // missing is how long Container Apps may take to list an execution.

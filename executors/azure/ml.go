@@ -161,6 +161,7 @@ func (f *followed) lookML(ctx context.Context) (state.Status, *pod.Result, error
 		now, err := f.waitingML(ctx, j)
 		return now, nil, err
 	case !j.over():
+		f.queued = time.Time{}
 		if f.began.IsZero() {
 			if r, err := f.e.client.runOf(ctx, f.st, f.e.opts.Location); err == nil { // only what people see depends on it
 				f.began = r.Started.UTC()
@@ -196,10 +197,14 @@ func (f *followed) lookML(ctx context.Context) (state.Status, *pod.Result, error
 }
 
 // waitingML returns the status of a job that waits for a node. One whose cluster cannot get a node for a known reason has
-// failed: Azure would let it wait for ever.
+// failed after a while: Azure would let it wait for ever. Azure queues a job again whose node was taken back, so that the
+// time counts from when it was first seen to wait.
 func (f *followed) waitingML(ctx context.Context, j mlJob) (state.Status, error) {
-	now, waits := state.Status{Phase: state.Running, Queued: true}, time.Since(j.System.Created)
-	if waits > min(prompt, f.e.opts.Stuck) {
+	if f.queued.IsZero() {
+		f.queued = time.Now()
+	}
+	now, waits := state.Status{Phase: state.Running, Queued: true}, time.Since(f.queued)
+	if time.Since(j.System.Created) > min(prompt, f.e.opts.Stuck) {
 		now.Message = "Azure Machine Learning prepares a node for it"
 		said, err := f.e.client.clusterErrors(ctx, j.Properties.Compute)
 		if err != nil {

@@ -1,15 +1,21 @@
 package azure
 
 import (
+	"context"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/cloud"
+	"github.com/tenon-ml/tenon/planner/state"
 )
 
 // A command job has the cluster and the identity of its unit, one node and one attempt.
@@ -108,4 +114,50 @@ func TestReasonsOfAzureMachineLearning(t *testing.T) {
 			t.Errorf("%s: got %q", c.said, got)
 		}
 	}
+}
+
+// tokens are credentials of tests.
+type tokens struct{}
+
+func (tokens) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	return azcore.AccessToken{Token: "token", ExpiresOn: time.Now().Add(time.Hour)}, nil
+}
+
+// A job that Azure queues again, long after it was made, because its node was taken back, gets as much time as a new one to
+// find a node. What a cluster says that is not known is shown while the job waits.
+func TestAJobThatIsQueuedAgainMayWait(t *testing.T) {
+	status, said := "Queued", `{"code": "ClusterCoreQuotaReached", "message": "a quota of 0"}`
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		text := `{"properties": {"jobType": "Command", "status": "` + status + `", "computeId": "/computes/a"}, "systemData": {"createdAt": "2026-01-01T00:00:00Z"}}`
+		if strings.HasSuffix(r.URL.Path, "/computes/a") {
+			text = `{"properties": {"properties": {"errors": [{"error": ` + said + `}]}}}`
+		}
+		_, _ = w.Write([]byte(text)) // the caller may be gone
+	}))
+	defer server.Close()
+	e := New(Options{Stuck: time.Hour})
+	e.client.manager, e.client.learning, e.client.plain, e.client.credentials.found = server.URL, server.URL, server.Client(), tokens{}
+	f := &followed{e: e, st: taskState{Workspace: "ml", Run: "run", Token: "token"}}
+	look := func(longer time.Duration, want state.Status) {
+		t.Helper()
+		if !f.queued.IsZero() {
+			f.queued = f.queued.Add(-longer)
+		}
+		now, _, err := f.Look(t.Context())
+		if err != nil || now.Phase != want.Phase || !strings.HasPrefix(now.Message, want.Message) || now.Lacking != want.Lacking {
+			t.Errorf("got %+v, %v, want %+v", now, err, want)
+		}
+	}
+	waits := state.Status{Phase: state.Running, Message: "its cluster gets no node: ClusterCoreQuotaReached: a quota of 0"}
+	look(0, waits)
+	status = "Running"
+	look(2*time.Hour, state.Status{Phase: state.Running})
+	status = "Queued"
+	if !f.queued.IsZero() {
+		t.Error("the time that it waited before it ran counts")
+	}
+	look(0, waits)
+	look(2*time.Hour, state.Status{Phase: state.Failed, Message: mlQuota, Lacking: true})
+	said = `{"code": "Other", "message": "something new"}`
+	look(2*time.Hour, state.Status{Phase: state.Running, Message: "its cluster gets no node: Other: something new"})
 }
