@@ -2,6 +2,7 @@ package azure
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -175,7 +176,11 @@ func (c *client) tail(ctx context.Context, at string, from int64) ([]byte, error
 	r.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", from, from+mostRead-1))
 	answer, err := c.plain.Do(r)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", r.URL.Host, err.(*url.Error).Err) //nolint:errorlint,forcetypeassert // as Do says; its URL has a signature
+		var is *url.Error
+		if errors.As(err, &is) {
+			err = is.Err // without the URL, which has a signature
+		}
+		return nil, fmt.Errorf("%s: %w", r.URL.Host, err)
 	}
 	defer answer.Body.Close()
 	switch answer.StatusCode {
