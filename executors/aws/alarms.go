@@ -2,16 +2,13 @@ package aws
 
 import (
 	"fmt"
-	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	clouds "github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/terraform"
-	"github.com/tenon-ml/tenon/internal/duration"
 )
 
 // metrics are those of CloudWatch for what answers.
@@ -57,43 +54,35 @@ func (w *writer) objectives(f *terraform.File, slo, on *ir.Unit, o objectives) {
 		tagged(b, slo)
 		return b
 	}
-	if goal, err := o.Availability.Float64(); err == nil {
-		for _, r := range burnRates {
-			rate := r.Budget * duration.Parse(o.Window).Hours() / r.Window.Hours()
-			if rate*(1-goal) >= 1 {
-				continue // more than every request would have to fail
-			}
-			b := alarm("availability-"+strconv.Itoa(int(r.Window.Hours()))+"h",
-				fmt.Sprintf("%s%% of the error budget of %s for %s is used up in %gh", number(r.Budget*100), on.ID, o.Window, r.Window.Hours()))
-			b.Set("threshold", terraform.Number(number(rate*(1-goal))))
-			b.Set("evaluation_periods", terraform.Int(1))
-			for _, q := range []struct{ id, metric string }{{"requests", m.requests}, {"errors", m.errors}} {
-				query := b.Block("metric_query")
-				query.Set("id", terraform.Text(q.id))
-				x := query.Block("metric")
-				x.Set("namespace", terraform.Text(m.namespace))
-				x.Set("metric_name", terraform.Text(q.metric))
-				x.Set("period", terraform.Int(int64(r.Window.Seconds())))
-				x.Set("stat", terraform.Text("Sum"))
-				x.Set("dimensions", terraform.Object(m.dimensions...))
-			}
+	for _, r := range o.Burns(on) {
+		b := alarm(r.Name, r.Description)
+		b.Set("threshold", terraform.Number(r.Share))
+		b.Set("evaluation_periods", terraform.Int(1))
+		for _, q := range []struct{ id, metric string }{{"requests", m.requests}, {"errors", m.errors}} {
 			query := b.Block("metric_query")
-			query.Set("id", terraform.Text("ratio"))
-			query.Set("label", terraform.Text("share of requests that fail"))
-			query.Set("expression", terraform.Text("IF(requests > 0, FILL(errors, 0) / requests, 0)"))
-			query.Set("return_data", terraform.Bool(true))
+			query.Set("id", terraform.Text(q.id))
+			x := query.Block("metric")
+			x.Set("namespace", terraform.Text(m.namespace))
+			x.Set("metric_name", terraform.Text(q.metric))
+			x.Set("period", terraform.Int(int64(r.Window.Seconds())))
+			x.Set("stat", terraform.Text("Sum"))
+			x.Set("dimensions", terraform.Object(m.dimensions...))
 		}
+		query := b.Block("metric_query")
+		query.Set("id", terraform.Text("ratio"))
+		query.Set("label", terraform.Text("share of requests that fail"))
+		query.Set("expression", terraform.Text("IF(requests > 0, FILL(errors, 0) / requests, 0)"))
+		query.Set("return_data", terraform.Bool(true))
 	}
-	for _, q := range slices.Sorted(maps.Keys(o.Latency)) {
-		limit := duration.Parse(o.Latency[q])
-		b := alarm("latency-"+q, fmt.Sprintf("%s of the time that %s takes is above %s for 15 minutes", q, on.ID, o.Latency[q]))
+	for _, x := range o.Slow(on) {
+		b := alarm(x.Name, x.Description)
 		b.Set("namespace", terraform.Text(m.namespace))
 		b.Set("metric_name", terraform.Text(m.waited))
 		b.Set("dimensions", terraform.Object(m.dimensions...))
-		b.Set("extended_statistic", terraform.Text(q))
+		b.Set("extended_statistic", terraform.Text(x.Quantile))
 		b.Set("period", terraform.Int(300))
 		b.Set("evaluation_periods", terraform.Int(3))
-		b.Set("threshold", terraform.Number(number(float64(limit)/float64(m.unit))))
+		b.Set("threshold", terraform.Number(number(float64(x.Limit)/float64(m.unit))))
 	}
 }
 

@@ -1,11 +1,8 @@
 package aws
 
 import (
-	"path"
-
 	"github.com/tenon-ml/tenon/compiler/ir"
 	clouds "github.com/tenon-ml/tenon/executors/cloud"
-	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 	"github.com/tenon-ml/tenon/executors/terraform"
 )
 
@@ -184,28 +181,15 @@ func (w *writer) ofPod(u *ir.Unit) []condition {
 // inCluster returns what the role of a unit in a cluster allows. Nothing can be removed but the oldest parts
 // of the logs that a service keeps.
 func (w *writer) inCluster(u *ir.Unit) (all []statement) {
-	access := clouds.AccessInCluster(u)
-	env := w.sys.Env
-	if env == "" {
-		env = "-"
-	}
-	var kept []string
-	for _, s := range u.Ships {
-		// The star is the lineage of the state.
-		kept = append(kept, "kept/"+path.Join("*", env, u.ID, s.Folder)+"/")
-	}
-	if u.Checkpoints > 0 {
-		kept = append(kept, "kept/*/"+pod.CheckpointsOf(w.sys.Env, clouds.Label(u.ID))+"/")
-	}
-	reads, writes := append(access.Reads, kept...), append(access.Writes, kept...)
+	access := clouds.AccessInCluster(w.sys.Env, u)
 	all = append(all,
-		statement{id: "Read", actions: []string{"s3:GetObject"}, resources: under("local.root_arn", reads)},
+		statement{id: "Read", actions: []string{"s3:GetObject"}, resources: under("local.root_arn", access.Reads)},
 		// S3 only says to those who may list the bucket that an object does not exist. That request has no prefix.
 		statement{id: "List", actions: []string{"s3:ListBucket"}, resources: []terraform.Expr{terraform.Code("local.bucket_arn")},
-			conditions: []condition{{"StringLikeIfExists", "s3:prefix", under("local.root", reads)}}},
-		statement{id: "Write", actions: []string{"s3:PutObject", "s3:AbortMultipartUpload"}, resources: under("local.root_arn", writes)})
-	if len(kept) > 0 {
-		all = append(all, statement{id: "Rotate", actions: []string{"s3:DeleteObject"}, resources: under("local.root_arn", kept)})
+			conditions: []condition{{"StringLikeIfExists", "s3:prefix", under("local.root", access.Reads)}}},
+		statement{id: "Write", actions: []string{"s3:PutObject", "s3:AbortMultipartUpload"}, resources: under("local.root_arn", access.Writes)})
+	if len(access.Removes) > 0 {
+		all = append(all, statement{id: "Rotate", actions: []string{"s3:DeleteObject"}, resources: under("local.root_arn", access.Removes)})
 	}
 	return all
 }

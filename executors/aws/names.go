@@ -14,7 +14,6 @@ var (
 	fit        = clouds.Fit
 	hyphened   = clouds.Hyphened
 	short      = clouds.Short
-	burnRates  = clouds.BurnRates
 	number     = clouds.Number
 	entityName = clouds.EntityName
 	reference  = clouds.Reference

@@ -188,16 +188,6 @@ func (w *writer) admins() {
 	}
 }
 
-// inCluster returns what the pods of a unit may do.
-func inCluster(u *ir.Unit) cloud.Access {
-	a := cloud.AccessInCluster(u)
-	if len(u.Ships) > 0 || u.Checkpoints > 0 { // below the lineage of the state, which is not known here
-		const kept = "kept/"
-		a.Reads, a.Writes, a.Removes = append(a.Reads, kept), append(a.Writes, kept), append(a.Removes, kept)
-	}
-	return a
-}
-
 // federated writes which pods get the identity of a unit: those of its service account.
 func (w *writer) federated(f *terraform.File, u *ir.Unit) {
 	l := cloud.Label(u.ID)

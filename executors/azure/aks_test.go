@@ -47,7 +47,7 @@ func withClusters() map[string]*ir.System {
 		}),
 		Units: []ir.Unit{
 			job("features/late", nil),
-			job("models/late/train", func(u *ir.Unit) { u.Needs = ir.Resources{GPU: 2, GPUModel: "A100"} }),
+			job("models/late/train", func(u *ir.Unit) { u.Checkpoints, u.Needs = 3, ir.Resources{GPU: 2, GPUModel: "A100"} }),
 			service("api", func(u *ir.Unit) { u.Ships = []ir.Shipment{{Folder: "requests"}} }),
 		},
 	}

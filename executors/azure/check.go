@@ -26,9 +26,8 @@ func Check(t ir.Target, u ir.Unit) []ir.Fault {
 func (s Settings) check(u ir.Unit) *checks {
 	c := &checks{Checks: cloud.Checks{Faults: local.CheckProgram(u)}, settings: s}
 	c.target()
-	switch s.place(&u) {
-	case onTenon:
-		c.objectives(u)
+	if placeOf(&u) == onTenon {
+		c.Objectives(u, "the log of Container Apps")
 		return c
 	case onML:
 		c.Unit(u, "Azure")
@@ -84,22 +83,6 @@ func (c *checks) target() {
 	if e := c.settings.Existing; !e.Group && (e.Storage != nil || e.Registry != "") {
 		fault("existing", "add resource_group: true to existing", "the storage and the registry that exist are in a resource group that exists, too")
 	}
-}
-
-// objectives reports that nothing watches objectives: metrics of Container Apps have neither quantiles nor
-// ratios of two of them.
-func (c *checks) objectives(u ir.Unit) {
-	o, ok := cloud.ObjectivesOf(&u)
-	if !ok {
-		return
-	}
-	c.Objectives(u, "Azure Monitor")
-	for field, said := range map[string]bool{"availability": o.Availability != "", "latency": len(o.Latency) > 0} {
-		if said {
-			c.Faults = append(c.Faults, ir.Fault{Field: field, Note: true, Message: "Tenon writes no alerts for Azure Monitor", Hint: "watch it with the Prometheus rules"})
-		}
-	}
-	slices.SortFunc(c.Faults, func(a, b ir.Fault) int { return strings.Compare(a.Field, b.Field) })
 }
 
 // service reports what services on Container Apps do not have.

@@ -227,6 +227,8 @@ var hints = []struct{ part, hint string }{
 	{"invalidsubscriptionid", "check the subscription of the target: `az account list` shows those of these credentials"},
 	{"missingsubscriptionregistration", infrastructure + ", which registers the providers of resources"},
 	{"resourcegroupnotfound", infrastructure},
+	{"resourcegroupbeingdeleted", "wait until the resource group is gone, and apply the infrastructure again"},
+	{"scopelocked", "remove the lock of the resource group or the resource: `az lock list` shows it"},
 	{"locationnotavailable", location},
 	{"noregisteredproviderfound", location},
 	{"invalidlocation", location},

@@ -77,6 +77,26 @@ func TestHints(t *testing.T) {
 	}
 }
 
+// A conflict passes if Azure works on something, and is an error otherwise.
+func TestConflicts(t *testing.T) {
+	for text, want := range map[string]bool{
+		`{"error": {"code": "ContainerAppOperationInProgress", "message": "Cannot modify a container app"}}`:                                 true,
+		`{"error": {"code": "ContainerAppLockConflict", "message": "Cannot modify container App 'a'"}}`:                                      true,
+		`{"error": {"code": "Conflict", "message": "Cannot modify Container Apps environment e because another operation is in progress."}}`: true,
+		``: true,
+		`{"error": {"code": "MissingSubscriptionRegistration", "message": "not registered"}}`:                     false,
+		`{"error": {"code": "ResourceGroupBeingDeleted", "message": "The resource group 'x' is being deleted."}}`: false,
+		`{"error": {"code": "Conflict", "message": "The name is taken."}}`:                                        false,
+	} {
+		if got := passes(refused(http.StatusConflict, []byte(text))); got != want {
+			t.Errorf("%s passes: %v", text, got)
+		}
+	}
+	if passes(refused(http.StatusBadRequest, []byte(`{"error": {"code": "X", "message": "in progress"}}`))) || passes(nil) {
+		t.Error("what is not a conflict passes")
+	}
+}
+
 // The result of a job decides, and what Azure says explains what is missing.
 func TestStatusOfAnEnd(t *testing.T) {
 	for _, c := range []struct {

@@ -47,7 +47,7 @@ func Infrastructure(sys *ir.System) ([]terraform.Document, error) {
 	}
 	w.network()
 	w.environments()
-	w.learning()
+	w.alerts()
 	w.budget()
 	w.outputs()
 	page, err := w.readme()
@@ -80,6 +80,7 @@ const (
 	mostJob      = 32 // and of an app
 	mostGlobal   = 24 // of an account of storage, a registry and a vault
 	mostIdentity = 128
+	mostRule     = 260 // of an alert
 )
 
 // plain returns a name in lower case of at most max characters, in which no hyphen follows another, as Container Apps
@@ -207,6 +208,9 @@ func (w *writer) namespaces() []string {
 		fallthrough
 	default:
 		all = append(all, "Microsoft.App", "Microsoft.OperationalInsights")
+	}
+	if w.Service == "" && w.watched() {
+		all = append(all, "Microsoft.Insights")
 	}
 	if w.sys.Budget.Month != nil {
 		all = append(all, "Microsoft.Consumption")

@@ -50,7 +50,7 @@ func systems() map[string]*ir.System {
 			"action_group": group + "/providers/Microsoft.Insights/actionGroups/ml",
 			"secrets":      map[string]any{"TOKEN": group + "/providers/Microsoft.KeyVault/vaults/acme-ml/secrets/token"},
 		}}),
-		Units: cloudtest.Reuser(),
+		Units: append(cloudtest.Reuser(), slo("api", "deployments/api", `{"window":"7d","availability":0.9}`)),
 	}
 	cloudtest.Change(existing.Units, "steps/post", func(u *ir.Unit) { u.Secrets, u.Network = u.Secrets[:1], "" })
 	learns := &ir.System{Name: "notify", Env: "prod", Target: target(map[string]any{"jobs": map[string]any{"spot": true}}), Units: []ir.Unit{
@@ -75,6 +75,7 @@ func TestFiles(t *testing.T) { writes.Test(t) }
 func TestFaultsInFilesAreFound(t *testing.T) {
 	cloudtest.Faults(t, func() map[string][]byte { return write(t, systems()["everything"]) },
 		cloudtest.Fault{"storage.tf", "shared_access_key_enabled", "shared_access_keys_enabled", "azurerm_storage_account has no attribute shared_access_keys_enabled"},
+		cloudtest.Fault{"alerts.tf", "window_duration ", "window ", "azurerm_monitor_scheduled_query_rules_alert_v2 needs window_duration"},
 		cloudtest.Fault{"rights.tf", "principal_id ", "principal ", "azurerm_role_assignment needs principal_id"},
 		cloudtest.Fault{"rights.tf", `"azurerm_user_assigned_identity"`, `"azurerm_identity"`, "the provider has no azurerm_identity"},
 		cloudtest.Fault{"rights.tf", "azurerm_role_definition.read.role", "azurerm_role_definition.reads.role", "azurerm_role_definition.reads.role_definition_resource_id is not declared"},

@@ -60,6 +60,10 @@ func removeCondition(paths []string) string {
 func anyPrefix(attribute string, prefixes []string) string {
 	parts := make([]string, len(prefixes))
 	for i, p := range prefixes {
+		if strings.Contains(p, cloud.AnyLineage) { // a pattern, in which nothing else is special: see [cloud.Label]
+			parts[i] = attribute + " StringLike '" + p + "*'"
+			continue
+		}
 		parts[i] = attribute + " StringStartsWith '" + p + "'"
 	}
 	return strings.Join(parts, " OR ")
@@ -91,7 +95,7 @@ func (w *writer) rights() error {
 // access returns what a unit may do.
 func (w *writer) access(u *ir.Unit) cloud.Access {
 	if w.Service == AKS {
-		return inCluster(u)
+		return cloud.AccessInCluster(w.sys.Env, u)
 	}
 	return cloud.AccessInContainer(u)
 }

@@ -20,9 +20,15 @@ import (
 // An assignment lets an identity have a role, under a condition.
 type assignment struct{ identity, role, scope, condition string }
 
+// A fatal is a test.
+type fatal interface {
+	Fatal(...any)
+	Fatalf(string, ...any)
+}
+
 // assignmentsOf evaluates the assignments of roles in a file, and the actions of the roles. References are written
 // without their last attribute.
-func assignmentsOf(t *rapid.T, text []byte) (all []assignment, actions map[string][]string) {
+func assignmentsOf(t fatal, text []byte) (all []assignment, actions map[string][]string) {
 	f, diags := hclsyntax.ParseConfig(text, "rights.tf", hcl.InitialPos)
 	if diags.HasErrors() {
 		t.Fatal(diags)
@@ -67,17 +73,23 @@ func assignmentsOf(t *rapid.T, text []byte) (all []assignment, actions map[strin
 	return all, actions
 }
 
-var operand = regexp.MustCompile(`(@Resource|@Request)\[[^\]]*:(path|prefix)\] StringStartsWith '([^']*)'`)
+var operand = regexp.MustCompile(`(@Resource|@Request)\[[^\]]*:(path|prefix)\] String(StartsWith|Like) '([^']*)'`)
 
 // holds evaluates a condition for an action on the path of a blob, or for a list with a prefix. It knows the two forms
 // that are written, and no more.
-func holds(t *rapid.T, condition, action, blob, prefix string) bool {
+func holds(t fatal, condition, action, blob, prefix string) bool {
 	if len(condition) > mostCondition {
 		t.Fatalf("a condition has %d characters", len(condition))
 	}
 	begins := func(of, attribute string) (is bool) {
 		for _, m := range operand.FindAllStringSubmatch(condition, -1) {
-			is = is || m[2] == attribute && strings.HasPrefix(of, m[3])
+			if m[3] == "Like" { // with stars and nothing else
+				before, after, _ := strings.Cut(strings.TrimSuffix(m[4], "*"), "*")
+				rest, begins := strings.CutPrefix(of, before)
+				is = is || m[2] == attribute && begins && strings.Contains(rest, after)
+				continue
+			}
+			is = is || m[2] == attribute && strings.HasPrefix(of, m[4])
 		}
 		return is
 	}
@@ -158,6 +170,23 @@ func TestIdentitiesMayDoExactlyWhatUnitsDo(t *testing.T) {
 			}
 		}
 	})
+}
+
+// In a cluster, a unit reads, writes and removes what it keeps itself, below any lineage of a state.
+func TestIdentitiesInAClusterKeepTheirOwn(t *testing.T) {
+	all, actions := assignmentsOf(t, write(t, withClusters()["cluster"])["rights.tf"])
+	for blob, wants := range cloudtest.KeptInCluster() {
+		for unit, want := range wants {
+			for _, action := range []string{readBlob, writeBlob, removeBlob} {
+				got := slices.ContainsFunc(all, func(a assignment) bool {
+					return a.identity == "azurerm_user_assigned_identity."+cloud.Label(unit) && slices.Contains(actions[a.role], action) && holds(t, a.condition, action, "tenon/flights/prod/"+blob, "")
+				})
+				if got != want {
+					t.Errorf("%s: %s of %s is allowed: %v", unit, action, blob, got)
+				}
+			}
+		}
+	}
 }
 
 var names = map[string]*regexp.Regexp{

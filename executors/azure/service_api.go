@@ -3,8 +3,10 @@ package azure
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -180,12 +182,23 @@ func (c *client) revisions(ctx context.Context, st taskState) ([]revision, error
 	return list[revision](ctx, c, "the revisions of "+st.Service, st.app()+"/revisions")
 }
 
+// passes reports whether Azure refuses a change because it still makes another one, and not for good: such as
+// ContainerAppOperationInProgress, ContainerAppLockConflict or ManagedEnvironmentOperationInProgress. One without a reason may pass, too.
+func passes(err error) bool {
+	var e *refusal
+	if !errors.As(err, &e) || e.status != http.StatusConflict {
+		return false
+	}
+	text := strings.ToLower(e.code + " " + e.message)
+	return e.message == "" || slices.ContainsFunc([]string{"inprogress", "in progress", "lockconflict", "retry", "try again"}, func(part string) bool { return strings.Contains(text, part) })
+}
+
 // put makes an app, or another revision of it, and returns once Azure has done so. It reports false if Azure still
 // works on the app.
 func (e *Executor) put(ctx context.Context, st taskState, want app) (bool, error) {
 	c, what := e.client, "make "+st.start()
 	header, err := c.send(ctx, http.MethodPut, forManager, c.resource(st.app(), appsVersion), want, nil)
-	if isStatus(err, http.StatusConflict) {
+	if passes(err) {
 		return false, nil
 	}
 	if err != nil {
@@ -218,7 +231,7 @@ func (e *Executor) put(ctx context.Context, st taskState, want app) (bool, error
 // patch changes tags and the traffic of an app. It reports false if Azure still works on it.
 func (c *client) patch(ctx context.Context, st taskState, change app) (bool, error) {
 	err := c.call(ctx, http.MethodPatch, forManager, c.resource(st.app(), appsVersion), change, nil)
-	if isStatus(err, http.StatusConflict) || isStatus(err, http.StatusNotFound) {
+	if passes(err) || isStatus(err, http.StatusNotFound) {
 		return false, nil
 	}
 	return err == nil, explainCall("change the app "+st.Service, err)
@@ -227,7 +240,7 @@ func (c *client) patch(ctx context.Context, st taskState, change app) (bool, err
 // deactivate ends the replicas of a revision. It may be gone.
 func (c *client) deactivate(ctx context.Context, st taskState) error {
 	err := c.call(ctx, http.MethodPost, forManager, c.resource(st.revision(), appsVersion, "deactivate"), nil, nil)
-	if isStatus(err, http.StatusConflict) || isStatus(err, http.StatusNotFound) {
+	if passes(err) || isStatus(err, http.StatusNotFound) {
 		return nil // whoever waits for its end looks again
 	}
 	return explainCall("deactivate "+st.start(), err)
@@ -236,7 +249,7 @@ func (c *client) deactivate(ctx context.Context, st taskState) error {
 // removeApp removes an app with all of its revisions. It may be gone.
 func (c *client) removeApp(ctx context.Context, st taskState) error {
 	err := c.call(ctx, http.MethodDelete, forManager, c.resource(st.app(), appsVersion), nil, nil)
-	if isStatus(err, http.StatusConflict) || isStatus(err, http.StatusNotFound) {
+	if passes(err) || isStatus(err, http.StatusNotFound) {
 		return nil
 	}
 	return explainCall("remove the app "+st.Service, err)

@@ -8,7 +8,7 @@ import (
 )
 
 // Access is what a unit may do besides its log and its image. Prefixes are below the root of
-// the system in the bucket and end with a slash.
+// the system in the bucket and end with a slash. They may contain [AnyLineage] once.
 type Access struct {
 	Reads, Writes []string
 	Asks          []string // units whose endpoints it may ask

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 )
 
 // A Cluster is what the executor for Kubernetes has to know of a cluster that Tenon makes in a
@@ -51,18 +52,30 @@ type ClusterAccess struct {
 	Account func(ctx context.Context, unit string) (map[string]string, error)
 }
 
-// AccessInCluster returns what the pods of a unit in a cluster that Tenon makes may do, below the root of the system.
-// Artifacts are stored by their digests, so that units share them. Notes about runs are those of a unit. What a service
-// keeps is not among it.
-func AccessInCluster(u *ir.Unit) (a Access) {
+// AccessInCluster returns what the pods of a unit in a cluster that Tenon makes may do, below the root of the system, in
+// an environment. Artifacts are stored by their digests, so that units share them. Notes about runs, and what a unit
+// keeps, are those of the unit.
+func AccessInCluster(env string, u *ir.Unit) (a Access) {
 	const artifacts = "cas/"
 	notes := "notes/runs/" + NotesOf(u.ID)
 	a.Reads, a.Writes = []string{artifacts, notes}, []string{artifacts, notes}
 	if u.Kind == ir.Service {
 		a.Writes = []string{notes}
 	}
+	const kept = "kept/" + AnyLineage + "/"
+	for _, s := range u.Ships {
+		a.Removes = append(a.Removes, kept+pod.KeptOf(env, u.ID, s.Folder)+"/")
+	}
+	if u.Checkpoints > 0 {
+		a.Removes = append(a.Removes, kept+pod.CheckpointsOf(env, Label(u.ID))+"/")
+	}
+	a.Reads, a.Writes = append(a.Reads, a.Removes...), append(a.Writes, a.Removes...)
 	return a
 }
+
+// AnyLineage stands in a prefix for the lineage of the state, below which units keep files, and which is not known when
+// infrastructure is written.
+const AnyLineage = "*"
 
 // NotesOf returns what the names of the notes about runs of a unit in a cluster begin with, below the folder of runs.
 // It ends with a slash, so that it is never the beginning of those of another unit.

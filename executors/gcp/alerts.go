@@ -2,7 +2,6 @@ package gcp
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,7 +10,6 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/terraform"
-	"github.com/tenon-ml/tenon/internal/duration"
 )
 
 // watched reports whether there are objectives with alerts or a budget, about which somebody has to be notified.
@@ -75,29 +73,17 @@ func (w *writer) objectives(f *terraform.File, slo, on *ir.Unit, o cloud.Objecti
 		return // see [checks.hostedObjectives]
 	}
 	of := fmt.Sprintf("monitored_resource=%q,service_name=%q", "cloud_run_revision", w.service(on.ID))
-	if goal, err := o.Availability.Float64(); err == nil {
-		for _, r := range cloud.BurnRates {
-			rate := r.Budget * duration.Parse(o.Window).Hours() / r.Window.Hours()
-			if rate*(1-goal) >= 1 {
-				continue // more than every request would have to fail
-			}
-			fails := func(window time.Duration) string {
-				const count = "sum(rate(run_googleapis_com:request_count{%s}[%s]))"
-				return fmt.Sprintf(count+" / "+count+" > %s", of+`,response_code_class="5xx"`, seconds(window), of, seconds(window), cloud.Number(rate*(1-goal)))
-			}
-			policy("availability-"+strconv.Itoa(int(r.Window.Hours()))+"h",
-				fmt.Sprintf("%s%% of the error budget of %s for %s is used up in %gh", cloud.Number(r.Budget*100), on.ID, o.Window, r.Window.Hours()),
-				fails(r.Window)+" and "+fails(r.Window/12), 0)
+	for _, r := range o.Burns(on) {
+		fails := func(window time.Duration) string {
+			const count = "sum(rate(run_googleapis_com:request_count{%s}[%s]))"
+			return fmt.Sprintf(count+" / "+count+" > %s", of+`,response_code_class="5xx"`, seconds(window), of, seconds(window), r.Share)
 		}
+		policy(r.Name, r.Description, fails(r.Window)+" and "+fails(r.Window/12), 0)
 	}
-	for _, q := range slices.Sorted(maps.Keys(o.Latency)) {
-		quantile, err := strconv.ParseFloat(strings.TrimPrefix(q, "p"), 64)
-		if err != nil {
-			continue // the language checks it
-		}
-		policy("latency-"+strings.ReplaceAll(q, ".", "_"), fmt.Sprintf("%s of the time that %s takes is above %s for 15 minutes", q, on.ID, o.Latency[q]),
+	for _, x := range o.Slow(on) {
+		policy(x.Name, x.Description,
 			fmt.Sprintf("histogram_quantile(%s, sum by (le) (rate(run_googleapis_com:request_latencies_bucket{%s}[5m]))) > %s",
-				cloud.Number(quantile/100), of, cloud.Number(float64(duration.Parse(o.Latency[q]))/float64(time.Millisecond))), 15*time.Minute)
+				cloud.Number(x.Percent/100), of, cloud.Number(float64(x.Limit)/float64(time.Millisecond))), 15*time.Minute)
 	}
 }
 

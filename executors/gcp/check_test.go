@@ -57,6 +57,7 @@ func TestWhatGoogleCloudCannotHonourIsRefused(t *testing.T) {
 		{"a job with a GPU on Cloud Run, with a secret", withGPUs(), job("models/a", func(u *ir.Unit) {
 			u.Needs.GPU, u.Timeout, u.Secrets = 1, time.Hour, []ir.Secret{{Name: "A", Env: "A"}}
 		}), nil},
+		{"one that may take longer than an hour", withGPUs(), job("models/a", func(u *ir.Unit) { u.Needs.GPU = 1 }), []string{"needs.gpu"}},
 		{"one that takes too long", withGPUs(), job("models/a", func(u *ir.Unit) { u.Needs.GPU, u.Timeout = 1, 2*time.Hour }), []string{"timeout"}},
 		{"an endpoint of Vertex AI", onVertexAI(""), hosted(func(u *ir.Unit) {
 			u.Needs, u.Release = ir.Resources{GPU: 2, GPUModel: "L4"}, &ir.Release{Steps: []int{10, 100}, Each: time.Minute}

@@ -187,20 +187,11 @@ func (w *writer) identities() error {
 	for _, u := range w.units {
 		member := terraform.Join("principal://iam.googleapis.com/projects/", terraform.Code("data.google_project.current.number"), "/locations/global/workloadIdentityPools/",
 			terraform.Code("var.project"), ".svc.id.goog/subject/ns/"+w.Namespace+"/sa/"+cloud.ServiceAccount(u.ID))
-		if err := w.bucketRights(f, u, inCluster(u), member); err != nil {
+		if err := w.bucketRights(f, u, cloud.AccessInCluster(w.sys.Env, u), member); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// inCluster returns what a unit in a cluster reads and writes.
-func inCluster(u *ir.Unit) (a cloud.Access) {
-	a = cloud.AccessInCluster(u)
-	if len(u.Ships) > 0 || u.Checkpoints > 0 { // below the lineage of the state, which is not known here
-		a.Reads, a.Writes = append(a.Reads, "kept/"), append(a.Writes, "kept/")
-	}
-	return a
 }
 
 // bucketRights writes bindings of a member to the roles of the bucket, for what a unit reads and writes.

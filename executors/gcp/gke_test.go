@@ -43,7 +43,7 @@ func withClusters() map[string]*ir.System {
 		})},
 		Units: []ir.Unit{
 			job("features/late", nil),
-			job("models/late/train", func(u *ir.Unit) { u.Needs = ir.Resources{GPU: 2, GPUModel: "L4"} }),
+			job("models/late/train", func(u *ir.Unit) { u.Checkpoints, u.Needs = 3, ir.Resources{GPU: 2, GPUModel: "L4"} }),
 			service("api", func(u *ir.Unit) { u.Ships = []ir.Shipment{{Folder: "requests"}} }),
 		},
 	}

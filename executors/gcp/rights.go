@@ -100,12 +100,23 @@ func conditions(prefixes []string, operands int) (all []terraform.Expr) {
 			if i > 0 {
 				parts = append(parts, " || ")
 			}
-			parts = append(parts, `resource.name.startsWith("`, terraform.Code("local.objects"), "/"+p+`")`)
+			parts = append(parts, within(p)...)
 			if operands == 2 {
-				parts = append(parts, ` || api.getAttribute("storage.googleapis.com/objectListPrefix", "").startsWith("`, terraform.Code("local.root"), "/"+p+`")`)
+				listed, _, _ := strings.Cut(p, cloud.AnyLineage) // names are all that a list has
+				parts = append(parts, ` || api.getAttribute("storage.googleapis.com/objectListPrefix", "").startsWith("`, terraform.Code("local.root"), "/"+listed+`")`)
 			}
 		}
 		all, prefixes = append(all, terraform.Join(parts...)), prefixes[n:]
 	}
 	return all
+}
+
+// within returns an expression of IAM that is true for objects that begin with a prefix. IAM extracts nothing from the
+// name of an object that does not have what is before and after the braces.
+func within(prefix string) []any {
+	before, after, anyLineage := strings.Cut(prefix, cloud.AnyLineage)
+	if anyLineage {
+		return []any{`resource.name.extract("`, terraform.Code("local.objects"), "/" + before + "{lineage}" + after + `") != ""`}
+	}
+	return []any{`resource.name.startsWith("`, terraform.Code("local.objects"), "/" + prefix + `")`}
 }

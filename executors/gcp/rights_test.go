@@ -71,6 +71,8 @@ func bindingsOf(t interface{ Fatal(...any) }, text []byte) (all []binding, permi
 
 var operand = regexp.MustCompile(`^(resource\.name|api\.getAttribute\("storage\.googleapis\.com/objectListPrefix", ""\))\.startsWith\("([^"\\]*)"\)$`)
 
+var extracted = regexp.MustCompile(`^resource\.name\.extract\("([^"{\\]*)\{lineage\}([^"{\\]*)"\) != ""$`)
+
 // holds evaluates a condition for a resource and the prefix of a list. It knows what is written, and no more.
 func holds(t interface{ Fatalf(string, ...any) }, condition, resource, prefix string) bool {
 	operands := strings.Split(condition, " || ")
@@ -79,6 +81,12 @@ func holds(t interface{ Fatalf(string, ...any) }, condition, resource, prefix st
 	}
 	is := false
 	for _, o := range operands {
+		if m := extracted.FindStringSubmatch(o); m != nil {
+			_, rest, begins := strings.Cut(resource, m[1])
+			at := strings.Index(rest, m[2])
+			is = is || begins && at > 0
+			continue
+		}
 		m := operand.FindStringSubmatch(o)
 		if m == nil {
 			t.Fatalf("unknown in a condition: %s", o)
@@ -177,4 +185,23 @@ func TestNamesOfUnitsFit(t *testing.T) {
 			}
 		}
 	})
+}
+
+// In a cluster, a unit reads and writes what it keeps itself, below any lineage of a state.
+func TestPodsKeepTheirOwn(t *testing.T) {
+	text := write(t, withClusters()["cluster"])["rights.tf"]
+	text = []byte(regexp.MustCompile(`member = "[^"]*/sa/([^"]*)"`).ReplaceAllString(string(text), `member = "$1"`))
+	all, permissions := bindingsOf(t, text)
+	for object, wants := range cloudtest.KeptInCluster() {
+		for unit, want := range wants {
+			for _, permission := range []string{"storage.objects.get", "storage.objects.create", "storage.objects.delete"} {
+				got := slices.ContainsFunc(all, func(b binding) bool {
+					return b.account == cloud.ServiceAccount(unit) && slices.Contains(permissions[b.role], permission) && holds(t, b.condition, "projects/_/buckets/b/objects/root/"+object, "")
+				})
+				if got != want {
+					t.Errorf("%s: %s of %s is allowed: %v", unit, permission, object, got)
+				}
+			}
+		}
+	}
 }

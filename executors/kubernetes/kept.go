@@ -13,18 +13,15 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/artifact/remote"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// keptFolder is the folder of the store in which all versions of a service keep files, as they do
-// in the state folder on one machine.
+// keptFolder is the folder of the store in which all versions of a service keep files.
 func keptFolder(state, env, unit, folder string) string {
-	if env == "" {
-		env = "-"
-	}
-	return path.Join(state, env, unit, folder)
+	return path.Join(state, pod.KeptOf(env, unit, folder))
 }
 
 // keptRoom is the size in bytes of the volume in which a pod keeps what is not stored yet, or 0 if

@@ -111,3 +111,17 @@ func ExpectedInContainer(u, of ir.Unit, folder string) (reads, writes bool) {
 	writes = u.Release != nil && u.ID == of.ID && folder == "notes"
 	return reads || writes, writes
 }
+
+// KeptInCluster returns what units keep in a bucket, of the system "cluster" of golden files: which unit may read, write
+// and remove an object below the root of the system.
+func KeptInCluster() map[string]map[string]bool {
+	const api, train = "deployments/api", "models/late/train"
+	return map[string]map[string]bool{
+		"kept/lineage/prod/deployments/api/requests/a":        {api: true, train: false},
+		"kept/lineage/prod/deployments/api/audit/a":           {api: false, train: false},
+		"kept/lineage/-/deployments/api/requests/a":           {api: false, train: false},
+		"kept/lineage/checkpoints/prod/models-late-train/1/a": {api: false, train: true},
+		"kept/lineage/checkpoints/prod/models-late/1/a":       {api: false, train: false},
+		"kept/lineage": {api: false, train: false},
+	}
+}

@@ -21,6 +21,12 @@ func CheckpointsOf(env, label string) string {
 	return path.Join("checkpoints", cmp.Or(env, "-"), label)
 }
 
+// KeptOf returns the folder, below the lineage of a state, in which all versions of a unit in an environment keep files of
+// a kind, as they do in the state folder on one machine.
+func KeptOf(env, unit, folder string) string {
+	return path.Join(cmp.Or(env, "-"), unit, folder)
+}
+
 // CheckpointName returns the path of the file of a checkpoint in a folder. Names sort as numbers do.
 func CheckpointName(dir string, number int64) string {
 	return filepath.Join(dir, fmt.Sprintf("%019d.tar", number))

@@ -51,7 +51,7 @@ resource "azurerm_role_assignment" "read-deployments-api" {
   principal_type     = "ServicePrincipal"
   role_definition_id = azurerm_role_definition.read.role_definition_resource_id
   condition_version  = "2.0"
-  condition          = "((!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read'} AND NOT SubOperationMatches{'Blob.List'})) OR (@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/cas/' OR @Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/notes/runs/deployments-api/' OR @Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/kept/')) AND ((!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read'} AND SubOperationMatches{'Blob.List'})) OR (@Request[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:prefix] StringStartsWith 'tenon/flights/prod/cas/' OR @Request[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:prefix] StringStartsWith 'tenon/flights/prod/notes/runs/deployments-api/' OR @Request[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:prefix] StringStartsWith 'tenon/flights/prod/kept/'))"
+  condition          = "((!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read'} AND NOT SubOperationMatches{'Blob.List'})) OR (@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/cas/' OR @Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/notes/runs/deployments-api/' OR @Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringLike 'tenon/flights/prod/kept/*/prod/deployments/api/requests/*')) AND ((!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read'} AND SubOperationMatches{'Blob.List'})) OR (@Request[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:prefix] StringStartsWith 'tenon/flights/prod/cas/' OR @Request[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:prefix] StringStartsWith 'tenon/flights/prod/notes/runs/deployments-api/' OR @Request[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:prefix] StringLike 'tenon/flights/prod/kept/*/prod/deployments/api/requests/*'))"
 }
 
 resource "azurerm_role_assignment" "write-deployments-api" {
@@ -60,7 +60,7 @@ resource "azurerm_role_assignment" "write-deployments-api" {
   principal_type     = "ServicePrincipal"
   role_definition_id = azurerm_role_definition.write.role_definition_resource_id
   condition_version  = "2.0"
-  condition          = "(!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write'}) AND !(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/add/action'})) OR (@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/notes/runs/deployments-api/' OR @Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/kept/')"
+  condition          = "(!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write'}) AND !(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/add/action'})) OR (@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/notes/runs/deployments-api/' OR @Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringLike 'tenon/flights/prod/kept/*/prod/deployments/api/requests/*')"
 }
 
 resource "azurerm_role_assignment" "remove-deployments-api" {
@@ -69,7 +69,7 @@ resource "azurerm_role_assignment" "remove-deployments-api" {
   principal_type     = "ServicePrincipal"
   role_definition_id = azurerm_role_definition.remove.role_definition_resource_id
   condition_version  = "2.0"
-  condition          = "!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete'}) OR (@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/kept/')"
+  condition          = "!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete'}) OR (@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringLike 'tenon/flights/prod/kept/*/prod/deployments/api/requests/*')"
 }
 
 resource "azurerm_federated_identity_credential" "deployments-api" {
@@ -132,7 +132,7 @@ resource "azurerm_role_assignment" "read-models-late-train" {
   principal_type     = "ServicePrincipal"
   role_definition_id = azurerm_role_definition.read.role_definition_resource_id
   condition_version  = "2.0"
-  condition          = "((!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read'} AND NOT SubOperationMatches{'Blob.List'})) OR (@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/cas/' OR @Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/notes/runs/models-late-train/')) AND ((!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read'} AND SubOperationMatches{'Blob.List'})) OR (@Request[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:prefix] StringStartsWith 'tenon/flights/prod/cas/' OR @Request[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:prefix] StringStartsWith 'tenon/flights/prod/notes/runs/models-late-train/'))"
+  condition          = "((!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read'} AND NOT SubOperationMatches{'Blob.List'})) OR (@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/cas/' OR @Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/notes/runs/models-late-train/' OR @Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringLike 'tenon/flights/prod/kept/*/checkpoints/prod/models-late-train/*')) AND ((!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read'} AND SubOperationMatches{'Blob.List'})) OR (@Request[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:prefix] StringStartsWith 'tenon/flights/prod/cas/' OR @Request[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:prefix] StringStartsWith 'tenon/flights/prod/notes/runs/models-late-train/' OR @Request[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:prefix] StringLike 'tenon/flights/prod/kept/*/checkpoints/prod/models-late-train/*'))"
 }
 
 resource "azurerm_role_assignment" "write-models-late-train" {
@@ -141,7 +141,16 @@ resource "azurerm_role_assignment" "write-models-late-train" {
   principal_type     = "ServicePrincipal"
   role_definition_id = azurerm_role_definition.write.role_definition_resource_id
   condition_version  = "2.0"
-  condition          = "(!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write'}) AND !(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/add/action'})) OR (@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/cas/' OR @Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/notes/runs/models-late-train/')"
+  condition          = "(!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write'}) AND !(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/add/action'})) OR (@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/cas/' OR @Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/flights/prod/notes/runs/models-late-train/' OR @Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringLike 'tenon/flights/prod/kept/*/checkpoints/prod/models-late-train/*')"
+}
+
+resource "azurerm_role_assignment" "remove-models-late-train" {
+  scope              = local.container_id
+  principal_id       = azurerm_user_assigned_identity.models-late-train.principal_id
+  principal_type     = "ServicePrincipal"
+  role_definition_id = azurerm_role_definition.remove.role_definition_resource_id
+  condition_version  = "2.0"
+  condition          = "!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete'}) OR (@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringLike 'tenon/flights/prod/kept/*/checkpoints/prod/models-late-train/*')"
 }
 
 resource "azurerm_federated_identity_credential" "models-late-train" {

@@ -19,6 +19,7 @@ provider "azurerm" {
     "Microsoft.App",
     "Microsoft.Consumption",
     "Microsoft.ContainerRegistry",
+    "Microsoft.Insights",
     "Microsoft.KeyVault",
     "Microsoft.ManagedIdentity",
     "Microsoft.OperationalInsights",

@@ -26,7 +26,7 @@ resource "google_storage_bucket_iam_member" "deployments-api-read-0" {
   member = "principal://iam.googleapis.com/projects/${data.google_project.current.number}/locations/global/workloadIdentityPools/${var.project}.svc.id.goog/subject/ns/ml/sa/tenon-deployments-api"
   condition {
     title      = "read-0"
-    expression = "resource.name.startsWith(\"${local.objects}/cas/\") || api.getAttribute(\"storage.googleapis.com/objectListPrefix\", \"\").startsWith(\"${local.root}/cas/\") || resource.name.startsWith(\"${local.objects}/notes/runs/deployments-api/\") || api.getAttribute(\"storage.googleapis.com/objectListPrefix\", \"\").startsWith(\"${local.root}/notes/runs/deployments-api/\") || resource.name.startsWith(\"${local.objects}/kept/\") || api.getAttribute(\"storage.googleapis.com/objectListPrefix\", \"\").startsWith(\"${local.root}/kept/\")"
+    expression = "resource.name.startsWith(\"${local.objects}/cas/\") || api.getAttribute(\"storage.googleapis.com/objectListPrefix\", \"\").startsWith(\"${local.root}/cas/\") || resource.name.startsWith(\"${local.objects}/notes/runs/deployments-api/\") || api.getAttribute(\"storage.googleapis.com/objectListPrefix\", \"\").startsWith(\"${local.root}/notes/runs/deployments-api/\") || resource.name.extract(\"${local.objects}/kept/{lineage}/prod/deployments/api/requests/\") != \"\" || api.getAttribute(\"storage.googleapis.com/objectListPrefix\", \"\").startsWith(\"${local.root}/kept/\")"
   }
   depends_on = [google_container_cluster.main]
 }
@@ -37,7 +37,7 @@ resource "google_storage_bucket_iam_member" "deployments-api-write-0" {
   member = "principal://iam.googleapis.com/projects/${data.google_project.current.number}/locations/global/workloadIdentityPools/${var.project}.svc.id.goog/subject/ns/ml/sa/tenon-deployments-api"
   condition {
     title      = "write-0"
-    expression = "resource.name.startsWith(\"${local.objects}/notes/runs/deployments-api/\") || resource.name.startsWith(\"${local.objects}/kept/\")"
+    expression = "resource.name.startsWith(\"${local.objects}/notes/runs/deployments-api/\") || resource.name.extract(\"${local.objects}/kept/{lineage}/prod/deployments/api/requests/\") != \"\""
   }
   depends_on = [google_container_cluster.main]
 }
@@ -70,7 +70,7 @@ resource "google_storage_bucket_iam_member" "models-late-train-read-0" {
   member = "principal://iam.googleapis.com/projects/${data.google_project.current.number}/locations/global/workloadIdentityPools/${var.project}.svc.id.goog/subject/ns/ml/sa/tenon-models-late-train"
   condition {
     title      = "read-0"
-    expression = "resource.name.startsWith(\"${local.objects}/cas/\") || api.getAttribute(\"storage.googleapis.com/objectListPrefix\", \"\").startsWith(\"${local.root}/cas/\") || resource.name.startsWith(\"${local.objects}/notes/runs/models-late-train/\") || api.getAttribute(\"storage.googleapis.com/objectListPrefix\", \"\").startsWith(\"${local.root}/notes/runs/models-late-train/\")"
+    expression = "resource.name.startsWith(\"${local.objects}/cas/\") || api.getAttribute(\"storage.googleapis.com/objectListPrefix\", \"\").startsWith(\"${local.root}/cas/\") || resource.name.startsWith(\"${local.objects}/notes/runs/models-late-train/\") || api.getAttribute(\"storage.googleapis.com/objectListPrefix\", \"\").startsWith(\"${local.root}/notes/runs/models-late-train/\") || resource.name.extract(\"${local.objects}/kept/{lineage}/checkpoints/prod/models-late-train/\") != \"\" || api.getAttribute(\"storage.googleapis.com/objectListPrefix\", \"\").startsWith(\"${local.root}/kept/\")"
   }
   depends_on = [google_container_cluster.main]
 }
@@ -81,7 +81,7 @@ resource "google_storage_bucket_iam_member" "models-late-train-write-0" {
   member = "principal://iam.googleapis.com/projects/${data.google_project.current.number}/locations/global/workloadIdentityPools/${var.project}.svc.id.goog/subject/ns/ml/sa/tenon-models-late-train"
   condition {
     title      = "write-0"
-    expression = "resource.name.startsWith(\"${local.objects}/cas/\") || resource.name.startsWith(\"${local.objects}/notes/runs/models-late-train/\")"
+    expression = "resource.name.startsWith(\"${local.objects}/cas/\") || resource.name.startsWith(\"${local.objects}/notes/runs/models-late-train/\") || resource.name.extract(\"${local.objects}/kept/{lineage}/checkpoints/prod/models-late-train/\") != \"\""
   }
   depends_on = [google_container_cluster.main]
 }
