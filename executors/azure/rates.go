@@ -24,7 +24,7 @@ var servicePrices = struct {
 }{
 	million: money.One * 2 / 5,
 	answers: struct{ core, gib money.Amount }{24_000, 3_000}, waits: struct{ core, gib money.Amount }{3_000, 3_000},
-	source: "prices of Container Apps in the United States, azure.microsoft.com/pricing/details/container-apps", date: "2026-11-30",
+	source: "prices of Container Apps in the United States, as quoted by third parties", date: "2026-11-30",
 	locations: []string{"centralus", "eastus", "eastus2", "westus2"},
 }
 

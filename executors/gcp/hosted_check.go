@@ -138,7 +138,8 @@ func explainHosted(what string, err error) error {
 }
 
 // hostPrices are what Vertex AI charges for each hour of a machine of an endpoint, whether it answers or not, in millionths of
-// a USD. They are quoted from "Vertex AI pricing", and not compared with Google's price list: other regions mostly cost more.
+// a USD. They are quoted from "Vertex AI pricing", and not compared with Google's price list: other regions mostly cost more. Those of machines with
+// GPUs are 1.15 times what Compute Engine charges there.
 // Machines whose price is not known have none.
 var hostPrices = struct {
 	hour                 map[string]int64
