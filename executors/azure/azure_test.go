@@ -2,8 +2,6 @@ package azure_test
 
 import (
 	"context"
-	"maps"
-	"slices"
 	"testing"
 	"time"
 
@@ -95,12 +93,7 @@ type provided struct {
 }
 
 func (p provided) Apply(ctx context.Context, t executors.Task, prior *state.Handle) (state.Handle, error) {
-	u := t.Unit
-	u.Files = slices.Sorted(maps.Keys(t.Files)) // of which the suite only says where they are
-	if t.Route != nil {
-		u.Release = &ir.Release{} // of which the suite only says the route
-	}
-	if err := p.l.provision("suite", u); err != nil {
+	if err := p.l.provision("suite", cloudtest.Wanted(t)); err != nil {
 		return state.Handle{}, err
 	}
 	return p.Executor.Apply(ctx, t, prior)

@@ -142,26 +142,10 @@ func TestFaultsSayWhatToChange(t *testing.T) {
 	}
 }
 
-// The rights that are written are what a job needs: with those of a unit that writes no output, it cannot store its own.
+// Without the rights that are written, a job cannot store its output.
 func TestRightsAreNeeded(t *testing.T) {
 	l := newLab(t)
-	e, task := l.executor(t, "rights"), cloudtest.Task(t, "rights", "exit", "0")
-	less := task.Unit
-	less.Outputs = nil
-	ok(t, l.provision("rights", less))
-	h, err := e.Apply(t.Context(), task, nil)
-	ok(t, err)
-	if st, err := e.Wait(t.Context(), h); err != nil || st.Phase != state.Failed || !strings.Contains(st.Message, "out") {
-		t.Errorf("without the right to write its output: %+v, %v", st, err)
-	}
-	ok(t, e.Destroy(t.Context(), h))
-	ok(t, l.provision("rights", task.Unit))
-	h, err = e.Apply(t.Context(), task, nil)
-	ok(t, err)
-	if st, err := e.Wait(t.Context(), h); err != nil || st.Phase != state.Succeeded {
-		t.Errorf("with it: %+v, %v", st, err)
-	}
-	ok(t, e.Destroy(t.Context(), h))
+	cloudtest.RightsAreNeeded(t, l.executor(t, "rights"), func(u ir.Unit) error { return l.provision("rights", u) })
 }
 
 // A unit with a GPU runs in a workload profile that has one, which its environment needs.

@@ -92,7 +92,7 @@ type provided struct {
 }
 
 func (p provided) Apply(ctx context.Context, t executors.Task, prior *state.Handle) (state.Handle, error) {
-	if err := p.l.provision("suite", t.Unit); err != nil {
+	if err := p.l.provision("suite", cloudtest.Wanted(t)); err != nil {
 		return state.Handle{}, err
 	}
 	return p.Executor.Apply(ctx, t, prior)

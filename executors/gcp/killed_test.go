@@ -104,6 +104,13 @@ func TestAStartAfterADestroyIsAnother(t *testing.T) {
 	ok(t, e.Destroy(t.Context(), second))
 }
 
+// Without the rights that are written, a job cannot store its output.
+func TestRightsAreNeeded(t *testing.T) {
+	l := newLab(t)
+	e := l.executor(t, func(o *gcp.Options) { o.System = "rights" })
+	cloudtest.RightsAreNeeded(t, e, func(u ir.Unit) error { return l.provision("rights", u) })
+}
+
 // What is missing on Google Cloud, or cannot be had there, becomes an error that says what to change.
 func TestFaultsSayWhatToChange(t *testing.T) {
 	l := newLab(t)

@@ -3,8 +3,10 @@ package cloudtest
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/tenon-ml/tenon/executors/executortest"
 	"github.com/tenon-ml/tenon/executors/image"
 	"github.com/tenon-ml/tenon/executors/terraform"
+	"github.com/tenon-ml/tenon/planner/state"
 )
 
 // Environment that the tests of a package share with the tenon processes that they start and kill.
@@ -192,4 +195,44 @@ func Processes(t testing.TB, variable string) (n int) {
 		}
 	}
 	return n
+}
+
+// Wanted returns the unit of a task of the conformance suite with what needs rights, and what the suite only says in the
+// task: where files and routes are.
+func Wanted(t executors.Task) ir.Unit {
+	u := t.Unit
+	u.Files = slices.Sorted(maps.Keys(t.Files))
+	if t.Route != nil {
+		u.Release = &ir.Release{}
+	}
+	return u
+}
+
+// RightsAreNeeded provisions a job without its output, whose rights are too few to store one, and then with it.
+func RightsAreNeeded(t *testing.T, e interface {
+	executors.Executor
+	executors.Waiter
+}, provision func(ir.Unit) error,
+) {
+	task := Task(t, "rights", "exit", "0")
+	less := task.Unit
+	less.Outputs = nil
+	for _, c := range []struct {
+		unit ir.Unit
+		want state.Phase
+	}{{less, state.Failed}, {task.Unit, state.Succeeded}} {
+		if err := provision(c.unit); err != nil {
+			t.Fatal(err)
+		}
+		h, err := e.Apply(t.Context(), task, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st, err := e.Wait(t.Context(), h); err != nil || st.Phase != c.want || c.want == state.Failed && !strings.Contains(st.Message, "out") {
+			t.Errorf("with %d outputs among its rights: %+v, %v", len(c.unit.Outputs), st, err)
+		}
+		if err := e.Destroy(t.Context(), h); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

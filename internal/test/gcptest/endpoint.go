@@ -416,7 +416,11 @@ func (s *server) runDeployed(x *endpoint, d *deployed, o *operation) error {
 	}
 	s.hosted[d.spec.ID] = filepath.Base(d.model.name)
 	s.deploys[d.model.name]++
+	storage, err := s.storageOf(d.spec.Account)
 	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	root, config, err := s.images.Pull(context.Background(), c.Image)
 	if errors.Is(err, containers.ErrNoImage) {
 		return &problem{message: "The image " + c.Image + " was not found."}
@@ -425,7 +429,7 @@ func (s *server) runDeployed(x *endpoint, d *deployed, o *operation) error {
 		return err
 	}
 	port := c.Ports[0].Port
-	env := append(config.Config.Env, "STORAGE_EMULATOR_HOST="+s.storage, "AIP_HTTP_PORT="+strconv.Itoa(port), "AIP_HEALTH_ROUTE="+c.Health, "AIP_PREDICT_ROUTE="+c.Predict, "AIP_MODE=PREDICTION", "AIP_ENDPOINT_ID="+filepath.Base(x.name), "AIP_DEPLOYED_MODEL_ID="+d.spec.ID)
+	env := append(config.Config.Env, "STORAGE_EMULATOR_HOST="+storage, "AIP_HTTP_PORT="+strconv.Itoa(port), "AIP_HEALTH_ROUTE="+c.Health, "AIP_PREDICT_ROUTE="+c.Predict, "AIP_MODE=PREDICTION", "AIP_ENDPOINT_ID="+filepath.Base(x.name), "AIP_DEPLOYED_MODEL_ID="+d.spec.ID)
 	for _, v := range c.Env {
 		env = append(env, v.Name+"="+v.Value)
 	}

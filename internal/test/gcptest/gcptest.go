@@ -90,6 +90,9 @@ type server struct {
 	deploys    map[string]int
 
 	accounts map[string]bool
+	bindings map[string]binding // of buckets, by id
+	doors    map[string]string  // where accounts find the storage
+	serve    func(http.Handler) (string, error)
 	secrets  map[string][]string // versions, by name
 	entries  []entry
 	refusals [][2]string // reasons and messages
@@ -101,12 +104,14 @@ func Start(ctx context.Context, dir string) (*Cloud, error) {
 		return nil, errors.New("the fake of Google Cloud makes namespaces for jobs, for which it needs root")
 	}
 	s := &server{dir: dir, images: containers.Images{Dir: dir}, jobs: map[string]*job{}, services: map[string]*service{}, customs: map[string]*custom{}, accounts: map[string]bool{}, secrets: map[string][]string{},
+		bindings: map[string]binding{}, doors: map[string]string{},
 		models: map[string]*model{}, endpoints: map[string]*endpoint{}, hosted: map[string]string{}, deploys: map[string]int{}}
 	var err error
 	if s.apis, err = readAPIs(); err != nil {
 		return nil, err
 	}
 	c := At("", "", dir)
+	s.serve = c.serve
 	if s.images.Registry, err = c.serve(containers.ServeRegistry()); err != nil {
 		return nil, err
 	}
@@ -327,6 +332,14 @@ func (s *server) control(body object) {
 			}
 		}
 	}
+	if list, is := body["bindings"].([]any); is {
+		for _, x := range list {
+			b := binding{}
+			if text, err := json.Marshal(x); err == nil && json.Unmarshal(text, &b) == nil {
+				s.bindings[b.Account+" "+b.Role+" "+b.Bucket+" "+b.Condition] = b
+			}
+		}
+	}
 	texts("accounts", func(name string) { s.accounts[name] = true })
 	texts("secrets", func(name string) {
 		if _, made := s.secrets[name]; !made {
@@ -365,16 +378,18 @@ func (c *Cloud) Refuse(reason, message string) error {
 }
 
 // Provision makes what jobs need of the infrastructure in files of Terraform: buckets, secrets and service
-// accounts. It knows the expressions that tenon writes for their names. Rights and networks are names only.
+// accounts, with their rights to buckets. It knows the expressions that tenon writes for their names. Other rights and networks are names only.
 func (c *Cloud) Provision(files map[string][]byte) error {
 	variables := &hcl.EvalContext{Variables: map[string]cty.Value{"var": cty.ObjectVal(map[string]cty.Value{"project": cty.StringVal(Project)})}}
 	made := map[string][]string{"accounts": nil, "secrets": nil}
+	bodies := map[string]*hclsyntax.Body{}
 	for name, text := range files {
 		f, diags := hclsyntax.ParseConfig(text, name, hcl.InitialPos)
 		if diags.HasErrors() {
 			return diags
 		}
-		for _, b := range f.Body.(*hclsyntax.Body).Blocks { //nolint:forcetypeassert // of ParseConfig
+		bodies[name] = f.Body.(*hclsyntax.Body) //nolint:forcetypeassert // of ParseConfig
+		for _, b := range bodies[name].Blocks {
 			kinds := map[string]string{"google_storage_bucket": "name", "google_secret_manager_secret": "secret_id", "google_service_account": "account_id"}
 			if b.Type != "resource" || kinds[b.Labels[0]] == "" {
 				continue
@@ -395,7 +410,11 @@ func (c *Cloud) Provision(files map[string][]byte) error {
 			}
 		}
 	}
-	return c.post(c.URL+control, made)
+	bound, err := bindingsIn(bodies)
+	if err != nil {
+		return err
+	}
+	return c.post(c.URL+control, object{"accounts": made["accounts"], "secrets": made["secrets"], "bindings": bound})
 }
 
 // left returns what there is now, by kind.

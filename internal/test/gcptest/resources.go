@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/tenon-ml/tenon/internal/test/tofutest"
 )
@@ -15,8 +16,8 @@ const resources = "/test/resources"
 // Hook is the URL that gets what a provider of Terraform changes.
 func (c *Cloud) Hook() string { return c.URL + resources }
 
-// change makes or removes what jobs need of the infrastructure: buckets, secrets and service accounts. Everything else is a
-// name only.
+// change makes or removes what jobs need of the infrastructure: buckets with rights, secrets and service accounts. Everything
+// else is a name only.
 func (s *server) change(c tofutest.Change) error {
 	if c.Type == "google_storage_bucket" {
 		return s.changeBucket(c.Action, c.Text("name"), c.Values["force_destroy"] == true)
@@ -26,6 +27,8 @@ func (s *server) change(c tofutest.Change) error {
 	switch c.Type {
 	case "google_service_account":
 		s.accounts[c.Text("email")] = c.Action != "delete"
+	case "google_storage_bucket_iam_member":
+		s.bind(c)
 	case "google_secret_manager_secret":
 		name := "projects/" + Project + "/secrets/" + c.Text("secret_id")
 		if _, made := s.secrets[name]; !made {
@@ -36,6 +39,21 @@ func (s *server) change(c tofutest.Change) error {
 		}
 	}
 	return nil
+}
+
+// bind changes a binding of a bucket. The names of roles end with what they are for. The caller has locked s.
+func (s *server) bind(c tofutest.Change) {
+	if c.Action == "delete" {
+		delete(s.bindings, c.ID)
+		return
+	}
+	conditions, _ := c.Values["condition"].([]any)
+	for _, x := range conditions {
+		condition, _ := x.(map[string]any)
+		expression, _ := condition["expression"].(string)
+		role := c.Text("role")
+		s.bindings[c.ID] = binding{c.Text("bucket"), strings.TrimPrefix(c.Text("member"), "serviceAccount:"), role[strings.LastIndex(role, "_")+1:], expression}
+	}
 }
 
 // changeBucket makes or removes a bucket. One that is not empty is only removed by force.

@@ -100,7 +100,7 @@ func (s *server) run(x *service, r *revision) {
 		fail(no[0], no[1])
 		return
 	}
-	env, err := s.environ(r.spec.Template.Containers[0].Env)
+	env, err := s.environ(r.spec.Template.ServiceAccount, r.spec.Template.Containers[0].Env)
 	s.mu.Unlock()
 	if err != nil {
 		fail("SECRETS_ACCESS_CHECK_FAILED", err.Error())
@@ -141,9 +141,13 @@ func (s *server) keep(x *service, r *revision, root string, env []string) error 
 	}
 }
 
-// environ returns the variables of a container. The caller has locked the fake.
-func (s *server) environ(all []envSpec) ([]string, error) {
-	env := []string{"STORAGE_EMULATOR_HOST=" + s.storage}
+// environ returns the variables of a container with a service account. The caller has locked the fake.
+func (s *server) environ(account string, all []envSpec) ([]string, error) {
+	storage, err := s.storageOf(account)
+	if err != nil {
+		return nil, err
+	}
+	env := []string{"STORAGE_EMULATOR_HOST=" + storage}
 	for _, e := range all {
 		of := e.Source.Secret
 		value, ok := s.secretValue(of.Secret, of.Version)
@@ -165,9 +169,15 @@ func (s *server) live(x *service, r *revision, root string, env []string) error 
 	if err := errors.Join(os.MkdirAll(work, 0o755), os.WriteFile(work+".name", []byte(of), 0o644)); err != nil {
 		return err
 	}
+	s.mu.Lock()
+	storage, err := s.storageOf(r.spec.Template.ServiceAccount)
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	return containers.Replica{
 		Root: root, Work: work, Argv: append(c.Command, c.Args...), Env: env, Log: &containers.Lines{Line: func(text string) { s.log(of, text) }},
-		Port: c.Ports[0].Port, Ready: c.StartupProbe.HTTP.Path, Reaches: strings.TrimPrefix(s.storage, "http://"), Grace: grace,
+		Port: c.Ports[0].Port, Ready: c.StartupProbe.HTTP.Path, Reaches: strings.TrimPrefix(storage, "http://"), Grace: grace,
 	}.Run(r.ended, func(to *httputil.ReverseProxy) {
 		s.mu.Lock()
 		defer s.mu.Unlock()

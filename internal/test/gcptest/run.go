@@ -189,7 +189,7 @@ func (s *server) start(j *job, limit time.Duration) {
 		stuck(r[0], r[1])
 		return
 	}
-	env, err := s.environ(c.Env)
+	env, err := s.environ(j.spec.Template.Template.ServiceAccount, c.Env)
 	s.mu.Unlock()
 	if err != nil {
 		stuck("SECRETS_ACCESS_CHECK_FAILED", err.Error())

@@ -195,7 +195,14 @@ func (s *server) runCustom(j *custom, limit time.Duration) {
 		end("JOB_STATE_FAILED", "Internal error: "+err.Error())
 		return
 	}
-	env := append(config.Config.Env, "STORAGE_EMULATOR_HOST="+s.storage, "CLOUD_RUN_EXECUTION="+id)
+	s.mu.Lock()
+	storage, err := s.storageOf(j.spec.Spec.ServiceAccount)
+	s.mu.Unlock()
+	if err != nil {
+		end("JOB_STATE_FAILED", "Internal error: "+err.Error())
+		return
+	}
+	env := append(config.Config.Env, "STORAGE_EMULATOR_HOST="+storage, "CLOUD_RUN_EXECUTION="+id)
 	for _, v := range c.Env {
 		env = append(env, v.Name+"="+v.Value)
 	}
