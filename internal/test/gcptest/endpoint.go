@@ -434,6 +434,7 @@ func (s *server) runDeployed(x *endpoint, d *deployed, o *operation) error {
 		env = append(env, v.Name+"="+v.Value)
 	}
 	alone := &service{} // a revision of its own, which nothing but this endpoint asks
+	alone.spec.Template.ServiceAccount = d.spec.Account
 	alone.spec.Template.Containers = append(alone.spec.Template.Containers, containerSpec{Image: c.Image, Command: c.Command, Args: c.Args, Ports: c.Ports})
 	alone.spec.Template.Containers[0].StartupProbe.HTTP.Path = c.Health
 	d.revision = &revision{name: d.model.name, spec: alone.spec, created: time.Now(), state: conditionReconciling, ended: make(chan struct{})}
