@@ -16,7 +16,15 @@ import (
 type namedField struct {
 	path string   // "options.batch"
 	in   []string // the place within what states the component: "unit", "params"
+	// schema is the CUE type that the field has to have, or "" for any, and hint says how to declare it.
+	schema, hint string
 }
+
+// What the compiler reads from a field itself has to have its type: a value of another one would count as absent.
+const (
+	seedSchema        = "int"
+	checkpointsSchema = "{keep: int & >=1 & <=10, ...}"
+)
 
 // checkNamed refuses a component that names a field which its definition does not have:
 // nothing could ever be there. The library's components are known to be sound.
@@ -47,6 +55,10 @@ func (c *decoder) checkNamedOf(e *entity, k *component, fields cue.Value, named 
 	ok := true
 	for _, f := range named {
 		if mayHave(fields, f.path) {
+			if f.schema != "" && !hasType(fields, f.path, f.schema) {
+				ok = false
+				c.componentFault(e, &componentError{of: k, field: f.in, message: fmt.Sprintf("refers to a field %s in %s, which has another type in its definition", f.path, strings.Join(f.in, ".")), hint: f.hint})
+			}
 			continue
 		}
 		ok = false
@@ -87,8 +99,8 @@ func (k *component) wired() (all []namedField) {
 		all = append(all, inField([]string{s.Part}, s.at("part")...)...)
 		all = append(all, inField([]string{s.Of}, s.at("of")...)...)
 		all = append(all, inField([]string{s.If}, s.at("if")...)...)
-		all = append(all, inField([]string{s.Seed}, s.at("seed")...)...)
-		all = append(all, inField([]string{s.Checkpoints}, s.at("checkpoints")...)...)
+		all = append(all, typed(s.Seed, seedSchema, "declare it as a whole number: `%s?: int`", s.at("seed")...)...)
+		all = append(all, typed(s.Checkpoints, checkpointsSchema, "import \"tenon.dev/tenon\" and declare it as `%s?: tenon.#Checkpoints`", s.at("checkpoints")...)...)
 		all = append(all, inField(s.Keeps, s.at("keeps")...)...)
 		all = append(all, inField([]string{s.Release}, s.at("release")...)...)
 		if s.Part != "" || s.Use != "" { // otherwise the stage passes them to its own unit
@@ -134,10 +146,31 @@ func (s *stage) bound() []namedField {
 func inField(paths []string, in ...string) (all []namedField) {
 	for _, p := range paths {
 		if p != "" {
-			all = append(all, namedField{p, in})
+			all = append(all, namedField{path: p, in: in})
 		}
 	}
 	return all
+}
+
+// typed is inField of one path that has to have a type. hint has a verb for the path.
+func typed(path, schema, hint string, in ...string) []namedField {
+	all := inField([]string{path}, in...)
+	for i := range all {
+		all[i].schema, all[i].hint = schema, fmt.Sprintf(hint, path)
+	}
+	return all
+}
+
+// hasType reports whether the field at a path of a value is an instance of a CUE type, whatever users set it to.
+func hasType(v cue.Value, path, schema string) bool {
+	field := v.LookupPath(cue.ParsePath(path))
+	if !field.Exists() {
+		at := cue.ParsePath(path).Optional()
+		if field = v.LookupPath(at); !field.Exists() {
+			return true // the value is open
+		}
+	}
+	return v.Context().CompileString(schema).Subsume(field) == nil
 }
 
 // mayHave reports whether there is a field at a path of a value, or could be: an optional
