@@ -65,6 +65,9 @@ type LoopRelease struct {
 	Revision int       // that began it
 	Weight   int       // of the challenger, percent
 	Since    time.Time // of this step
+	// Rows are how many rows the challenger has answered of those that the newest measurement of a judge is about. A
+	// judge that does not tell versions apart in a log has none here.
+	Rows map[string]int64
 }
 
 // A LoopDecision is what a loop does now. Act is empty if it waits, and otherwise the act that is

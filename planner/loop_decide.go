@@ -225,9 +225,18 @@ func (d *loopDecider) judge(r LoopRelease) LoopDecision {
 			continue // a shadow answers nobody
 		}
 		all := d.s.Measurements[m]
-		if len(all) == 0 || all[0].Begin.Before(r.Since) || all[0].Verdict != okVerdict && all[0].Verdict != warnVerdict {
-			return wait("the release of %s is at %d %%: %s has no verdict yet on what was answered since %s", r.Unit, r.Weight, m, stamp(r.Since))
+		rows, counted := r.Rows[m]
+		switch {
+		case len(all) == 0 || all[0].Begin.Before(r.Since):
+		case r.Weight == 0 && counted: // what it measured, others have answered
+			continue
+		case all[0].Verdict != okVerdict && all[0].Verdict != warnVerdict:
+		case counted && rows == 0:
+			return wait("the release of %s is at %d %%: no row that %s measured last was answered by the new version", r.Unit, r.Weight, m)
+		default:
+			continue
 		}
+		return wait("the release of %s is at %d %%: %s has no verdict yet on what was answered since %s", r.Unit, r.Weight, m, stamp(r.Since))
 	}
 	out := wait("the release of %s is at %d %%", r.Unit, r.Weight)
 	out.Step = true

@@ -61,6 +61,13 @@ func measured(monitor string, h float64, reason string) map[string][]state.Measu
 	return map[string][]state.Measurement{monitor: {{Monitor: monitor, Begin: hours(h - 1), End: hours(h), At: hours(h), Verdict: verdict, Reason: reason}}}
 }
 
+// unknown is a measurement without a verdict.
+func unknown(monitor string, h float64) map[string][]state.Measurement {
+	all := measured(monitor, h, "")
+	all[monitor][0].Verdict = "unknown"
+	return all
+}
+
 func lateLoop(change ...func(*ir.Loop)) ir.Loop {
 	twenty := 20 * dollar
 	l := ir.Loop{
@@ -181,6 +188,12 @@ func TestDecideLoop(t *testing.T) {
 			state: planner.LoopState{Acts: inOrder(trained(28, 7)...), Measurements: measured(truth, 30, ""), Releasing: &planner.LoopRelease{Unit: "deployments/api", Revision: 7, Weight: 10, Since: hours(29.5)}}},
 		{name: "a good step", now: 31, want: "is at 10 %", step: true,
 			state: planner.LoopState{Acts: inOrder(trained(28, 7)...), Measurements: measured(truth, 31, ""), Releasing: &planner.LoopRelease{Unit: "deployments/api", Revision: 7, Weight: 10, Since: hours(29.5)}}},
+		{name: "a step of which the challenger answered nothing", now: 31, want: "is at 10 %: no row that monitors/truth measured last was answered by the new version",
+			state: planner.LoopState{Acts: inOrder(trained(28, 7)...), Measurements: measured(truth, 31, ""), Releasing: &planner.LoopRelease{Unit: "deployments/api", Revision: 7, Weight: 10, Since: hours(29.5), Rows: map[string]int64{truth: 0}}}},
+		{name: "a step of which the challenger answered one row", now: 31, want: "is at 10 %", step: true,
+			state: planner.LoopState{Acts: inOrder(trained(28, 7)...), Measurements: measured(truth, 31, ""), Releasing: &planner.LoopRelease{Unit: "deployments/api", Revision: 7, Weight: 10, Since: hours(29.5), Rows: map[string]int64{truth: 1}}}},
+		{name: "what others answer says nothing of a shadow", now: 31, want: "is at 0 %", step: true,
+			state: planner.LoopState{Acts: inOrder(trained(28, 7)...), Measurements: unknown(truth, 31), Releasing: &planner.LoopRelease{Unit: "deployments/api", Revision: 7, Since: hours(29.5), Rows: map[string]int64{truth: 0}}}},
 		{name: "a bad step", now: 31, act: state.LoopRollback, want: "the release of deployments/api ends at 10 %: roc_auc 0.58 < 0.65",
 			state: planner.LoopState{Acts: inOrder(trained(28, 7)...), Measurements: measured(truth, 31, "roc_auc 0.58 < 0.65"), Releasing: &planner.LoopRelease{Unit: "deployments/api", Revision: 7, Weight: 10, Since: hours(29.5)}}},
 		{name: "objectives have no verdict on a shadow", now: 31, want: "is at 0 %", step: true, loop: func(l *ir.Loop) { l.Judge = []string{"slos/api"} },

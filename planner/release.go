@@ -119,10 +119,17 @@ func lack(p ir.Release, r state.Route, seen *step.Observed) string {
 	if weight == 0 {
 		n, did = o.Shadows, "computed"
 	}
-	if n >= p.Judge.Requests {
+	wanted := p.Judge.Requests
+	if p.Judge.ErrorRate != nil || p.Judge.P99 > 0 {
+		wanted = max(wanted, 1) // no requests keep every limit
+	}
+	if n >= wanted {
+		if p.Judge.Disagreement != nil && p.Shadow > 0 && weight < 100 && o.Compared == 0 {
+			return "no row of it was compared"
+		}
 		return ""
 	}
-	text := fmt.Sprintf("it %s %d of %d requests", did, n, p.Judge.Requests)
+	text := fmt.Sprintf("it %s %d of %d requests", did, n, wanted)
 	all := n + seen.Versions[r.Champion().Name].Requests
 	if p.By != "" && weight > 0 && weight < 100 && all*int64(weight) >= 100*(2*p.Judge.Requests+fewRequests) {
 		text += fmt.Sprintf(", of %d in all: too few values of %s are given to it at %d %%; tenon release next takes the next step", all, p.By, weight)

@@ -61,6 +61,15 @@ func (w *Workspace) inStep(ctx context.Context, s *snapshot, q *window.Question)
 	return nil, nil
 }
 
+// challenger returns the digest of the model of the challenger of a service, or "" if no release of it is in progress.
+func (w *Workspace) challenger(ctx context.Context, service *ir.Unit) (string, error) {
+	current, err := w.store.Current(ctx)
+	if route := current[service.ID].Route; err == nil && route.Releasing() {
+		return w.modelOf(ctx, service, *route.Challenger())
+	}
+	return "", err
+}
+
 // modelOf returns the digest of the model of a version of a service.
 func (w *Workspace) modelOf(ctx context.Context, service *ir.Unit, v state.RouteVersion) (string, error) {
 	run, err := w.store.RunFor(ctx, service.ID, v.Key)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/planner"
@@ -53,6 +54,26 @@ func (w *Workspace) heedPeople(ctx context.Context, s *planner.LoopState, revisi
 			s.Serving.Before = 0
 		}
 		return nil // the newest one of people decides
+	}
+	return nil
+}
+
+// challengerRows finds how many rows of the challenger the newest measurement of each judge is about.
+func (w *Workspace) challengerRows(ctx context.Context, judges []string, r *planner.LoopRelease) error {
+	r.Rows = map[string]int64{}
+	for _, id := range judges {
+		last, err := w.store.Measurements(ctx, id, time.Time{}, 1)
+		if err != nil {
+			return err
+		}
+		if len(last) == 0 || len(last[0].Report) == 0 {
+			continue
+		}
+		if a, err := ReportOf(&last[0]); err != nil {
+			return err
+		} else if a.Challenger != nil {
+			r.Rows[id] = *a.Challenger
+		}
 	}
 	return nil
 }

@@ -170,6 +170,11 @@ func (w *Workspace) loopState(ctx context.Context, u *ir.Unit) (*planner.LoopSta
 	if err := w.servedVersions(ctx, u.Loop, current, revisions, s); err != nil {
 		return nil, err
 	}
+	if s.Releasing != nil {
+		if err := w.challengerRows(ctx, u.Loop.Judge, s.Releasing); err != nil {
+			return nil, err
+		}
+	}
 	if err := w.countRows(ctx, u.Loop, current, revisions, s); err != nil {
 		return nil, err
 	}

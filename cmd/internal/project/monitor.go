@@ -207,6 +207,11 @@ func (w *Workspace) measured(ctx context.Context, s *snapshot, u *ir.Unit, q *wi
 	if err = gap(q, err); err != nil {
 		return err
 	}
+	if q.Monitor.Experiment == nil { // which compares both versions itself
+		if q.Challenger, err = w.challenger(ctx, service); err != nil {
+			return err
+		}
+	}
 	if x := q.Monitor.Experiment; x != nil { // the outcomes are those of its metric
 		if u = s.units[x.Of]; u == nil {
 			return fmt.Errorf("%s is not deployed: run tenon apply", x.Of)

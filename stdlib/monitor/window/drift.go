@@ -65,27 +65,37 @@ func (r *run) noteOthers(ctx context.Context) error {
 	if r.Model == "" {
 		return nil
 	}
-	whole, cut := r.divided(r.Begin, r.End)
-	own, err := r.cache.answered(ctx, r.db, whole, r.Model)
-	if err != nil {
-		return fmt.Errorf("read the request log: %w", err)
-	}
-	var others int64
-	for _, f := range whole {
-		others += f.rows - own[f]
-	}
-	if len(cut) > 0 {
-		var n int64
-		query := fmt.Sprintf("SELECT count(*) FROM %s WHERE %s AND (%s) IS NOT TRUE", parquet(cut...), between(r.Begin, r.End), r.own())
-		if err := r.each(ctx, query, func(rows *sql.Rows) error { return rows.Scan(&n) }); err != nil {
-			return fmt.Errorf("read the request log: %w", err)
-		}
-		others += n
-	}
+	_, others, err := r.answered(ctx, r.Model)
 	if others > 0 {
 		r.notes = append(r.notes, fmt.Sprintf("%d rows that other versions answered are left out", others))
 	}
-	return nil
+	return err
+}
+
+// names reports whether the log says which model has answered a row.
+func (r *run) names() bool {
+	return !slices.ContainsFunc(r.looked, func(f *file) bool { _, ok := f.types[requests.Digest]; return !ok })
+}
+
+// answered returns how many rows of the window a model has answered, and how many others have.
+func (r *run) answered(ctx context.Context, model string) (own, others int64, err error) {
+	whole, cut := r.divided(r.Begin, r.End)
+	of, err := r.cache.answered(ctx, r.db, whole, model)
+	if err != nil {
+		return 0, 0, fmt.Errorf("read the request log: %w", err)
+	}
+	for _, f := range whole {
+		own, others = own+of[f], others+f.rows-of[f]
+	}
+	if len(cut) == 0 {
+		return own, others, nil
+	}
+	var mine, all int64
+	query := fmt.Sprintf("SELECT count_if(%s), count(*) FROM %s WHERE %s", answeredBy(model), parquet(cut...), between(r.Begin, r.End))
+	if err := r.each(ctx, query, func(rows *sql.Rows) error { return rows.Scan(&mine, &all) }); err != nil {
+		return 0, 0, fmt.Errorf("read the request log: %w", err)
+	}
+	return own + mine, others + all - mine, nil
 }
 
 // divided returns the files all of whose rows are of a period, and those that have others, too.
@@ -124,7 +134,7 @@ func (r *run) logged(ctx context.Context, begin, end time.Time) (measure.Rows, e
 	for _, f := range whole {
 		p := measure.Part{Key: f.key, SQL: parquet(f.path), Rows: f.rows}
 		if r.Model != "" {
-			p = measure.Part{Key: f.key + "\x00" + r.Model, SQL: "(SELECT * FROM " + p.SQL + " WHERE " + r.own() + ")", Rows: own[f]}
+			p = measure.Part{Key: f.key + "\x00" + r.Model, SQL: "(SELECT * FROM " + p.SQL + " WHERE " + answeredBy(r.Model) + ")", Rows: own[f]}
 		}
 		if p.Rows > 0 {
 			rows.Parts = append(rows.Parts, p)

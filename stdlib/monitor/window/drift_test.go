@@ -235,7 +235,7 @@ if(i %% 5 = 0, 'version', NULL) AS fallback FROM (SELECT i, %[2]s AS b FROM rang
 		end := begin.Add(time.Duration(n)*20*time.Second + 13*time.Second)
 		for name, q := range map[string]window.Question{
 			"a": {Monitor: held, Model: "a", Reference: reference}, "b": {Monitor: held, Model: "b", Reference: reference},
-			"all": {Monitor: held, Reference: reference}, "before": {Monitor: before}, "versions": {Monitor: divided},
+			"all": {Monitor: held, Reference: reference, Challenger: "b"}, "before": {Monitor: before}, "versions": {Monitor: divided},
 		} {
 			q.Monitor.MinRows, q.Begin, q.End, q.Now = 1, end.Add(-time.Minute), end, end
 			want, err := window.Run(t.Context(), db, files, &q)
@@ -251,6 +251,9 @@ if(i %% 5 = 0, 'version', NULL) AS fallback FROM (SELECT i, %[2]s AS b FROM rang
 			}
 			if n == 5 && want.Rows != map[string]int64{"a": 44, "b": 13, "all": 60, "before": 60, "versions": 60}[name] {
 				t.Errorf("%s has %d rows", name, want.Rows)
+			}
+			if n == 5 && name == "all" && (want.Challenger == nil || *want.Challenger != 13) {
+				t.Errorf("the challenger answered %v rows, want 13", want.Challenger)
 			}
 		}
 	}

@@ -36,6 +36,13 @@ func (c *Cache) Run(ctx context.Context, db *sql.DB, files []string, q *Question
 	}
 	var err error
 	a := &Answer{Notes: r.notes}
+	if q.Challenger != "" && r.names() {
+		n, _, err := r.answered(ctx, q.Challenger)
+		if err != nil {
+			return nil, err
+		}
+		a.Challenger = &n
+	}
 	if q.Monitor.Drift != nil {
 		a.Report, err = r.compare(ctx)
 		a.Notes = r.notes
@@ -299,11 +306,11 @@ func (r *run) counts(begin, end time.Time) string {
 	if r.Model == "" {
 		return between(begin, end)
 	}
-	return between(begin, end) + " AND " + r.own()
+	return between(begin, end) + " AND " + answeredBy(r.Model)
 }
 
-// own is the condition that the model answered a row.
-func (r *run) own() string { return ident(requests.Digest) + " = " + quote(r.Model) }
+// answeredBy is the condition that a model answered a row.
+func answeredBy(model string) string { return ident(requests.Digest) + " = " + quote(model) }
 
 // between is the condition that a request began in a period. The end is not in it.
 func between(begin, end time.Time) string {

@@ -27,6 +27,8 @@ type Question struct {
 	// Version is the name of the version whose step of a release began at Begin, if there is a release. The
 	// requests of others do not count.
 	Version string `json:"version,omitempty"`
+	// Challenger is the digest of the model of a release in progress whose rows are counted apart, or "".
+	Challenger string `json:"challenger,omitempty"`
 	// Versions are those that an experiment compares. Nil asks for a plan of one.
 	Versions *Versions `json:"versions,omitempty"`
 	// Gaps say what of the log cannot be had now. Whoever asks adds them to the answer.
@@ -65,6 +67,8 @@ type Answer struct {
 	// Estimate is how good the predictions of the newest window probably are, without their labels;
 	// nil if the model gives no probability.
 	Estimate *measure.Report `json:"estimate,omitempty"`
+	// Challenger is how many rows of the window the challenger of a release has answered; nil if that was not asked.
+	Challenger *int64 `json:"challenger_rows,omitempty"`
 	// Notes are about rows that were left out, or that the log no longer has.
 	Notes []string `json:"notes,omitempty"`
 }
