@@ -1,6 +1,7 @@
 package executors
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,17 +17,21 @@ const checkpointsFolder = "checkpoints"
 
 func (l layout) checkpoints(key string) string { return filepath.Join(l.dir, checkpointsFolder, key) }
 
-// makeCheckpoints creates the folder in which this attempt finds and saves checkpoints.
+// makeCheckpoints creates the folder in which this attempt finds and saves checkpoints. A run that was requested begins
+// from nothing: it resumes only from what attempts of this apply have saved.
 func (c *call) makeCheckpoints(keep int) (*step.Checkpoints, error) {
-	dir := c.layout.checkpoints(c.n.key)
-	err := os.MkdirAll(dir, 0o700)
+	if c.n.item.Fresh && c.n.first == 0 {
+		c.n.first = c.run.Attempt
+	}
+	at := &step.Checkpoints{Path: c.layout.checkpoints(c.n.key), Key: c.n.key, Keep: keep, Attempt: c.run.Attempt, From: c.n.first}
+	err := os.MkdirAll(at.Path, 0o700)
 	if err == nil {
-		err = files.Sweep(dir) // what an attempt was saving when it was killed
+		err = errors.Join(files.Sweep(at.Path), at.RemoveOutdated()) // what an attempt was saving when it was killed, too
 	}
 	if err != nil {
 		return nil, fmt.Errorf("make the folder of checkpoints: %w", err)
 	}
-	return &step.Checkpoints{Path: dir, Key: c.n.key, Keep: keep, Attempt: c.run.Attempt}, nil
+	return at, nil
 }
 
 // forgetCheckpoints removes what no attempt will resume from, because the result is recorded. What cannot be

@@ -1,10 +1,13 @@
 package executors_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
@@ -35,6 +38,51 @@ func TestInterruptionsOfJobsWithCheckpointsDoNotCount(t *testing.T) {
 				t.Errorf("it was started %d times, want %d", n, c.wantStarts)
 			}
 		})
+	}
+}
+
+// A run that was requested begins from nothing: what earlier runs of the same key saved is removed. What its own first
+// attempt saves is there for the second one.
+func TestARequestedRunBeginsFromNothing(t *testing.T) {
+	b := newBench(t)
+	b.fake.behave["sources/a"] = behaviour{fails: 1}
+	u := table("sources/a", `{}`)
+	u.Checkpoints, u.Retries = 3, 0
+	if _, err := b.apply(u); err == nil {
+		t.Fatal("it has not failed")
+	}
+	first := *b.fake.last["sources/a"].Checkpoints
+	save := func(number int64) {
+		at := *b.fake.last["sources/a"].Checkpoints
+		b.ok(at.Save(number, func(dir string) error { return os.WriteFile(filepath.Join(dir, "state"), nil, 0o644) }))
+	}
+	save(7)
+
+	var seen []string
+	b.watch = func(e executors.Event) {
+		if e.Type != executors.EventRetried && e.Type != executors.EventFailed {
+			return
+		}
+		numbers, err := first.Numbers()
+		b.ok(err)
+		seen = append(seen, fmt.Sprint(numbers))
+		save(3)
+	}
+	b.fake.behave["sources/a"] = behaviour{fails: 2}
+	u.Retries = 1
+	if _, err := executors.Apply(b.Context(), b.plan([]ir.Unit{u}, "sources/a"), b.options()); err == nil {
+		t.Fatal("it has not failed")
+	}
+	if got := strings.Join(seen, " "); got != "[] [3]" {
+		t.Errorf("its attempts found %s, want nothing and then 3", got)
+	}
+	b.watch = nil
+	b.fake.behave["sources/a"] = behaviour{fails: 1}
+	if _, err := b.apply(u); err != nil { // not requested: it resumes
+		t.Fatal(err)
+	}
+	if from := b.fake.last["sources/a"].Checkpoints.From; from != 0 {
+		t.Errorf("the run after it begins with checkpoints of attempt %d", from)
 	}
 }
 

@@ -78,6 +78,7 @@ type work struct {
 	traits        map[string]artifact.Traits // of its inputs when it was started, by port
 	tries         int                        // attempts made in this apply that count
 	interruptions int                        // attempts that do not count, because the platform ended them
+	first         int                        // number of the first attempt of a run that begins from nothing
 	waits         bool                       // it was said that it waits for another environment
 	// The champion, if the declared version turns out to be rejected.
 	stays *ir.Unit

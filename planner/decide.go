@@ -174,7 +174,7 @@ func (m *maker) job(item *Item, l *look) (err error) {
 	good := l.run != nil && len(l.fault) == 0
 	switch {
 	case m.forced[l.u.ID]:
-		item.Action, item.Reasons = Run, []Reason{{What: "requested"}}
+		item.Action, item.Reasons, item.Fresh = Run, []Reason{{What: "requested"}}, l.u.Checkpoints > 0
 	case good && len(l.unknown) == 0:
 		err = m.reuse(item, l)
 	case good:

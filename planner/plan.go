@@ -183,6 +183,8 @@ type Item struct {
 	// inputs come out the same".
 	Unless  bool     `json:"unless,omitempty"`
 	Reasons []Reason `json:"reasons,omitempty"`
+	// Fresh is set if a requested run must not resume from checkpoints of earlier ones.
+	Fresh bool `json:"fresh,omitempty"`
 	// Key is the run key, if all inputs are already known.
 	Key string `json:"key,omitempty"`
 	// Run is the run whose result is reused.

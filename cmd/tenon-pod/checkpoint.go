@@ -29,6 +29,8 @@ type keeper struct {
 	say    func(line string)
 	stored int64 // number of the newest one in the store
 	failed bool  // the last try
+	// damaged are the folders of checkpoints that cannot be used, which are not read again, by number.
+	damaged map[int64]os.FileInfo
 }
 
 // resume fetches the newest checkpoint of the job, if it keeps some.
@@ -42,7 +44,8 @@ func (r *runner) resume(ctx context.Context) error {
 	}
 	r.keeper = &keeper{
 		at: r.task.Step.Checkpoints, store: s, folder: r.task.Checkpoints.Folder, tmp: r.work, from: hostName(),
-		say: func(line string) { fmt.Fprintf(both{r.log, r.tail}, "tenon: %s\n", line) },
+		damaged: map[int64]os.FileInfo{},
+		say:     func(line string) { fmt.Fprintf(both{r.log, r.tail}, "tenon: %s\n", line) },
 	}
 	if err := os.MkdirAll(r.keeper.at.Path, 0o755); err != nil {
 		return err
@@ -57,6 +60,12 @@ func (r *runner) resume(ctx context.Context) error {
 			continue
 		}
 		err := r.keeper.fetch(ctx, all[i], number)
+		if err == nil && r.keeper.at.Outdated(number) {
+			if err := errors.Join(r.keeper.at.Discard(number), s.Forget(ctx, all[i])); err != nil {
+				return fmt.Errorf("remove checkpoint %d: %w", number, err)
+			}
+			continue
+		}
 		if err == nil {
 			r.keeper.stored = number
 			return nil
@@ -157,14 +166,20 @@ func (k *keeper) newest(ctx context.Context) error {
 		if number <= k.stored {
 			return nil
 		}
+		folder, err := os.Stat(k.at.At(number))
+		if err != nil || os.SameFile(folder, k.damaged[number]) {
+			continue // the program has removed it meanwhile, or it is damaged
+		}
 		path := pod.CheckpointName(k.tmp, number)
 		if err := k.pack(number, path); err != nil {
-			if errors.As(err, new(*step.UnusableError)) {
-				continue // the program has removed it meanwhile, or it is damaged
+			if unusable := new(step.UnusableError); errors.As(err, &unusable) {
+				k.say(unusable.Error() + ", and is not stored")
+				k.damaged[number] = folder
+				continue
 			}
 			return err
 		}
-		_, err := k.store.Keep(ctx, k.folder, path, k.from)
+		_, err = k.store.Keep(ctx, k.folder, path, k.from)
 		if err = errors.Join(err, os.Remove(path)); err != nil {
 			return err
 		}

@@ -28,6 +28,8 @@ type Checkpoints struct {
 	Key     string `json:"key"`
 	Keep    int    `json:"keep"`    // how many checkpoints are kept, the newest ones
 	Attempt int    `json:"attempt"` // number of this attempt, from 1
+	// From is the first attempt whose checkpoints count, or 0 for all. Others are removed before the program starts.
+	From int `json:"from,omitempty"`
 }
 
 // A Checkpoint is one that is complete.
@@ -109,13 +111,37 @@ func (c *Checkpoints) Check(number int64) (*Checkpoint, error) {
 	return found, nil
 }
 
-func (c *Checkpoints) check(number int64) (*Checkpoint, map[string]checkpointPart, error) {
-	dir := c.At(number)
-	var m checkpointManifest
-	b, err := os.ReadFile(filepath.Join(dir, CheckpointFile))
+func (c *Checkpoints) manifest(number int64) (m checkpointManifest, err error) {
+	b, err := os.ReadFile(filepath.Join(c.At(number), CheckpointFile))
 	if err == nil {
 		err = json.Unmarshal(b, &m)
 	}
+	return m, err
+}
+
+// Outdated reports whether a checkpoint does not count because of who saved it, see [Checkpoints].From.
+func (c *Checkpoints) Outdated(number int64) bool {
+	if c.From == 0 {
+		return false
+	}
+	m, err := c.manifest(number)
+	return err != nil || m.Attempt < c.From || m.Attempt > c.Attempt
+}
+
+// RemoveOutdated removes the checkpoints that do not count because of who saved them.
+func (c *Checkpoints) RemoveOutdated() error {
+	numbers, err := c.Numbers()
+	for _, n := range numbers {
+		if c.Outdated(n) {
+			err = errors.Join(err, c.Discard(n))
+		}
+	}
+	return err
+}
+
+func (c *Checkpoints) check(number int64) (*Checkpoint, map[string]checkpointPart, error) {
+	dir := c.At(number)
+	m, err := c.manifest(number)
 	switch {
 	case err != nil:
 		return nil, nil, fmt.Errorf("is not complete: %w", err)
@@ -177,7 +203,7 @@ func (c *Checkpoints) Save(number int64, save func(dir string) error) (err error
 	if err := syncFolder(tmp); err != nil {
 		return err
 	}
-	if err := c.discard(number); err != nil { // a damaged one, which was not resumed from
+	if err := c.Discard(number); err != nil { // a damaged one, which was not resumed from
 		return err
 	}
 	if err := errors.Join(os.Rename(tmp, c.At(number)), syncFolder(c.Path)); err != nil {
@@ -196,13 +222,13 @@ func (c *Checkpoints) prune(last int64) error {
 			kept++
 			continue
 		}
-		err = errors.Join(err, c.discard(n))
+		err = errors.Join(err, c.Discard(n))
 	}
 	return err
 }
 
-// discard removes a checkpoint if there is one. It is renamed before, so that what is half removed is not a checkpoint.
-func (c *Checkpoints) discard(number int64) error {
+// Discard removes a checkpoint if there is one. It is renamed before, so that what is half removed is not a checkpoint.
+func (c *Checkpoints) Discard(number int64) error {
 	tmp, err := os.MkdirTemp(c.Path, files.HalfWritten)
 	if err != nil {
 		return err

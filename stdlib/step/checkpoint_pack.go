@@ -62,7 +62,7 @@ func (c *Checkpoints) Unpack(number int64, from io.Reader) (err error) {
 	if err := unpackInto(tmp, from); err != nil {
 		return fmt.Errorf("unpack checkpoint %d: %w", number, err)
 	}
-	if err := c.discard(number); err != nil {
+	if err := c.Discard(number); err != nil {
 		return err
 	}
 	return os.Rename(tmp, c.At(number))

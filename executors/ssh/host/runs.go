@@ -223,7 +223,7 @@ func (s *server) lay(in Start, of Service, again bool) (executors.Task, error) {
 		if err := os.MkdirAll(at.Path, 0o700); err != nil {
 			return t, err
 		}
-		if err := files.Sweep(at.Path); err != nil {
+		if err := errors.Join(files.Sweep(at.Path), at.RemoveOutdated()); err != nil {
 			return t, err
 		}
 		t.Checkpoints = &at
