@@ -50,6 +50,24 @@ func TestCalls(t *testing.T) {
 	}
 }
 
+// In the first seconds of a role, each service refuses it in its own words. That passes, unlike other refusals.
+func TestRolesThatAreNew(t *testing.T) {
+	for _, c := range []struct {
+		code, message string
+		want          bool
+	}{
+		{"InvalidParameterValueException", "The role defined for the function cannot be assumed by Lambda.", true},
+		{"ValidationException", "Could not assume role arn:aws:iam::1:role/a.", true},
+		{"ClientException", "Role is not valid", true},
+		{"ClientException", "Container.image repository should not be null or empty.", false},
+		{"AccessDeniedException", "User is not authorized to perform: ecs:RegisterTaskDefinition", false},
+	} {
+		if got := notAssumed(&smithy.GenericAPIError{Code: c.code, Message: c.message}); got != c.want {
+			t.Errorf("%s: %s: got %v", c.code, c.message, got)
+		}
+	}
+}
+
 // CloudWatch lists 50 streams at a time, and an endpoint has one for each instance that it ever had.
 func TestAllStreamsOfALogAreListed(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

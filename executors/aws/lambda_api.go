@@ -155,12 +155,14 @@ func (e *Executor) again(ctx context.Context, call func() error) error {
 	}
 }
 
-// notAssumed reports whether AWS Lambda or SageMaker may not assume a role, as in its first seconds.
+// notAssumed reports whether AWS Lambda, SageMaker or Amazon ECS may not assume a role, as in its first seconds. Amazon ECS calls
+// it a role that is not valid.
 func notAssumed(err error) bool {
 	var api smithy.APIError
 	if !errors.As(err, &api) {
 		return false
 	}
 	return api.ErrorCode() == "InvalidParameterValueException" && strings.Contains(api.ErrorMessage(), "cannot be assumed") ||
-		refusedAsInvalid(err) && strings.Contains(api.ErrorMessage(), "Could not assume role")
+		refusedAsInvalid(err) && strings.Contains(api.ErrorMessage(), "Could not assume role") ||
+		api.ErrorCode() == "ClientException" && strings.Contains(api.ErrorMessage(), "Role is not valid")
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 	"github.com/tenon-ml/tenon/planner/state"
@@ -142,6 +143,20 @@ func TestALookBetweenTwoDeployments(t *testing.T) {
 	now, err := (&followed{e: e, st: st}).lookHosted(t.Context())
 	if err != nil || now.Phase != state.Ready || looks != 2 {
 		t.Errorf("got %+v, %v after %d looks", now, err, looks)
+	}
+}
+
+// What an apply that was killed has deployed keeps its machines, and the handle says which, although the target names others now.
+func TestAHandleNamesTheMachinesThatRun(t *testing.T) {
+	st := taskState{Project: "p", Region: "europe-west4", Unit: "deployments/api", Run: "api", Token: "abcd"}
+	st.Endpoint, st.Machine, st.Versions = "api", "e2-standard-2", map[string]string{cloud.MainVariant: "a"}
+	e := answering(t, func(w http.ResponseWriter, _ *http.Request) {
+		d := deployedModel{ID: st.deployed(cloud.MainVariant), Resources: hostedResources{Machine: customMachine{Type: "g2-standard-4"}}}
+		_ = json.NewEncoder(w).Encode(hostedEndpoint{Labels: map[string]string{labelOwner: st.owner()}, Deployed: []deployedModel{d}})
+	})
+	op, err := e.deployAt(t.Context(), &st, cloud.MainVariant, ir.Unit{ID: st.Unit})
+	if err != nil || op != "" || st.Machine != "g2-standard-4" {
+		t.Errorf("the operation is %q, the machine %s: %v", op, st.Machine, err)
 	}
 }
 

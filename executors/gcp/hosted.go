@@ -143,7 +143,7 @@ func (e *Executor) host(ctx context.Context, st *taskState, t executors.Task) er
 		}
 	}
 	for i, v := range variants {
-		op, err := e.deployAt(ctx, *st, v.Name, t.Unit)
+		op, err := e.deployAt(ctx, st, v.Name, t.Unit)
 		if err == nil && i < len(variants)-1 {
 			err = e.operated(ctx, *st, op)
 		}
@@ -204,26 +204,28 @@ func (e *Executor) modelOf(ctx context.Context, st taskState, v cloud.Variant) (
 }
 
 // deployAt gives the model of a variant machines at the endpoint, which it makes if there is none. It returns the operation that
-// does so, or "" if that has ended.
-func (e *Executor) deployAt(ctx context.Context, st taskState, variant string, u ir.Unit) (begun string, err error) {
+// does so, or "" if that has ended. A model that an apply which was killed has deployed keeps the machines that it has, whatever the
+// target says now: the state of the task says so, and the next plan moves it.
+func (e *Executor) deployAt(ctx context.Context, st *taskState, variant string, u ir.Unit) (begun string, err error) {
 	err = e.hosting(ctx, "deploy "+st.Run+"-"+variant, func(ctx context.Context) (bool, error) {
-		x, err := e.hosts(ctx, st)
+		x, err := e.hosts(ctx, *st)
 		if err != nil {
 			return false, err
 		}
 		if x == nil {
 			labels := e.names().labels()
 			labels["tenon-unit"], labels[labelOwner] = labelOf(st.Unit), st.owner()
-			op, err := e.client.createEndpoint(ctx, st, hostedEndpoint{Display: st.Endpoint, Labels: labels})
-			return false, e.ended(ctx, st, op, err)
+			op, err := e.client.createEndpoint(ctx, *st, hostedEndpoint{Display: st.Endpoint, Labels: labels})
+			return false, e.ended(ctx, *st, op, err)
 		}
-		if _, there := x.runs(st)[variant]; there {
+		if d, there := x.runs(*st)[variant]; there {
+			st.Machine = d.Resources.Machine.Type
 			return true, nil
 		}
-		if other, err := e.client.running(ctx, st); err != nil || other != "" { // which may deploy this one
+		if other, err := e.client.running(ctx, *st); err != nil || other != "" { // which may deploy this one
 			return false, err
 		}
-		op, err := e.client.deployModel(ctx, st, e.deployedOf(st, variant, u))
+		op, err := e.client.deployModel(ctx, *st, e.deployedOf(*st, variant, u))
 		if err != nil || op == nil {
 			return false, err
 		}
@@ -295,6 +297,15 @@ func (e *Executor) searchHosted(ctx context.Context, st *taskState) (bool, error
 					return false, err
 				}
 			}
+		}
+	}
+	x, err := e.hosts(ctx, *st)
+	if err != nil {
+		return false, err
+	}
+	if x != nil {
+		for _, d := range x.runs(*st) {
+			st.Machine = d.Resources.Machine.Type
 		}
 	}
 	st.Operation, err = e.client.running(ctx, *st)
