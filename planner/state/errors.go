@@ -38,6 +38,17 @@ func (e *newerError) Error() string {
 	return fmt.Sprintf("%s: state was written by a newer tenon (layout %d, this one supports %d): upgrade tenon", e.Path, e.Version, layoutVersion)
 }
 
+// An olderError means that an older Tenon wrote the state, which is not migrated.
+type olderError struct {
+	Path    string
+	Version int
+}
+
+func (e *olderError) Error() string {
+	return fmt.Sprintf("%s: state was written by an older tenon (layout %d, this one has %d), and is only read here: run tenon status of this version there, which migrates it, "+
+		"if nobody uses the older version there any more", e.Path, e.Version, layoutVersion)
+}
+
 // A DamagedError means that the database cannot be read.
 type DamagedError struct {
 	Path   string

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -136,8 +137,18 @@ func TestOpenMigrates(t *testing.T) {
 		}
 		ok(t, state.Exec(ctx, made, "DELETE FROM lease"))
 
+		// Nor by whoever only reads it.
+		if _, err := state.OpenOther(ctx, where); err == nil || !strings.Contains(err.Error(), "written by an older tenon (layout 1, this one has 6), and is only read here: run tenon status") {
+			t.Errorf("opened to read: %v", err)
+		}
+
 		for range 2 { // the second time there is nothing to do
 			s := open(t, where)
+			other := must[*state.Store](t)(state.OpenOther(ctx, where))
+			if m := must[state.Meta](t)(other.Meta(ctx)); m.Serial != 7 {
+				t.Errorf("meta of another one %+v", m)
+			}
+			ok(t, other.Close())
 			if m := must[state.Meta](t)(s.Meta(ctx)); m.Serial != 7 || m.Lineage != "lineage" {
 				t.Errorf("meta %+v", m)
 			}

@@ -111,6 +111,27 @@ func OpenIn(ctx context.Context, where, env string) (*Store, error) {
 	return s, nil
 }
 
+// OpenOther opens a state of another system to read it. It neither creates nor migrates tables: a state of an older tenon is
+// refused. The other errors are those of [OpenIn].
+func OpenOther(ctx context.Context, where string) (*Store, error) {
+	s, err := opened(where)
+	if err != nil {
+		return nil, err
+	}
+	version, err := s.version(ctx, s.read)
+	switch {
+	case err != nil || version == layoutVersion:
+	case version >= movedLayout:
+		err = s.onTheMove(ctx, version)
+	default:
+		err = &olderError{Path: s.where, Version: version}
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
 // In returns the state as another environment sees it. It needs no Close of its own.
 func (s *Store) In(env string) *Store {
 	if env == s.env {

@@ -39,7 +39,7 @@ func remember(ctx context.Context, place string) (found *planner.Recorded, err e
 	if !there {
 		return nil, &RequestError{errors.New("no state is there: name the folder of a system that was applied, of its state, or the URL of its state")}
 	}
-	s, err := state.Open(ctx, where)
+	s, err := state.OpenOther(ctx, where)
 	if err != nil {
 		return nil, err
 	}
