@@ -98,6 +98,7 @@ type Setup struct {
 	Env    string // its environment, "" for the one without a name
 	State  string // lineage of the state, if there is one
 	Runs   string // folder of runs, if there is one
+	Shared bool   // other machines use the same state
 	// Packed is what a detached apply was sent with.
 	Packed executors.Packed
 	// Warn reports an error despite which an executor continues. Nil reports none.
@@ -304,7 +305,7 @@ func newSSH(t ir.Target, s Setup) (executors.Executor, error) {
 		return nil, err
 	}
 	settings.State = s.State
-	o := ssh.Options{Settings: settings, Programs: s.Programs, Python: s.Python, Runner: s.Runner, Host: s.Host, Runs: s.Runs, Env: s.Environ, Warn: s.Warn}
+	o := ssh.Options{Settings: settings, Programs: s.Programs, Python: s.Python, Runner: s.Runner, Host: s.Host, Runs: s.Runs, Shared: s.Shared, Env: s.Environ, Warn: s.Warn}
 	if s.Images != nil {
 		o.Build = s.Images("").Build
 	}

@@ -17,22 +17,36 @@ import (
 	"github.com/tenon-ml/tenon/internal/duration"
 )
 
-// setAutostop tells a host of the target when to stop itself. The target of a state that has left the
-// host says nothing about it.
-func (e *Executor) setAutostop(ctx context.Context, l *link) error {
-	if !slices.ContainsFunc(e.opts.Hosts, l.host.same) {
-		return nil
-	}
-	var in host.Autostop
-	if a := e.opts.Autostop; a != nil {
-		in = host.Autostop{After: duration.Parse(a.After), Command: a.Command}
-	}
-	got, err := ask[host.Stopper](ctx, l, host.AutostopPath, in)
+// lookAtAutostop finds out whether a host of the target can stop itself. It changes nothing there.
+func (e *Executor) lookAtAutostop(ctx context.Context, l *link) error {
+	got, err := e.askAutostop(ctx, l, true)
 	if got.Failed != "" && e.opts.Warn != nil {
 		e.opts.Warn(fmt.Errorf("host %s was idle and is not stopped: %s", l.host, oneLine(got.Failed)))
 	}
 	l.cannotStop = got.Fault
 	return err
+}
+
+// setAutostop says to a host of the target, before something starts there, when to stop itself.
+func (e *Executor) setAutostop(ctx context.Context, l *link) error {
+	if l.saidStop.Load() {
+		return nil
+	}
+	_, err := e.askAutostop(ctx, l, false)
+	l.saidStop.Store(err == nil)
+	return err
+}
+
+// askAutostop asks nothing of a host that the target has left.
+func (e *Executor) askAutostop(ctx context.Context, l *link, look bool) (host.Stopper, error) {
+	if !slices.ContainsFunc(e.opts.Hosts, l.host.same) {
+		return host.Stopper{}, nil
+	}
+	in := host.Autostop{Look: look}
+	if a := e.opts.Autostop; a != nil {
+		in.After, in.Command, in.Results = duration.Parse(a.After), a.Command, duration.Parse(a.Results)
+	}
+	return ask[host.Stopper](ctx, l, host.AutostopPath, in)
 }
 
 // Admit finds out whether the hosts that can be reached at once can stop themselves, if they have to. Why
@@ -148,14 +162,21 @@ func (n *line) start(ctx context.Context) error {
 }
 
 // wakeOne starts the first of some hosts that can be started and may have room, and reports whether one
-// answers now. Those that cannot be started are in tired, with the reason.
-func (e *Executor) wakeOne(ctx context.Context, asleep []*lostError, claim ir.Resources, tired map[string]error) bool {
+// answers now. Those that declare the GPUs that a task needs come first, and those that declare fewer are not started. Those
+// that cannot be started are in tired, with the reason.
+func (e *Executor) wakeOne(ctx context.Context, asleep []*lostError, claim, needs ir.Resources, tired map[string]error) bool {
+	var sure, maybe []Host
 	for _, gone := range asleep {
 		h := gone.host
-		has := h.capacity()
-		if tired[h.id()] != nil || has.MilliCPU > 0 && claim.MilliCPU > has.MilliCPU || has.Memory > 0 && claim.Memory > has.Memory {
-			continue
+		switch lacks, promised := h.lacks(claim, needs); {
+		case tired[h.id()] != nil || lacks:
+		case promised:
+			sure = append(sure, h)
+		default:
+			maybe = append(maybe, h)
 		}
+	}
+	for _, h := range append(sure, maybe...) {
 		err := e.line(h).wake(ctx)
 		if err == nil {
 			return true

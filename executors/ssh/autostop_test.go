@@ -2,6 +2,7 @@ package ssh_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -122,6 +123,103 @@ func TestAutostop(t *testing.T) {
 	time.Sleep(2 * idle)
 	if l.All[0].Down(t) {
 		t.Error("a host stopped itself although the target no longer has autostop")
+	}
+}
+
+// A job that ended while no tenon was connected has not failed because its host stopped itself: whoever waits for it starts the
+// host and fetches the result. Until then, or for as long as the target says, the host does not stop.
+func TestResultsAreFetchedFromStoppedHosts(t *testing.T) {
+	l, runs := newLab(t), t.TempDir()
+	executor, started := stops(t, l, sshtest.PowerOff)
+	one := func(o *ssh.Options) { o.Runs, o.Patience, o.Hosts = runs, 300*time.Millisecond, o.Hosts[:1] }
+	policy := filepath.Join(l.All[0].Home, ".cache/tenon/ssh/autostop/policy.json")
+	e := executor(one, func(o *ssh.Options) { o.Quick = time.Minute })
+	if _, err := e.Admit(within(t), []ir.Unit{{}}); err != nil || e.Connections() != 1 {
+		t.Fatalf("a plan made %d connections: %v", e.Connections(), err)
+	}
+	if _, err := os.Stat(policy); err == nil {
+		t.Error("a plan has set when the host stops itself")
+	}
+	first := job(t, runs, "first", "lines", "3", "100ms")
+	h, err := e.Apply(within(t), first, nil)
+	ok(t, err)
+	ok(t, e.Close())
+	eventually(t, "the host stops", func() bool { return l.All[0].Down(t) })
+
+	e = executor(one)
+	wait(t, e, h, state.Succeeded)
+	if n := l.Starts(t, first); n != 1 || started(0) != 1 {
+		t.Errorf("the job was started %d times, and its host %d times", n, started(0))
+	}
+	ok(t, e.Destroy(within(t), h))
+
+	hold := func(o *ssh.Options) { o.Autostop.Results = "1h" }
+	e = executor(one, hold)
+	second := job(t, runs, "second", "exit", "0")
+	h, err = e.Apply(within(t), second, nil)
+	ok(t, err)
+	ok(t, e.Close())
+	time.Sleep(3 * idle)
+	if l.All[0].Down(t) {
+		t.Fatal("the host stopped itself before the result was fetched")
+	}
+	e = executor(one, hold)
+	wait(t, e, h, state.Succeeded)
+	ok(t, e.Destroy(within(t), h))
+	ok(t, e.Close())
+	eventually(t, "the host stops", func() bool { return l.All[0].Down(t) })
+
+	// Where no other machine has started anything, a task without a note is on no host that is stopped.
+	for _, shared := range []bool{false, true} {
+		ssh.ForgetLost()
+		e = executor(one, func(o *ssh.Options) { o.Quick, o.Shared = 500*time.Millisecond, shared })
+		if h, err := e.Find(within(t), "unknown", filepath.Join(runs, "unknown")); err != nil || h != nil {
+			t.Errorf("found %v, %v", h, err)
+		}
+		if woken := started(0) == 2; woken != shared {
+			t.Errorf("in a state that is shared (%t), looking for a task made %d starts", shared, started(0))
+		}
+	}
+}
+
+// A job that needs GPUs starts hosts that declare enough of them, then those that do not say, and never one that has fewer.
+func TestHostsThatAreStartedForGPUs(t *testing.T) {
+	l, runs := newLab(t), t.TempDir()
+	for _, h := range l.All {
+		h.Kill(t)
+	}
+	t.Cleanup(func() {
+		for _, h := range l.All {
+			h.Start(t)
+		}
+	})
+	for _, c := range []struct {
+		first, second *ssh.GPUs
+		want          string // hosts in the order in which they are started
+	}{
+		{&ssh.GPUs{Count: 0}, nil, "1 "},
+		{nil, &ssh.GPUs{Count: 2, Model: "NVIDIA A100-SXM4-40GB", Memory: "40GiB"}, "1 0 "},
+		{&ssh.GPUs{Count: 1}, &ssh.GPUs{Count: 2, Model: "NVIDIA T4"}, ""},
+		{&ssh.GPUs{Count: 2, Memory: "16GiB"}, &ssh.GPUs{Count: 2, Memory: "24GiB"}, "1 "},
+	} {
+		ssh.ForgetLost()
+		order := filepath.Join(t.TempDir(), "order")
+		e := l.executor(t, func(o *ssh.Options) {
+			o.Runs, o.Quick, o.Patience, o.Autostop = runs, 200*time.Millisecond, 100*time.Millisecond, &ssh.Autostop{After: "1h"}
+			for i, gpu := range []*ssh.GPUs{c.first, c.second} {
+				o.Hosts[i].GPU, o.Hosts[i].StartWithin = gpu, "300ms"
+				o.Hosts[i].Start = []string{"sh", "-c", fmt.Sprintf("printf '%d ' >> %s; exit 3", i, order)}
+			}
+		})
+		task := job(t, runs, "case", "exit", "0")
+		task.Unit.Needs = ir.Resources{GPU: 2, GPUModel: "A100", GPUMemory: 20 << 30}
+		if _, err := e.Apply(within(t), task, nil); err == nil {
+			t.Error("it runs")
+		}
+		if got, _ := os.ReadFile(order); string(got) != c.want {
+			t.Errorf("hosts with %+v and %+v are started in the order %q, want %q", c.first, c.second, got, c.want)
+		}
+		ok(t, e.Close())
 	}
 }
 

@@ -107,7 +107,7 @@ func (n *line) connect(ctx context.Context, a *attempt, abandoned int) {
 		a.err = n.e.endAbandoned(ctx, a.link)
 	}
 	if a.err == nil {
-		a.err = n.e.setAutostop(ctx, a.link)
+		a.err = n.e.lookAtAutostop(ctx, a.link)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()

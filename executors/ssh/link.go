@@ -33,7 +33,8 @@ type link struct {
 	http    *http.Client
 	said    *tailBuffer // what tenon-host prints
 
-	cannotStop string // why the host cannot stop itself although it has to, or ""
+	saidStop   atomic.Bool // the host knows when to stop itself
+	cannotStop string      // why the host cannot stop itself although it has to, or ""
 }
 
 // How often a connection that is silent is checked, and how long the answer may take.

@@ -28,6 +28,7 @@ type Settings struct {
 type Autostop struct {
 	After   string   `json:"after"`             // "30m"
 	Command []string `json:"command,omitempty"` // none is that of the system
+	Results string   `json:"results,omitempty"` // how long a host waits for the result of a job to be fetched; "" is not at all
 }
 
 // A Host is a machine that runs units.
@@ -40,6 +41,7 @@ type Host struct {
 	Folder  string      `json:"folder,omitempty"`   // on the host; "" is ~/.cache/tenon/ssh
 	CPU     json.Number `json:"cpu,omitempty"`
 	Memory  string      `json:"memory,omitempty"`
+	GPU     *GPUs       `json:"gpu,omitempty"`
 	Price   string      `json:"price,omitempty"` // "2.10 USD/h"
 	// Containerd is the path of the socket of containerd on the host, which runs images; "" is the
 	// usual one.
@@ -49,6 +51,13 @@ type Host struct {
 	StartWithin string   `json:"start_within,omitempty"`
 	// KnownHosts is that of the settings, so that a handle suffices to connect.
 	KnownHosts string `json:"known_hosts,omitempty"`
+}
+
+// GPUs are those that a host is said to have.
+type GPUs struct {
+	Count  int64  `json:"count"`
+	Model  string `json:"model,omitempty"`
+	Memory string `json:"memory,omitempty"` // of each
 }
 
 // SettingsOf decodes the settings of a target.
@@ -93,6 +102,21 @@ func (h Host) reached() string {
 // same reports whether two hosts are one account and folder of one machine.
 func (h Host) same(other Host) bool {
 	return h.Address == other.Address && h.Port == other.Port && h.User == other.User && h.Folder == other.Folder
+}
+
+// lacks reports whether a host, as far as it is declared, has less in all than a task takes. promised is whether what is
+// declared suffices for its GPUs: otherwise only the host knows.
+func (h Host) lacks(claim, needs ir.Resources) (lacks, promised bool) {
+	has := h.capacity()
+	if has.MilliCPU > 0 && claim.MilliCPU > has.MilliCPU || has.Memory > 0 && claim.Memory > has.Memory {
+		return true, false
+	}
+	if needs.GPU == 0 || h.GPU == nil {
+		return false, needs.GPU == 0
+	}
+	each := ir.ParseSize(h.GPU.Memory)
+	fit := h.GPU.Count >= needs.GPU && (each == 0 || each >= needs.GPUMemory) && (needs.GPUModel == "" || h.GPU.Model == "" || ir.IsModel(h.GPU.Model, needs.GPUModel))
+	return !fit, fit
 }
 
 // capacity returns what is declared, in thousandths of a core and bytes; 0 is not declared.

@@ -41,6 +41,8 @@ type Options struct {
 	// Runs is the folder that holds the folders of all runs, named after their tasks. If it is
 	// empty, the folder of a run is the one that the handle names.
 	Runs string
+	// Shared says that other machines use the same state, and may have started tasks of it.
+	Shared bool
 	// Env is tenon's environment, for $HOME and $SSH_AUTH_SOCK. Nil means os.Environ.
 	Env []string
 	// Grace is how long a program may take to end after SIGTERM. Zero is 10 s.
@@ -226,7 +228,7 @@ func (e *Executor) place(ctx context.Context, st taskState, p *prepared, former 
 				return state.Handle{}, err
 			}
 		}
-		if e.wakeOne(ctx, asleep, p.start.Claim, tired) {
+		if e.wakeOne(ctx, asleep, p.start.Claim, p.start.Task.Unit.Needs, tired) {
 			pause = first
 			continue
 		}
@@ -305,6 +307,9 @@ func (e *Executor) startOn(ctx context.Context, st taskState, p *prepared, forme
 		start.Former = former.Run
 	}
 	err := e.line(st.Host).patiently(ctx, patience, func(l *link) error {
+		if err := e.setAutostop(ctx, l); err != nil {
+			return err
+		}
 		for {
 			got, err := ask[host.Started](ctx, l, host.StartPath, start)
 			switch {
@@ -360,11 +365,31 @@ func (e *Executor) find(ctx context.Context, name, dir string) (*taskState, erro
 		}
 		return found, err
 	}
+	// This machine notes a host before it asks it. So only others can have started it where no note is.
+	var asleep []taskState
 	for _, h := range e.opts.Hosts {
+		starts := len(h.Start) > 0
 		h.Start = nil // it is that of the target
-		st, err := e.findAwake(ctx, taskState{Host: h, Name: name, Run: e.runName(name), Dir: dir})
-		if err != nil || st != nil {
-			return st, err
+		st := taskState{Host: h, Name: name, Run: e.runName(name), Dir: dir}
+		if starts {
+			err = e.line(h).quickly(ctx, func(*link) error { return nil })
+			if errors.As(err, new(*lostError)) {
+				asleep = append(asleep, st)
+				continue
+			}
+		}
+		found, err := e.findOn(ctx, st)
+		if err != nil || found != nil {
+			return found, err
+		}
+	}
+	if !e.opts.Shared {
+		return nil, nil
+	}
+	for _, st := range asleep {
+		found, err := e.findAwake(ctx, st)
+		if err != nil || found != nil {
+			return found, err
 		}
 	}
 	return nil, nil

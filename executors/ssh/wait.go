@@ -39,6 +39,9 @@ func (e *Executor) Wait(ctx context.Context, h state.Handle) (state.Status, erro
 	}
 	now, err := e.wait(ctx, st)
 	var gone *lostError
+	if errors.As(err, &gone) && gone.idle && st.Kind == ir.Job && len(e.line(st.Host).host.Start) > 0 {
+		now, err = e.waitAwake(ctx, st)
+	}
 	switch {
 	case errors.As(err, &gone):
 		return lost(gone), nil
@@ -51,6 +54,19 @@ func (e *Executor) Wait(ctx context.Context, h state.Handle) (state.Status, erro
 		return now, fmt.Errorf("wait for %s: %w", st.Service.Unit, err)
 	}
 	return now, nil
+}
+
+// waitAwake starts the host of a job that does not answer, and waits there: the job may have ended before the host stopped
+// itself, while nobody was connected. One that had not ended was interrupted.
+func (e *Executor) waitAwake(ctx context.Context, st taskState) (state.Status, error) {
+	if err := e.line(st.Host).wake(ctx); err != nil {
+		return state.Status{}, err
+	}
+	now, err := e.wait(ctx, st)
+	if now.Phase == state.Failed && now.ExitCode == 0 && now.Signal == "" {
+		now.Interrupted = true
+	}
+	return now, err
 }
 
 func (e *Executor) wait(ctx context.Context, st taskState) (now state.Status, err error) {

@@ -351,7 +351,7 @@ func (w *Workspace) python(ctx context.Context, t ir.Target, version string, ima
 func (w *Workspace) setup(ctx context.Context, system string) (all.Setup, error) {
 	s := w.setupApart()
 	meta, err := w.store.Meta(ctx)
-	s.System, s.Env, s.State = system, w.set.Env, meta.Lineage
+	s.System, s.Env, s.State, s.Shared = system, w.set.Env, meta.Lineage, w.store.Shared()
 	return s, err
 }
 

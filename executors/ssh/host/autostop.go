@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/internal/duration"
 	"github.com/tenon-ml/tenon/internal/files"
@@ -27,6 +28,13 @@ import (
 type Autostop struct {
 	After   time.Duration `json:"after"`             // without anything to do; 0 is never
 	Command []string      `json:"command,omitempty"` // that stops the host; none is that of the system
+	Results time.Duration `json:"results,omitempty"` // from the end of a job until its result was fetched, at most
+	// Look asks for an answer only: what the host was told before counts on.
+	Look bool `json:"look,omitempty"`
+}
+
+func (p Autostop) equal(o Autostop) bool {
+	return p.After == o.After && p.Results == o.Results && slices.Equal(p.Command, o.Command)
 }
 
 // A Stopper answers an Autostop.
@@ -48,15 +56,18 @@ func (s *server) policy() (p Autostop, err error) {
 	return p, local.ReadJSON(s.autostop("policy.json"), &p)
 }
 
-// setAutostop sets when this host stops itself, and makes sure that a process watches.
+// setAutostop sets when this host stops itself, unless it is only asked, and makes sure that a process watches.
 func (s *server) setAutostop(ctx context.Context, in Autostop) (Stopper, error) {
+	if in.Look {
+		return s.lookAtAutostop(ctx, in)
+	}
 	if in.After <= 0 {
 		if err := os.Remove(s.autostop("policy.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return Stopper{}, err
 		}
 		return Stopper{}, nil
 	}
-	if was, err := s.policy(); err != nil || was.After != in.After || !slices.Equal(was.Command, in.Command) {
+	if was, err := s.policy(); err != nil || !was.equal(in) {
 		if err := os.MkdirAll(s.autostop(""), 0o700); err != nil {
 			return Stopper{}, err
 		}
@@ -64,14 +75,28 @@ func (s *server) setAutostop(ctx context.Context, in Autostop) (Stopper, error) 
 			return Stopper{}, err
 		}
 	}
-	if _, fault := s.stopCommand(ctx, in); fault != "" {
-		return Stopper{Fault: fault}, nil
+	return s.lookAtAutostop(ctx, in)
+}
+
+// lookAtAutostop says whether this host could stop itself as it is asked to, and how that went the last time. A policy
+// that was set before is watched, as after a start of the host.
+func (s *server) lookAtAutostop(ctx context.Context, in Autostop) (out Stopper, err error) {
+	if in.After > 0 {
+		_, out.Fault = s.stopCommand(ctx, in)
+	}
+	p, err := s.policy()
+	if errors.Is(err, fs.ErrNotExist) {
+		return out, nil
+	}
+	if _, fault := s.stopCommand(ctx, p); err != nil || fault != "" {
+		return out, err
 	}
 	failed, err := os.ReadFile(s.autostop("failed"))
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
-	return Stopper{Failed: string(failed)}, errors.Join(err, s.watch())
+	out.Failed = string(failed)
+	return out, errors.Join(err, s.watch())
 }
 
 // watch starts a process that watches, unless there is one.
@@ -281,7 +306,7 @@ func Watch(ctx context.Context, o Options) error {
 			return nil
 		case <-time.After(min(max(p.After/20, 20*time.Millisecond), watchEvery)):
 		}
-		if now := s.activity(); now != seen || s.busy(ctx) {
+		if now := s.activity(); now != seen || s.busy(ctx, p) {
 			idle, seen = time.Now(), now
 			continue
 		}
@@ -304,11 +329,12 @@ func (s *server) activity() string {
 	return string(b)
 }
 
-// busy reports whether the host is needed: something runs, a request is answered, or somebody is logged in.
-func (s *server) busy(ctx context.Context) bool {
+// busy reports whether the host is needed: something runs, a request is answered, somebody is logged in, or the result of a
+// job waits to be fetched.
+func (s *server) busy(ctx context.Context, p Autostop) bool {
 	runs := false
 	s.each(ctx, func(record) { runs = true })
-	if runs || othersNeed() {
+	if runs || othersNeed() || s.holdsResult(ctx, p.Results) {
 		return true
 	}
 	answering, err := files.TryLock(s.autostop("active"))
@@ -317,6 +343,27 @@ func (s *server) busy(ctx context.Context) bool {
 	}
 	answering.Close()
 	return false
+}
+
+// holdsResult reports whether a job has ended within a time whose folder is still here: whoever fetches its result removes
+// that. A clock that is set wrongly shortens the time. The result stays on the disk.
+func (s *server) holdsResult(ctx context.Context, within time.Duration) bool {
+	if within <= 0 {
+		return false
+	}
+	entries, err := os.ReadDir(filepath.Join(s.dir, "runs"))
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	return slices.ContainsFunc(entries, func(e os.DirEntry) bool {
+		rec, h, err := s.of(ctx, Named{Run: e.Name()})
+		if err != nil || h == nil || rec.Kind != ir.Job {
+			return false
+		}
+		st, err := s.runnerOf(rec).Inspect(ctx, *h)
+		since := time.Since(st.Finished)
+		return err == nil && !st.Finished.IsZero() && since >= 0 && since < within
+	})
 }
 
 // othersNeed reports whether a process of this machine runs a program for any Tenon, of any user, or
@@ -358,7 +405,7 @@ func (s *server) stop(ctx context.Context, p Autostop, seen string) error {
 	}
 	defer locked.Close()
 	now, err := s.policy()
-	if err != nil || now.After != p.After || !slices.Equal(now.Command, p.Command) || s.busy(ctx) || s.activity() != seen {
+	if err != nil || !now.equal(p) || s.busy(ctx, p) || s.activity() != seen {
 		return nil
 	}
 	argv, fault := s.stopCommand(ctx, p)
