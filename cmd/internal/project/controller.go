@@ -187,7 +187,7 @@ func (w *Workspace) detachThere(ctx context.Context, last *state.Revision, sys *
 	if err := w.start(ctx, program, launch, sent, o.Args); err != nil {
 		return nil, err
 	}
-	d, err := w.awaitThere(ctx, program, before)
+	d, err := w.awaitThere(ctx, program, before, startsThereWithin)
 	if err == nil && port != 0 {
 		d.Metrics = fmt.Sprintf("http://%s.%s.svc:%d/metrics", d.Deployment, d.Namespace, port)
 	}
@@ -210,9 +210,13 @@ func metricsPort(address string) (int, error) {
 	return port, nil
 }
 
-// awaitThere waits until a controller watches in its cluster. One that cannot is removed.
-func (w *Workspace) awaitThere(ctx context.Context, program executors.DetachedProgram, before state.Status) (*DetachedController, error) {
-	job := program.Job()
+// startsThereWithin is how long a controller in a cluster may take until it watches: a node may have to be added for it.
+const startsThereWithin = 10 * time.Minute
+
+// awaitThere waits until a controller watches in its cluster. One that cannot is removed. One that may yet, when the time is
+// over, stays.
+func (w *Workspace) awaitThere(ctx context.Context, program executors.DetachedProgram, before state.Status, within time.Duration) (*DetachedController, error) {
+	job, deadline := program.Job(), time.Now().Add(within)
 	for said := ""; ; {
 		st, err := program.Status(ctx)
 		if err != nil {
@@ -232,6 +236,10 @@ func (w *Workspace) awaitThere(ctx context.Context, program executors.DetachedPr
 			w.set.notify(Notice{Text: "waits: " + st.Message})
 		}
 		said = st.Message
+		if time.Now().After(deadline) {
+			return nil, fmt.Errorf("the controller does not watch after %s: %s; it stays, and watches once it can: tenon run --status shows it, and tenon run --stop removes it",
+				within, cmp.Or(said, "its pod runs, and has not opened the state"))
+		}
 		if err := pause(ctx, lookForController); err != nil {
 			return nil, err
 		}
