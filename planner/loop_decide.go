@@ -119,11 +119,14 @@ func stamp(t time.Time) string {
 // since a time.
 func (d *loopDecider) alert(monitor string, since time.Time) *state.Measurement {
 	all := d.s.Measurements[monitor]
-	if len(all) == 0 || all[0].Verdict != alertVerdict || all[0].Begin.Before(since) || all[0].At.After(d.now.Add(clockError)) {
+	if len(all) == 0 || all[0].Verdict != alertVerdict || all[0].Begin.Before(since) || d.future(all[0]) {
 		return nil
 	}
 	return &all[0]
 }
+
+// future reports whether a measurement was made before the clock was set back: it is older than what its time says.
+func (d *loopDecider) future(m state.Measurement) bool { return m.At.After(d.now.Add(clockError)) }
 
 // The verdicts of a measurement, see package measure.
 const (
@@ -227,7 +230,7 @@ func (d *loopDecider) judge(r LoopRelease) LoopDecision {
 		all := d.s.Measurements[m]
 		rows, counted := r.Rows[m]
 		switch {
-		case len(all) == 0 || all[0].Begin.Before(r.Since):
+		case len(all) == 0 || all[0].Begin.Before(r.Since) || d.future(all[0]):
 		case r.Weight == 0 && counted: // what it measured, others have answered
 			continue
 		case all[0].Verdict != okVerdict && all[0].Verdict != warnVerdict:

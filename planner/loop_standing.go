@@ -20,8 +20,6 @@ type LoopStanding struct {
 	HeldAt time.Time
 	// Trained is when the last training began that did not fail, or zero.
 	Trained time.Time
-	// Acts counts the acts of the record by kind.
-	Acts map[state.LoopActKind]int
 }
 
 // What a loop does, besides the kinds of acts.
@@ -36,10 +34,7 @@ var LoopDoings = []string{string(state.LoopRetrain), string(state.LoopRollback),
 // StandingOf returns how a loop is at a time.
 func StandingOf(l ir.Loop, s LoopState, now time.Time) LoopStanding {
 	d := newLoopDecider(l, s, now)
-	out := LoopStanding{Doing: LoopWaits, Failed: map[state.LoopActKind]int{}, Acts: map[state.LoopActKind]int{}}
-	for _, a := range s.Acts {
-		out.Acts[a.Act]++
-	}
+	out := LoopStanding{Doing: LoopWaits, Failed: map[state.LoopActKind]int{}}
 	for _, kind := range []state.LoopActKind{state.LoopRetrain, state.LoopRollback} {
 		n, last := d.failures(kind)
 		out.Failed[kind] = n

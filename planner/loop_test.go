@@ -194,6 +194,8 @@ func TestDecideLoop(t *testing.T) {
 			state: planner.LoopState{Acts: inOrder(trained(28, 7)...), Measurements: measured(truth, 31, ""), Releasing: &planner.LoopRelease{Unit: "deployments/api", Revision: 7, Weight: 10, Since: hours(29.5), Rows: map[string]int64{truth: 1}}}},
 		{name: "what others answer says nothing of a shadow", now: 31, want: "is at 0 %", step: true,
 			state: planner.LoopState{Acts: inOrder(trained(28, 7)...), Measurements: unknown(truth, 31), Releasing: &planner.LoopRelease{Unit: "deployments/api", Revision: 7, Since: hours(29.5), Rows: map[string]int64{truth: 0}}}},
+		{name: "a verdict from before the clock was set back", now: 31, want: "monitors/truth has no verdict yet",
+			state: planner.LoopState{Acts: inOrder(trained(28, 7)...), Measurements: measured(truth, 40, ""), Releasing: &planner.LoopRelease{Unit: "deployments/api", Revision: 7, Weight: 10, Since: hours(29.5)}}},
 		{name: "a bad step", now: 31, act: state.LoopRollback, want: "the release of deployments/api ends at 10 %: roc_auc 0.58 < 0.65",
 			state: planner.LoopState{Acts: inOrder(trained(28, 7)...), Measurements: measured(truth, 31, "roc_auc 0.58 < 0.65"), Releasing: &planner.LoopRelease{Unit: "deployments/api", Revision: 7, Weight: 10, Since: hours(29.5)}}},
 		{name: "objectives have no verdict on a shadow", now: 31, want: "is at 0 %", step: true, loop: func(l *ir.Loop) { l.Judge = []string{"slos/api"} },

@@ -182,6 +182,25 @@ func TestResultsAreFetchedFromStoppedHosts(t *testing.T) {
 	}
 }
 
+// A job whose host cannot be started again was interrupted, as on any host that is lost.
+func TestAHostThatCannotBeStartedIsLost(t *testing.T) {
+	l, runs := newLab(t), t.TempDir()
+	e := l.executor(t, func(o *ssh.Options) {
+		o.Runs, o.Patience, o.Hosts, o.Autostop = runs, 300*time.Millisecond, o.Hosts[:1], &ssh.Autostop{After: "1h"}
+		o.Hosts[0].Start = []string{"nothing-" + filepath.Base(runs)}
+	})
+	h := apply(t, e, job(t, runs, "first", "lines", "100", "100ms"))
+	l.All[0].Kill(t)
+	t.Cleanup(func() {
+		ok(t, os.RemoveAll(filepath.Join(l.All[0].Home, ".cache/tenon/ssh/autostop")))
+		l.All[0].Start(t)
+	})
+	st, err := e.Wait(within(t), h)
+	if err != nil || st.Phase != state.Failed || !st.Interrupted || !strings.Contains(st.Message, "which starts it, cannot run") {
+		t.Errorf("%+v, %v", st, err)
+	}
+}
+
 // A job that needs GPUs starts hosts that declare enough of them, then those that do not say, and never one that has fewer.
 func TestHostsThatAreStartedForGPUs(t *testing.T) {
 	l, runs := newLab(t), t.TempDir()

@@ -214,7 +214,7 @@ func (e *Executor) place(ctx context.Context, st taskState, p *prepared, former 
 			var gone *lostError
 			switch {
 			case err == nil:
-				return handle, checkpointsOn(h, p.start.Task)
+				return handle, nil
 			case errors.As(err, &full):
 			case errors.As(err, &small):
 				never = append(never, err)
@@ -330,6 +330,9 @@ func (e *Executor) startOn(ctx context.Context, st taskState, p *prepared, forme
 			}
 		}
 	})
+	if err == nil {
+		err = checkpointsOn(st.Host, start.Task)
+	}
 	if err != nil {
 		return state.Handle{}, err
 	}

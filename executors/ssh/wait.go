@@ -40,7 +40,7 @@ func (e *Executor) Wait(ctx context.Context, h state.Handle) (state.Status, erro
 	now, err := e.wait(ctx, st)
 	var gone *lostError
 	if errors.As(err, &gone) && gone.idle && st.Kind == ir.Job && len(e.line(st.Host).host.Start) > 0 {
-		now, err = e.waitAwake(ctx, st)
+		now, err = e.waitAwake(ctx, st, gone)
 	}
 	switch {
 	case errors.As(err, &gone):
@@ -57,9 +57,12 @@ func (e *Executor) Wait(ctx context.Context, h state.Handle) (state.Status, erro
 }
 
 // waitAwake starts the host of a job that does not answer, and waits there: the job may have ended before the host stopped
-// itself, while nobody was connected. One that had not ended was interrupted.
-func (e *Executor) waitAwake(ctx context.Context, st taskState) (state.Status, error) {
+// itself, while nobody was connected. One that had not ended was interrupted. A host that cannot be started is lost.
+func (e *Executor) waitAwake(ctx context.Context, st taskState, gone *lostError) (state.Status, error) {
 	if err := e.line(st.Host).wake(ctx); err != nil {
+		if ctx.Err() == nil && !errors.As(err, new(*lostError)) {
+			err = &lostError{gone.host, err, true}
+		}
 		return state.Status{}, err
 	}
 	now, err := e.wait(ctx, st)

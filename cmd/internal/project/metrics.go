@@ -127,7 +127,7 @@ func (w *Workspace) Metrics(ctx context.Context, h *Health) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		loopMetrics(all, w.labels(system.system, "loop", u.ID), planner.StandingOf(*u.Loop, *s, time.Now()))
+		loopMetrics(all, w.labels(system.system, "loop", u.ID), planner.StandingOf(*u.Loop, *s, time.Now()), w.acts.count(u.ID, s.Acts))
 	}
 	current, err := w.store.Current(ctx)
 	if err != nil {
@@ -203,7 +203,7 @@ func (w *Workspace) monitorMetrics(all samples, system *measuredSystem, h *Monit
 	return nil
 }
 
-func loopMetrics(all samples, labels []string, s planner.LoopStanding) {
+func loopMetrics(all samples, labels []string, s planner.LoopStanding, acts map[state.LoopActKind]int) {
 	for _, does := range planner.LoopDoings {
 		all.add(metricLoopDoes, labels, oneIf(s.Doing == does), "act", does)
 	}
@@ -212,8 +212,8 @@ func loopMetrics(all samples, labels []string, s planner.LoopStanding) {
 	}
 	all.add(metricLoopHeld, labels, oneIf(s.Held != ""))
 	all.addTime(metricLoopTrained, labels, s.Trained)
-	for _, kind := range slices.Sorted(maps.Keys(s.Acts)) {
-		all.add(metricLoopActs, labels, float64(s.Acts[kind]), "act", string(kind))
+	for _, kind := range slices.Sorted(maps.Keys(acts)) {
+		all.add(metricLoopActs, labels, float64(acts[kind]), "act", string(kind))
 	}
 }
 

@@ -32,6 +32,7 @@ type Workspace struct {
 	// causes has what was read of documents that never change: a *planner.Cause by the digest of
 	// the plan, and a key by its [listedUnit].
 	causes *sync.Map
+	acts   *actCounter
 }
 
 // Open opens the state, and creates it if it does not exist.
@@ -89,7 +90,7 @@ func (p *Project) open(ctx context.Context, dir string, bound bool) (*Workspace,
 	if err != nil {
 		return nil, err
 	}
-	w := &Workspace{Project: p, dir: dir, store: store, causes: new(sync.Map), lastSeen: new(lastSeen)}
+	w := &Workspace{Project: p, dir: dir, store: store, causes: new(sync.Map), acts: new(actCounter), lastSeen: new(lastSeen)}
 	folder := filepath.Join(dir, "artifacts")
 	if url := p.set.Artifacts; url == "" {
 		w.artifacts, err = artifact.Open(folder)
