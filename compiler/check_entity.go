@@ -210,7 +210,7 @@ func (c *checker) checkModel(e *entity) {
 	task, _ := evaluation.get("task").(string)
 	gates, _ := evaluation.get("gates").(object)
 	for _, g := range gates {
-		if len(objectOr(g.value)) == 0 {
+		if len(objectOr(g.value).only(rulesOfGates...)) == 0 {
 			c.asksNothing(e, "evaluation", "gates", g.name)
 		}
 		if !slices.Contains(metricsOf[task], g.name) {
@@ -223,6 +223,7 @@ func (c *checker) checkModel(e *entity) {
 			continue
 		}
 		c.checkBounds(e, g.name, objectOr(g.value), "evaluation", "gates", g.name)
+		c.checkWorst(e, evaluation, g.name, objectOr(g.value))
 	}
 	c.warnRandom(e, table.out)
 	col := schema.Column(label)

@@ -206,8 +206,8 @@ func (c *lowerer) params(e *entity, w work, lock string) json.RawMessage {
 		}
 	}
 	for name, of := range w.run.Names {
-		if of != "env" || c.sys.Environment != "" {
-			o = o.with(name, c.nameOf(e, of))
+		if found := c.nameOf(e, of); found != "" {
+			o = o.with(name, found)
 		}
 	}
 	if w.run.Computed {
@@ -246,7 +246,7 @@ func (c *lowerer) params(e *entity, w work, lock string) json.RawMessage {
 	return o.json()
 }
 
-// nameOf returns the value of a parameter that holds a name.
+// nameOf returns the value of a parameter that holds a name, or "" if there is none.
 func (c *lowerer) nameOf(e *entity, of string) string {
 	switch of {
 	case "system":
@@ -255,6 +255,8 @@ func (c *lowerer) nameOf(e *entity, of string) string {
 		return c.sys.Environment
 	case "entity":
 		return e.name
+	case "split":
+		return c.groupedBy(e)
 	}
 	port := lastOf(of)
 	if p := e.input(port); p != nil {
@@ -262,6 +264,16 @@ func (c *lowerer) nameOf(e *entity, of string) string {
 	}
 	c.componentFault(e, &componentError{of: e.component, message: fmt.Sprintf("refers to the name of the input %q, which %s does not have", port, e)})
 	return ""
+}
+
+// groupedBy returns the column whose groups the split of a model keeps together, or "".
+func (c *lowerer) groupedBy(e *entity) string {
+	split, _ := e.fields.at("test").(object)
+	component, err := c.component(stringOf(split.get("component")))
+	if err != nil || component.Divides == nil || component.Divides.By != "groups" {
+		return "" // a component that does not exist is refused elsewhere
+	}
+	return stringOf(split.get(component.Divides.Column))
 }
 
 func secretsOf(o object, fields secretFields) []ir.Secret {

@@ -122,12 +122,11 @@ func allMetrics(m map[string]float64, n int) string {
 		}
 	}
 	var rest []string
-	for name := range m {
+	for _, name := range project.Estimates(m) {
 		if !slices.Contains(names, name) {
 			rest = append(rest, name)
 		}
 	}
-	slices.Sort(rest)
 	out := ""
 	for i, name := range append(names, rest...) {
 		if i == n {
@@ -136,7 +135,7 @@ func allMetrics(m map[string]float64, n int) string {
 		if i > 0 {
 			out += ", "
 		}
-		out += name + " " + number(m[name])
+		out += name + " " + number(m[name]) + project.IntervalText(m, name, number)
 	}
 	return out
 }

@@ -167,7 +167,7 @@ func runColumns(runs []project.TrackedRun, sorted string) []string {
 	sorted = strings.TrimPrefix(sorted, "-")
 	metrics := map[string]bool{}
 	for _, r := range runs {
-		for name := range r.Metrics {
+		for _, name := range project.Estimates(r.Metrics) {
 			metrics[name] = true
 		}
 	}
@@ -270,12 +270,14 @@ func compareRuns(out io.Writer, runs []project.TrackedRun) error {
 	})
 	metrics := map[string]bool{}
 	for _, r := range runs {
-		for name := range r.Metrics {
+		for _, name := range project.Estimates(r.Metrics) {
 			metrics[name] = true
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(metrics)) {
-		row(name, func(r project.TrackedRun) string { return cell(r, name) })
+		row(name, func(r project.TrackedRun) string {
+			return cell(r, name) + project.IntervalText(r.Metrics, name, number)
+		})
 	}
 	for _, name := range differing(runs, func(r project.TrackedRun) map[string]any { return r.Params }) {
 		row("params."+name, func(r project.TrackedRun) string { return cell(r, "params."+name) })

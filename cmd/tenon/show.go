@@ -135,12 +135,12 @@ func (a *app) printUnit(s *project.Unit, withLineage bool) {
 			row("output", describeArtifact(port, s.Run.Outputs[port]))
 			row("", s.Artifacts[port])
 		}
-		for i, name := range slices.Sorted(maps.Keys(s.Run.Metrics)) {
+		for i, name := range project.Estimates(s.Run.Metrics) {
 			title := "metrics"
 			if i > 0 {
 				title = ""
 			}
-			row(title, fmt.Sprintf("%-32s %s", name, number(s.Run.Metrics[name])))
+			row(title, fmt.Sprintf("%-32s %s", name, number(s.Run.Metrics[name])+project.IntervalText(s.Run.Metrics, name, number)))
 		}
 	}
 	if withLineage {

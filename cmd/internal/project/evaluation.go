@@ -17,6 +17,7 @@ type Evaluation struct {
 	Unquantized    map[string]*float64 `json:"unquantized,omitempty"` // of a quantized model, with float weights
 	Serving        map[string]*float64 `json:"serving,omitempty"`
 	ServingVersion int                 `json:"serving_version,omitempty"`
+	Intervals      *Intervals          `json:"intervals,omitempty"`
 	HigherIsBetter map[string]bool     `json:"higher_is_better,omitempty"`
 	Rows           int64               `json:"rows,omitempty"`
 	Notes          []string            `json:"notes,omitempty"`

@@ -53,8 +53,8 @@ func unitTables(u *project.UnitReport) []*table {
 	}
 	if len(u.Metrics) > 0 && u.Evaluation == nil {
 		metrics := &table{Title: "Metrics", Class: "numbers", Head: texts("metric", "value")}
-		for _, name := range ordered(u.Metrics) {
-			metrics.add(name, number(u.Metrics[name]))
+		for _, name := range slices.SortedFunc(slices.Values(project.Estimates(u.Metrics)), byImportance) {
+			metrics.add(name, number(u.Metrics[name])+project.IntervalText(u.Metrics, name, number))
 		}
 		tables = append(tables, metrics)
 	}

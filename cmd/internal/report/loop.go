@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"html"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -390,7 +389,7 @@ func (d *loopDrawing) revisionsTable() *table {
 			why = reasonText(r.Reasons[len(r.Reasons)-1])
 		}
 		var metrics []string
-		for _, name := range slices.SortedFunc(maps.Keys(r.Metrics), byImportance) {
+		for _, name := range slices.SortedFunc(slices.Values(project.Estimates(r.Metrics)), byImportance) {
 			metrics = append(metrics, name+" "+number(r.Metrics[name]))
 		}
 		row := texts(fmt.Sprintf("@%d", r.Number), moment(r.Started), lasted, string(r.Act), string(r.Outcome))

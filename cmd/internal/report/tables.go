@@ -86,6 +86,15 @@ func value(v *float64) string {
 	return number(*v)
 }
 
+// interval writes the ends of an interval that may be undefined.
+func interval(of map[string][2]float64, name string) string {
+	ends, ok := of[name]
+	if !ok {
+		return "–"
+	}
+	return number(ends[0]) + " to " + number(ends[1])
+}
+
 func metricsTable(e *project.Evaluation) *table {
 	if len(e.Metrics) == 0 {
 		return nil
@@ -104,8 +113,14 @@ func metricsTable(e *project.Evaluation) *table {
 		}
 		t.Head = append(t.Head, texts(name)...)
 	}
+	if e.Intervals != nil {
+		t.Head = slices.Insert(t.Head, 2, texts(e.Intervals.Title())...)
+	}
 	for _, name := range ordered(e.Metrics) {
 		row := texts(name+direction(e.HigherIsBetter, name), value(e.Metrics[name]))
+		if e.Intervals != nil {
+			row = append(row, texts(interval(e.Intervals.Metrics, name))...)
+		}
 		if len(e.Unquantized) > 0 {
 			row = append(row, texts(value(e.Unquantized[name]))...)
 		}

@@ -31,6 +31,8 @@ type gates struct {
 	// Incomparable is "pass" if the model may pass where it cannot be compared with the
 	// model in service.
 	Incomparable string `json:"incomparable"`
+	// Bound is "worst" if the worst end of an interval is compared, not the estimate.
+	Bound string `json:"bound"`
 }
 
 // evaluation is what report.json holds for a gate.
@@ -40,6 +42,7 @@ type evaluation struct {
 	Serving        figures         `json:"serving"`      // nil if no model is in service, or if it cannot be compared
 	Unquantized    figures         `json:"unquantized"`  // of a quantized model, with float weights
 	Incomparable   string          `json:"incomparable"` // why the model in service cannot be compared
+	Intervals      intervals       `json:"intervals"`
 	HigherIsBetter map[string]bool `json:"higher_is_better"`
 	Notes          []string        `json:"notes"` // why a metric is left out
 }
@@ -150,6 +153,9 @@ func judge(all map[string]gates, e evaluation) verdict {
 				continue
 			}
 			r := c.check(metric, *c.wanted, e)
+			if g.Bound == "worst" && r.Value != nil {
+				r = atWorst(metric, c.rule, *c.wanted, e)
+			}
 			r.Metric, r.Rule, r.Wanted = metric, c.rule, *c.wanted
 			v.Passed = v.Passed && r.Passed
 			v.Checks = append(v.Checks, r)

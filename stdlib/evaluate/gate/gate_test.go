@@ -26,6 +26,9 @@ func TestGateChecksEachCondition(t *testing.T) {
 	incomparable := strings.Replace(evaluated, `"serving": {"roc_auc": 0.72, "log_loss": 0.38}`, `"incomparable": "the incumbent, version 3, is not compared: its label is kind"`, 1)
 	without := strings.NewReplacer(`, "log_loss": 0.38`, "", `"notes": []`, `"notes": ["of the incumbent, version 3, log_loss and brier_score_loss are omitted: the model predicts none"]`).Replace(evaluated)
 	quantized := strings.Replace(evaluated, `"serving"`, `"unquantized": {"roc_auc": 0.71, "log_loss": 0.41}, "serving"`, 1)
+	unsure := strings.Replace(quantized, `"serving"`, `"intervals": {"level": 0.9, "metrics": {"roc_auc": [0.66, 0.73], "log_loss": [0.37, 0.44]}, "differences": {
+		"baseline": {"roc_auc": [0.03, 0.08], "log_loss": [-0.13, -0.08]}, "serving": {"roc_auc": [-0.04, 0], "log_loss": [0.01, 0.05]}, "unquantized": {"roc_auc": [-0.02, 0.01]}
+	}}, "serving"`, 1)
 	alone := strings.Replace(evaluated, `"serving": {"roc_auc": 0.72, "log_loss": 0.38},`, "", 1)
 	for _, tt := range []struct{ name, report, gates, want string }{
 		{"nothing to check", evaluated, `{}`, ""},
@@ -60,6 +63,23 @@ func TestGateChecksEachCondition(t *testing.T) {
 			"f1 is not in the report: f1 and recall are left out: the test set lacks the class yes"},
 		{"no baseline of it", `{"metrics": {"f1": 1}}`, `{"f1": {"baseline_gain": 0}}`, "f1 is not in the report's values for the baseline"},
 		{"no direction", `{"metrics": {"f1": 1}, "baseline": {"f1": 1}}`, `{"f1": {"baseline_gain": 0}}`, "the report does not say whether a higher f1 is better"},
+		{"the interval does not count unless the gate says so", unsure, `{"roc_auc": {"min": 0.7}}`, ""},
+		{"the worst end reaches all of them", unsure, `{
+			"roc_auc": {"min": 0.66, "max": 0.73, "baseline_gain": 0.03, "serving_drop": 0.04, "quantized_drop": 0.02, "bound": "worst"},
+			"log_loss": {"min": 0.37, "max": 0.44, "baseline_gain": 0.08, "serving_drop": 0.05, "bound": "worst"}}`, ""},
+		{"the worst end reaches none, higher is better", unsure, `{"roc_auc": {"min": 0.67, "max": 0.72, "baseline_gain": 0.04, "serving_drop": 0.03, "quantized_drop": 0.01, "bound": "worst"}}`,
+			`roc_auc may be as low as 0.66 (90 %: 0.66 to 0.73), below the floor 0.67
+roc_auc may be as high as 0.73 (90 %: 0.66 to 0.73), above the ceiling 0.72
+roc_auc may be only 0.03 better than the baseline (90 %: 0.03 to 0.08 better), wanted at least 0.04 better
+roc_auc may be 0.04 worse than the model in service (90 %: -0.04 to 0 better), wanted at most 0.03 worse
+roc_auc may be 0.02 worse than the model before it was quantized (90 %: -0.02 to 0.01 better), wanted at most 0.01 worse`},
+		{"the worst end reaches none, lower is better", unsure, `{"log_loss": {"max": 0.43, "baseline_gain": 0.09, "serving_drop": 0.04, "bound": "worst"}}`,
+			`log_loss may be as high as 0.44 (90 %: 0.37 to 0.44), above the ceiling 0.43
+log_loss may be only 0.08 better than the baseline (90 %: 0.08 to 0.13 better), wanted at least 0.09 better
+log_loss may be 0.05 worse than the model in service (90 %: -0.05 to -0.01 better), wanted at most 0.04 worse`},
+		{"the worst end of what has no interval", strings.Replace(unsure, `"notes": []`, `"notes": ["log_loss has no interval: too few resamples define it"]`, 1), `{"log_loss": {"quantized_drop": 0.1, "bound": "worst"}}`,
+			`log_loss is not in the report's intervals: log_loss has no interval: too few resamples define it; without bound: "worst", the gate compares the estimate`},
+		{"the worst end, and no model in service", alone, `{"roc_auc": {"serving_drop": 0, "bound": "worst"}}`, ""},
 		{"each failure, by metric", evaluated, `{"roc_auc": {"min": 0.8, "max": 0.6}, "log_loss": {"max": 0.1}}`,
 			"log_loss 0.4 is above the ceiling 0.1\nroc_auc 0.7 is below the floor 0.8\nroc_auc 0.7 is above the ceiling 0.6"},
 	} {

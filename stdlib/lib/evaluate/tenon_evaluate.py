@@ -2,13 +2,14 @@
 in service.
 
 Parameters: `task` (default: the model's), `metrics` (names that have to be there), `baseline` ({estimator,
-params}, default a dummy), `plots` (default true), `segments` (columns of `test`).
+params}, default a dummy), `plots` (default true), `segments` (columns of `test`), `intervals` ({level,
+resamples}, see `tenon_intervals`), `groups` (the column of `test` whose values the split kept together).
 Inputs: `model`; `train` and `test`, tables with the model's columns and label; `incumbent`, optional, another
 model.
 Output: `report`, a folder with `report.json`, `details.json` (see `tenon_details`) and SVG plots::
 
-    {"metrics": {...}, "baseline": {...}, "serving": {...}, "higher_is_better": {"f1": true, ...}, "rows": n,
-    "notes": []}
+    {"metrics": {...}, "baseline": {...}, "serving": {...}, "intervals": {...},
+    "higher_is_better": {"f1": true, ...}, "rows": n, "notes": []}
 
 `unquantized` holds the metrics of a quantized model with its float weights, on the same test set.
 `serving` holds the incumbent's metrics on the same test set. It is absent if there is none, and if it cannot
@@ -68,6 +69,7 @@ DUMMY = {
 
 def main(step: Step) -> None:
     import tenon_details
+    import tenon_intervals
     import tenon_model
     import tenon_onnx
 
@@ -85,7 +87,8 @@ def main(step: Step) -> None:
         raise StepError("input test has no rows")
 
     notes: list[str] = []
-    step.progress(0, 3, "model")
+    step.progress(0, 4, "model")
+    others: dict[str, Result] = {}
     result = Result(model, test)
     report: dict[str, Any] = {"metrics": result.metrics(notes)}
     if missing := [name for name in wanted if name not in report["metrics"]]:
@@ -93,16 +96,23 @@ def main(step: Step) -> None:
 
     if isinstance(model.predictor, tenon_onnx.ONNXGraph) and (before := model.predictor.unquantized()):
         unquantized = tenon_model.Model(model.signature, model.info, before)
-        report["unquantized"] = Result(unquantized, test).metrics([])
+        others["unquantized"] = Result(unquantized, test)
+        report["unquantized"] = others["unquantized"].metrics([])
 
-    step.progress(1, 3, "baseline")
+    step.progress(1, 4, "baseline")
     baseline = fit_baseline(step, step.params.get("baseline") or DUMMY[task], model.signature)
-    report["baseline"] = Result(baseline, test).metrics([])
+    others["baseline"] = Result(baseline, test)
+    report["baseline"] = others["baseline"].metrics([])
 
-    step.progress(2, 3, "incumbent")
+    step.progress(2, 4, "incumbent")
     if port := step.inputs.get("incumbent"):
-        report |= serving(port, model, test, notes)
+        report |= serving(port, model, test, notes, others)
+
+    step.progress(3, 4, "intervals")
+    spec, column = step.params.get("intervals") or {}, step.params.get("groups")
+    found = tenon_intervals.intervals(spec, result, others, test, column, step.seed32, notes)
     report |= {
+        **({"intervals": found} if found else {}),
         "higher_is_better": {name: better[name] for name in report["metrics"]},
         "rows": len(test),
         "notes": notes,
@@ -114,8 +124,8 @@ def main(step: Step) -> None:
     (folder / "details.json").write_text(details, encoding="utf-8")
     if step.params.get("plots", True):
         result.plot(folder)
-    step.metrics(report["metrics"])
-    step.progress(3, 3, "done")
+    step.metrics({**report["metrics"], **tenon_intervals.ends(found)})
+    step.progress(4, 4, "done")
 
 
 def fit_baseline(step: Step, spec: Mapping[str, Any], signature: Signature) -> Model:
@@ -130,8 +140,13 @@ def fit_baseline(step: Step, spec: Mapping[str, Any], signature: Signature) -> M
     return tenon_sklearn.fit(spec, frame, y, signature, step.seed32, step.threads).model()
 
 
-def serving(port: Port, model: Model, test: LazyTable, notes: list[str]) -> dict[str, Any]:
-    """The incumbent's metrics, or why it cannot be compared. Notes say which of its metrics are missing."""
+def serving(
+    port: Port, model: Model, test: LazyTable, notes: list[str], others: dict[str, Result]
+) -> dict[str, Any]:
+    """The incumbent's metrics, or why it cannot be compared. Notes say which of its metrics are missing.
+
+    Its result becomes one of `others`.
+    """
     import tenon_model
 
     version = port.version
@@ -145,12 +160,14 @@ def serving(port: Port, model: Model, test: LazyTable, notes: list[str]) -> dict
             raise StepError(f"its task is {incumbent.signature.task}")
         if incumbent.signature.output.name != model.signature.output.name:
             raise StepError(f"its label is {incumbent.signature.output.name}")
-        found = Result(incumbent, test).metrics(lacks)
+        result = Result(incumbent, test)
+        found = result.metrics(lacks)
     except Exception as e:  # a model of another version of the libraries may fail in any way
         why = f"{name}, is not compared: {type(e).__name__ + ': ' if not isinstance(e, StepError) else ''}{e}"
         notes.append(why)
         return {"incomparable": why}
     notes += [f"of {name}, {note}" for note in lacks if note not in notes]
+    others["serving"] = result
     return {"serving": found, **({"serving_version": version} if version else {})}
 
 
