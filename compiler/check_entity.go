@@ -229,6 +229,7 @@ func (c *checker) checkModel(e *entity) {
 	col := schema.Column(label)
 	if col != nil {
 		c.checkLabel(e, *col, task, table.out)
+		c.checkClassWeight(e, *col, task)
 	}
 	if len(model.signature.Input) == 0 {
 		c.fail(e, diag.Diagnostic{

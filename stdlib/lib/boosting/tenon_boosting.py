@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import pandas as pd
 import tenon_early
 import tenon_flavours
 import tenon_model
+import tenon_weights
 from tenon_model import Encoding
 from tenon_step import Port, Signature, Step, StepError, log, nearest
 
@@ -32,6 +33,8 @@ class Data:
     train_y: np.ndarray
     held: pd.DataFrame
     held_y: np.ndarray
+    train_weight: np.ndarray | None  # of each row, with weights of the classes
+    held_weight: np.ndarray | None
     stop_after: int | None  # rounds without improvement
     rounds: int
 
@@ -57,8 +60,11 @@ class Data:
         step.metrics(rows=rows, features=self.train.shape[1], rounds=rounds)
 
 
-def read(step: Step) -> Data:
-    """Reads the input `train` and the parameters `rounds` and `early_stopping`."""
+def read(step: Step, own_weights: Sequence[str]) -> Data:
+    """Reads the input `train` and the parameters `rounds`, `early_stopping` and `class_weight`.
+
+    `own_weights` are the library's own parameters for the weights of classes.
+    """
     port = step.output("model", "model")
     if port.signature is None:
         raise StepError("output model has no signature")
@@ -71,6 +77,9 @@ def read(step: Step) -> Data:
     label = tenon_model.describe(y, port.signature)
     if "classes" in label:
         y = np.searchsorted(np.array(label["classes"], dtype=y.dtype), y)
+    wanted = step.params.get("class_weight")
+    tenon_weights.reject_own(wanted, step.params.get("params") or {}, own_weights)
+    weights = tenon_weights.class_weights(wanted, label.get("classes", ()), y)
     held, stop_after = tenon_early.hold_out(step, y, len(label.get("classes", ())))
     # Categories and classes are those of all rows: the part held out is training data too.
     encoding = Encoding.fit(frame, port.signature, native=True)
@@ -87,6 +96,8 @@ def read(step: Step) -> Data:
         train_y=y[~held],
         held=features[held],
         held_y=y[held],
+        train_weight=None if weights is None else weights[y[~held]],
+        held_weight=None if weights is None else weights[y[held]],
         stop_after=stop_after,
         rounds=rounds,
     )

@@ -30,3 +30,25 @@ def test_what_is_not_defined_is_noted(lab, made, evaluate):
     assert "classes that the training set lacks: lost" in strange.json("report", "report.json")["notes"][0]
     zero = evaluate("delay", test=lab.table(frame.assign(delay=0.0), schema), plots=False)
     assert "mean_absolute_percentage_error" not in zero.metrics
+
+
+def test_a_report_has_intervals(made, evaluate):
+    got = evaluate("late", incumbent=made["svc"], plots=False, intervals={"level": 0.9, "resamples": 200})
+    report = got.json("report", "report.json")
+    found = report["intervals"]
+    assert (found["level"], found["resamples"]) == (0.9, 200)
+    assert set(found["metrics"]) == set(report["metrics"])
+    for name, (low, high) in found["metrics"].items():
+        assert low <= report["metrics"][name] <= high, name
+        assert got.metrics[f"{name} [lower]"] == low and got.metrics[f"{name} [upper]"] == high
+    assert set(found["differences"]) == {"baseline", "serving"}
+    assert "log_loss" not in found["differences"]["serving"], "the one in service has no probabilities"
+    low, high = found["differences"]["baseline"]["roc_auc"]
+    assert 0 < low < report["metrics"]["roc_auc"] - 0.5 < high
+    again = evaluate("late", incumbent=made["svc"], plots=False, intervals={"level": 0.9, "resamples": 200})
+    assert again.files("report") == got.files("report")
+    assert "intervals" not in evaluate("late", plots=False, intervals={"resamples": 0}).json(
+        "report", "report.json"
+    )
+    notes = evaluate("delay", plots=False).json("report", "report.json")["notes"]
+    assert notes == ["max_error has no interval: that of an extreme value does not hold"]

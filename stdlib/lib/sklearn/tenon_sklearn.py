@@ -1,7 +1,8 @@
 """Estimators from a specification: what train.sklearn and the baselines of evaluate.* fit.
 
 A specification is {"estimator": import path, "params": {...}, "preprocess": "auto" | "none", "pipeline":
-[...]}. Within `params`, {"$estimator": import path, "params": {...}} stands for an estimator, at any depth.
+[...], "class_weight": see `tenon_weights`}. Within `params`, {"$estimator": import path, "params": {...}}
+stands for an estimator, at any depth.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils import all_estimators, get_tags
+from sklearn.utils.validation import has_fit_parameter
 
 import tenon_model
+import tenon_weights
 from tenon_model import Encoding
 from tenon_pipeline import Columns, Dense, OnColumns, OneColumn
 from tenon_step import Signature, StepError, nearest
@@ -62,6 +65,7 @@ def fit(
     path, params = spec["estimator"], spec.get("params") or {}
     estimator = make(path, params)
     check_task(estimator, path, signature)
+    weighed = weigh(spec, estimator, y, label.get("classes", ()))
     if not signature.input and not path.startswith("sklearn.dummy."):
         raise StepError(tenon_model.NO_INPUTS)
     encoding, pipeline = assemble(spec, estimator, frame, signature)
@@ -73,7 +77,11 @@ def fit(
     if not encoding and pipeline is estimator:
         tenon_model.check_frame(frame)
     try:
-        pipeline.fit(features, y)
+        if weighed is None:
+            pipeline.fit(features, y)
+        else:
+            name = "sample_weight" if pipeline is estimator else "estimator__sample_weight"
+            pipeline.fit(features, y, **{name: weighed})
     except ValueError as e:
         # scikit-learn checks the values of parameters only here.
         if type(e).__name__ == "InvalidParameterError":
@@ -94,6 +102,28 @@ def fit(
         **label,
     }
     return Fitted(pipeline, info, signature)
+
+
+def weigh(
+    spec: Mapping[str, Any], estimator: BaseEstimator, y: np.ndarray, classes: Sequence[Any]
+) -> np.ndarray | None:
+    """Tells the estimator the weights of the classes, or returns those of the rows for its fit."""
+    wanted = spec.get("class_weight")
+    if wanted is None:
+        return None
+    tenon_weights.reject_own(wanted, spec.get("params") or {}, ["class_weight"])
+    index = {name: i for i, name in enumerate(classes)}
+    codes = np.array([index[v] for v in y.tolist()]) if classes else y
+    weights = tenon_weights.class_weights(wanted, classes, codes)
+    if "class_weight" in estimator.get_params(deep=False):
+        estimator.set_params(class_weight=dict(zip(classes, weights.tolist(), strict=True)))
+        return None
+    if has_fit_parameter(estimator, "sample_weight"):
+        return weights[codes]
+    raise StepError(
+        f"class_weight: {spec['estimator']} weighs neither classes nor rows; leave it out, or use another "
+        "estimator, such as sklearn.linear_model.LogisticRegression"
+    )
 
 
 def assemble(

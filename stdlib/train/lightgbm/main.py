@@ -1,7 +1,8 @@
 """train.lightgbm: gradient boosted trees by LightGBM.
 
 Parameters: `params` (LightGBM's own names), `rounds` (default 100), `early_stopping` ({rounds, fraction}:
-stop after so many rounds without improvement on a random fraction of the rows, held out).
+stop after so many rounds without improvement on a random fraction of the rows, held out), `class_weight`
+(see `tenon_weights`; rows that are held out are weighed, too).
 Input: `train`, a table with the columns of the model's signature. Output: `model`, with `model.txt`.
 
 The objective follows from the task unless it is given. Strings are categories, natively; missing values stay
@@ -38,16 +39,16 @@ def main(step: Step) -> None:
     import tenon_boosting
     import tenon_plane
 
-    data = tenon_boosting.read(step)
+    data = tenon_boosting.read(step, OWN_WEIGHTS)
     # Row-wise histograms are fixed, because the library would choose by measuring.
     fixed = {"seed": step.seed32, "deterministic": True, "force_row_wise": True, "verbosity": 0}
     own = tenon_boosting.with_codes(step.params.get("params") or {}, data.signature, int)
     params = {**fixed, **objective(data.classes), **own}
-    train = lightgbm.Dataset(data.train, data.train_y)
+    train = lightgbm.Dataset(data.train, data.train_y, weight=data.train_weight)
     callbacks: list = [lambda env: tenon_boosting.report(step, env.iteration + 1, data.rounds)]
     held = None
     if data.stop_after:
-        held = [lightgbm.Dataset(data.held, data.held_y, reference=train)]
+        held = [lightgbm.Dataset(data.held, data.held_y, weight=data.held_weight, reference=train)]
         callbacks.append(lightgbm.early_stopping(data.stop_after, verbose=False))
     log = Log()
     lightgbm.register_logger(log)
@@ -67,6 +68,9 @@ def main(step: Step) -> None:
     booster.save_model(data.port.path / "model.txt", num_iteration=rounds)
     tenon_plane.write(data.port.path, step.lazy("train"))
 
+
+# LightGBM's own parameters for the weights of two classes, with their aliases.
+OWN_WEIGHTS = ("scale_pos_weight", "is_unbalance", "unbalance", "unbalanced_sets")
 
 # LightGBM's own names that its scikit-learn interface calls otherwise; only for suggestions.
 ALIASES = (

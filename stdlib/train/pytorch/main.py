@@ -2,7 +2,8 @@
 
 Parameters: `script`, `function` (default "network"), `args` (further keyword arguments), `optimizer`,
 `learning_rate`, `weight_decay`, `batch_size`, `epochs`, `early_stopping` ({rounds, fraction}: stop after so
-many epochs without a lower loss on a random fraction of the rows, held out), `quantize` ("int8" or "none").
+many epochs without a lower loss on a random fraction of the rows, held out), `class_weight` (see
+`tenon_weights`; weighs both losses), `quantize` ("int8" or "none").
 Input: `train`, a table with the columns of the model's signature. Output: `model`, with `model.onnx`, and
 `float.onnx` if that is quantized.
 
@@ -28,6 +29,7 @@ def main(step: Step) -> None:
     import tenon_model
     import tenon_onnx
     import tenon_plane
+    import tenon_weights
 
     port = step.output("model", "model")
     if port.signature is None:
@@ -53,7 +55,8 @@ def main(step: Step) -> None:
     torch.use_deterministic_algorithms(True)
     net = network(step, tenon_onnx.names(tensor, encoding.columns), len(classes) or 1)
     scaled = tenon_network.Scaled(net, numbers, [f["as"] == "onehot" for f in tensor], y, bool(classes))
-    epochs = tenon_network.train(scaled, numbers, y, held, patience, options, step)
+    weights = tenon_weights.class_weights(step.params.get("class_weight"), classes, y)
+    epochs = tenon_network.train(scaled, numbers, y, weights, held, patience, options, step)
     graph = tenon_network.export(scaled, numbers)
     tenon_network.prove(graph, scaled, numbers)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import io
 import logging
 import math
@@ -92,13 +93,19 @@ def train(
     model: Scaled,
     numbers: np.ndarray,
     y: np.ndarray,
+    weights: np.ndarray | None,
     held: np.ndarray,
     patience: int | None,
     options: Options,
     step: Step,
 ) -> int:
-    """Fits the network, which is in evaluation mode afterwards. Returns the number of epochs that it kept."""
+    """Fits the network, which is in evaluation mode afterwards. Returns the number of epochs that it kept.
+
+    `weights` are those of the classes in the loss.
+    """
     loss_of = torch.nn.functional.cross_entropy if model.classes else torch.nn.functional.mse_loss
+    if weights is not None:
+        loss_of = functools.partial(loss_of, weight=torch.tensor(weights, dtype=torch.float32))
     inputs, target = model.scaled(torch.tensor(numbers)), model.target(y)
     if not torch.isfinite(inputs).all():
         raise StepError("input train has a number that no float32 is, even scaled; leave its row out")

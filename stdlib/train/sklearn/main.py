@@ -1,6 +1,7 @@
 """train.sklearn: any estimator with scikit-learn's interface.
 
-Parameters: `estimator` (import path), `params`, `preprocess` ("auto" or "none"), and `pipeline`, a list of
+Parameters: `estimator` (import path), `params`, `class_weight` (see `tenon_weights`; the estimator's own
+parameter, or weights of the rows for its fit), `preprocess` ("auto" or "none"), and `pipeline`, a list of
 {transformer: import path, params, name?, columns?}. A transformer with `columns` runs before the automatic
 preprocessing, on those columns; one without runs after it, on everything. One that takes no table, such as
 TfidfVectorizer, is fitted to each of its `columns`, and runs beside the automatic preprocessing. A matrix

@@ -1,7 +1,8 @@
 """train.xgboost: gradient boosted trees by XGBoost.
 
 Parameters: `params` (XGBoost's own names), `rounds` (default 100), `early_stopping` ({rounds, fraction}: stop
-after so many rounds without improvement on a random fraction of the rows, held out).
+after so many rounds without improvement on a random fraction of the rows, held out), `class_weight` (see
+`tenon_weights`; rows that are held out are weighed, too).
 Input: `train`, a table with the columns of the model's signature. Output: `model`, with `model.ubj`.
 
 The objective follows from the task unless it is given. Strings are categories, natively; missing values stay
@@ -23,7 +24,7 @@ def main(step: Step) -> None:
     import tenon_model
     import tenon_plane
 
-    data = tenon_boosting.read(step)
+    data = tenon_boosting.read(step, ["scale_pos_weight"])
     params = {
         "seed": step.seed32,
         "tree_method": "hist",
@@ -34,10 +35,11 @@ def main(step: Step) -> None:
     if data.stop_after:
         callbacks.append(xgboost.callback.EarlyStopping(rounds=data.stop_after, save_best=True))
     try:
-        train = xgboost.DMatrix(data.train, data.train_y, enable_categorical=True)
+        train = xgboost.DMatrix(data.train, data.train_y, weight=data.train_weight, enable_categorical=True)
         evals = []
         if data.stop_after:
-            evals = [(xgboost.DMatrix(data.held, data.held_y, enable_categorical=True), "held_out")]
+            held = xgboost.DMatrix(data.held, data.held_y, weight=data.held_weight, enable_categorical=True)
+            evals = [(held, "held_out")]
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             booster = xgboost.train(
