@@ -25,6 +25,7 @@ const attack = `<script>alert("1")</script>`
 // twoClasses is the evaluation of a classifier of two classes.
 const twoClasses = `{
 	"metrics": {"accuracy": 0.75, "log_loss": 0.5, "roc_auc": null}, "baseline": {"accuracy": 0.5, "log_loss": 0.7},
+	"intervals": {"level": 0.9, "resamples": 1000, "metrics": {"accuracy": [0.625, 0.875]}, "differences": {"baseline": {"accuracy": [0.1, 0.4]}}},
 	"higher_is_better": {"accuracy": true, "log_loss": false}, "rows": 8, "notes": ["a note"],
 	"details": {
 		"details": 1, "task": "classification", "label": "late", "rows": 8, "classes": ["no", "<script>alert(\"1\")</script>"],
@@ -121,9 +122,11 @@ func TestThePageOfAClassifier(t *testing.T) {
 ...
 <h2>Metrics</h2>
 ...
-<tr><td>roc_auc</td><td>–</td><td>–</td></tr>
-<tr><td>accuracy</td><td>0.75</td><td>0.5</td></tr>
-<tr><td>log_loss (lower is better)</td><td>0.5</td><td>0.7</td></tr>
+<thead><tr><th><span>metric</span></th><th><span>value</span></th><th><span>90 % interval</span></th><th><span>baseline</span></th></tr></thead>
+...
+<tr><td>roc_auc</td><td>–</td><td>–</td><td>–</td></tr>
+<tr><td>accuracy</td><td>0.75</td><td>0.625 to 0.875</td><td>0.5</td></tr>
+<tr><td>log_loss (lower is better)</td><td>0.5</td><td>–</td><td>0.7</td></tr>
 ...
 <h2>Confusion</h2>
 ...
