@@ -295,6 +295,9 @@ func (c *call) wait(ctx context.Context) error {
 	go func() {
 		defer close(stopped)
 		outputs.Tail(filepath.Join(c.dir, ProgressFile), stop, func(p step.Progress) {
+			if len(p.Values) > 0 {
+				return
+			}
 			c.events.send(Event{Unit: c.n.unit.ID, Type: EventProgress, Attempt: c.n.tries, Done: p.Done, Total: p.Total, Message: p.Message, Waits: p.Waits})
 		})
 	}()
@@ -467,6 +470,7 @@ func (c *call) endAs(ctx context.Context, o state.Outcome) bool {
 func (c *call) close(ctx context.Context, o state.Outcome, current *state.Current) error {
 	if c.n.unit.Kind == ir.Job {
 		_ = c.o.Artifacts.ShareLog(context.WithoutCancel(ctx), c.name, c.log()) // a missing log does not change the result
+		c.keepCurves(ctx)
 	}
 	c.run.Outcome, c.run.Usage = o, c.status.Usage
 	c.run.Finished = c.o.Now()

@@ -40,6 +40,7 @@ attempt, version, seconds, and started, a time such as "2026-01-31T12:00:00Z".`,
   tenon runs models.late --columns roc_auc,log_loss,params.estimator
   tenon runs --where 'outcome != "done" && started > "2026-01-31"'
   tenon runs 12 15                 compare two runs
+  tenon runs show 12 15            their metrics over time
   tenon runs --json > runs.json    all of them`,
 		RunE: func(c *cobra.Command, args []string) error {
 			ids, err := runNumbers(args)
@@ -80,6 +81,7 @@ attempt, version, seconds, and started, a time such as "2026-01-31T12:00:00Z".`,
 	c.Flags().StringVar(&o.Sort, "sort", "", "sort by a metric, params.NAME or seconds; -`NAME` puts the largest first")
 	c.Flags().StringSliceVar(&columns, "columns", nil, "show these metrics and parameters (params.NAME): `NAMES` with commas between them")
 	c.Flags().IntVar(&o.Limit, "limit", 20, "show at most `N` runs; 0 is all, as with --json")
+	c.AddCommand(runsShowCommand(a))
 	return c
 }
 

@@ -112,8 +112,8 @@ const tailEvery = 200 * time.Millisecond
 // maxLine limits a line of progress; a longer one is dropped.
 const maxLine = 64 << 10
 
-// Tail reads a growing progress file and passes on the newest line, until stop is closed,
-// and once more after that. It ignores everything else in the file.
+// Tail reads a growing progress file and passes on each line with values, and of all other lines the
+// newest, until stop is closed, and once more after that. It ignores everything else in the file.
 func Tail(path string, stop <-chan struct{}, report func(step.Progress)) {
 	ticker := time.NewTicker(tailEvery)
 	defer ticker.Stop()
@@ -121,14 +121,10 @@ func Tail(path string, stop <-chan struct{}, report func(step.Progress)) {
 	for {
 		select {
 		case <-stop:
-			if p, ok := t.read(); ok {
-				report(p)
-			}
+			t.read(report)
 			return
 		case <-ticker.C:
-			if p, ok := t.read(); ok {
-				report(p)
-			}
+			t.read(report)
 		}
 	}
 }
@@ -138,17 +134,18 @@ type tailer struct {
 	at   int64
 }
 
-// read returns the last progress among the lines completed since the last call.
-func (t *tailer) read() (last step.Progress, ok bool) {
+// read reports what the lines say that were completed since the last call.
+func (t *tailer) read(report func(step.Progress)) {
 	f, err := Open(t.path)
 	if err != nil {
-		return last, false
+		return
 	}
 	defer f.Close()
 	if _, err := f.Seek(t.at, io.SeekStart); err != nil {
-		return last, false
+		return
 	}
 	r := bufio.NewReaderSize(f, maxLine)
+	var last *step.Progress
 	for {
 		line, err := r.ReadSlice('\n')
 		if err == bufio.ErrBufferFull {
@@ -156,12 +153,19 @@ func (t *tailer) read() (last step.Progress, ok bool) {
 			continue
 		}
 		if err != nil {
-			return last, ok
+			break
 		}
 		t.at += int64(len(line))
 		var p step.Progress
-		if json.Unmarshal(line, &p) == nil && bytes.HasPrefix(bytes.TrimSpace(line), []byte("{")) {
-			last, ok = p, true
+		switch {
+		case json.Unmarshal(line, &p) != nil || !bytes.HasPrefix(bytes.TrimSpace(line), []byte("{")):
+		case len(p.Values) > 0:
+			report(p)
+		default:
+			last = &p
 		}
+	}
+	if last != nil {
+		report(*last)
 	}
 }

@@ -22,7 +22,7 @@ func TestTailFollowsAFileThatGrows(t *testing.T) {
 		stop, done := make(chan struct{}), make(chan struct{})
 		go func() {
 			defer close(done)
-			Tail(path, stop, func(p step.Progress) { seen = append(seen, p.Done) })
+			Tail(path, stop, func(p step.Progress) { seen = append(seen, p.Done+float64(p.Values["loss"])) })
 		}()
 		grow := func(text string) {
 			f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
@@ -40,9 +40,10 @@ func TestTailFollowsAFileThatGrows(t *testing.T) {
 		grow(`2}` + "\n" + strings.Repeat("x", 3*maxLine) + "\n")
 		grow(`{"done": 3}` + "\n" + `{"done": 4}` + "\n")
 		grow(`5` + "\n")
+		grow(`{"step": 1, "values": {"loss": 0.5}}` + "\n" + `{"done": 6}` + "\n" + `{"step": 2, "values": {"loss": 0.25}}` + "\n" + `{"done": 7}` + "\n")
 		close(stop)
 		<-done
-		if !slices.Equal(seen, []float64{1, 2, 4}) {
+		if !slices.Equal(seen, []float64{1, 2, 4, 0.5, 0.25, 7}) {
 			t.Errorf("reported %v", seen)
 		}
 	})
@@ -107,8 +108,10 @@ func FuzzTail(f *testing.F) {
 		if err := os.WriteFile(tail.path, content, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if _, ok := tail.read(); ok && tail.at == 0 || tail.at > int64(len(content)) {
-			t.Errorf("read up to %d of %d, and reported progress: %v", tail.at, len(content), ok)
+		reported := 0
+		tail.read(func(step.Progress) { reported++ })
+		if reported > 0 && tail.at == 0 || tail.at > int64(len(content)) {
+			t.Errorf("read up to %d of %d, and reported %d times", tail.at, len(content), reported)
 		}
 	})
 }

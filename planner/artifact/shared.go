@@ -164,3 +164,24 @@ func (s *Store) Log(ctx context.Context, task string) ([]byte, error) {
 }
 
 func logOf(task string) string { return "logs/" + task }
+
+// ShareCurves lets other machines read what a task has logged over time. Without a remote store it does nothing.
+func (s *Store) ShareCurves(ctx context.Context, task string, b []byte) error {
+	if s.behind == nil {
+		return nil
+	}
+	if err := s.behind.remote.PutNote(ctx, curvesOf(task), b); err != nil {
+		return fmt.Errorf("share the curves of %s: %w", task, err)
+	}
+	return nil
+}
+
+// Curves returns what a task has logged over time, as another machine shared it, or [ErrMissing].
+func (s *Store) Curves(ctx context.Context, task string) ([]byte, error) {
+	if s.behind == nil {
+		return nil, ErrMissing
+	}
+	return s.behind.remote.Note(ctx, curvesOf(task))
+}
+
+func curvesOf(task string) string { return "curves/" + task }

@@ -52,7 +52,7 @@ type Step struct {
 	// Metrics is where the step may write a JSON object of numbers.
 	Metrics string `json:"metrics"`
 	// Progress is a file to which the step may append lines such as
-	// {"done": 3, "total": 10, "message": "epoch 3"}.
+	// {"done": 3, "total": 10, "message": "epoch 3"}, and {"step": 3, "values": {"loss": 0.25}}.
 	Progress string `json:"progress"`
 	// Endpoint is where a service has to listen. One without an endpoint listens nowhere.
 	Endpoint *ir.Endpoint `json:"endpoint,omitempty"`
@@ -122,6 +122,10 @@ type Progress struct {
 	Message string  `json:"message,omitempty"`
 	// Waits says why the step does not run yet. Its executor writes it.
 	Waits string `json:"waits,omitempty"`
+	// Values are metrics at Step, by name; steps ascend. A line with values says nothing else.
+	Values map[string]Value `json:"values,omitempty"`
+	Step   int64            `json:"step,omitempty"`
+	Time   int64            `json:"time,omitempty"` // of the values: milliseconds since 1970, 0 if unknown
 }
 
 // Shipped is what was done with the files in a folder that a service keeps, since this replica was

@@ -240,6 +240,7 @@ func (s *suite) progress(context.Context) {
 // checkLines checks the lines of a progress file and counts them.
 func checkLines(text string) (n int, err error) {
 	last := step.Progress{}
+	logged := map[string]int64{}
 	for line := range strings.Lines(text) {
 		n++
 		d := json.NewDecoder(strings.NewReader(line))
@@ -250,6 +251,14 @@ func checkLines(text string) (n int, err error) {
 			return n, fmt.Errorf("line %d, %s, is no progress: %w", n, strings.TrimSpace(line), err)
 		case !strings.HasSuffix(line, "\n"):
 			return n, fmt.Errorf("line %d has no end", n)
+		case len(p.Values) > 0:
+			for name := range p.Values {
+				if at, ok := logged[name]; ok && p.Step <= at {
+					return n, fmt.Errorf("line %d logs %s at step %d, after step %d", n, name, p.Step, at)
+				}
+				logged[name] = p.Step
+			}
+			continue
 		case p.Done < 0, p.Waits != "":
 			return n, fmt.Errorf("line %d, %s, does not say how much is done", n, strings.TrimSpace(line))
 		case p.Total > 0 && p.Done > p.Total:

@@ -19,7 +19,7 @@ type figure struct {
 
 // A note is a remark on one side of a figure.
 type note struct {
-	Side int    // 0 or 1: the color
+	Side int    // the color, from 0
 	Of   string // name of the side, if there are two
 	Text string
 }

@@ -138,8 +138,9 @@ def reject_unknown(library: str, unknown: list[str], known: list[str]) -> None:
         raise StepError(f"{library} has no parameter {unknown[0]}{nearest(unknown[0], known)}")
 
 
-def report(step: Step, done: int, total: int) -> None:
-    """Progress every 10 rounds."""
+def report(step: Step, done: int, total: int, metrics: Mapping[str, float]) -> None:
+    """Logs metrics of the rows held out, by the library's names, and the progress every 10 rounds."""
+    step.log({f"held_out_{name}": value for name, value in metrics.items()}, step=done)
     if done % 10 == 0 or done == total:
         step.progress(done, total, f"round {done}")
 

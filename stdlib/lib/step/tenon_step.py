@@ -25,6 +25,7 @@ import json
 import math
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -77,6 +78,7 @@ __all__ = [
 ]
 
 VERSION = 1
+MAX_NAME = 250  # bytes of the name of a metric
 ENV = "TENON_STEP"
 
 
@@ -162,6 +164,7 @@ class Step:
         self.endpoint: dict[str, Any] = doc.get("endpoint") or {}
         self.instance: str = doc.get("instance") or ""
         self._metrics: dict[str, float] = {}
+        self._logged: dict[str, int] = {}  # the last step, by metric
 
     @property
     def threads(self) -> int | None:
@@ -257,6 +260,26 @@ class Step:
             line["total"] = total
         if message:
             line["message"] = message
+        self._say(line)
+
+    def log(self, values: Mapping[str, float] | None = None, /, *, step: int, **more: float) -> None:
+        """Logs metrics over time: `step.log(loss=0.25, step=epoch)`, or `step.log({"any name": x}, step=n)`.
+
+        They are seen while the program runs. Each metric has its own steps, such as batches or epochs, which
+        ascend; StepError if one does not. A value that is no finite number is logged as such.
+        """
+        given = {**(values or {}), **more}
+        for name in given:
+            if (last := self._logged.get(name)) is not None and step <= last:
+                raise StepError(f"{name} was logged at step {last}, and then at step {step}: steps must ascend")
+            if not 0 < len(name.encode()) <= MAX_NAME:
+                raise StepError(f"the name of a metric has 1 to {MAX_NAME} bytes: {name[:40]}...")
+        self._logged.update(dict.fromkeys(given, step))
+        if given:
+            found = {name: _logged(float(value)) for name, value in given.items()}
+            self._say({"step": int(step), "time": time.time_ns() // 1_000_000, "values": found})
+
+    def _say(self, line: Mapping[str, Any]) -> None:
         if path := self.doc.get("progress"):
             with open(path, "a", encoding="utf-8") as f:
                 f.write(json.dumps(line) + "\n")
@@ -400,6 +423,13 @@ def call(function: Callable[..., Any], args: Mapping[str, Any], where: str) -> A
         takes = ", ".join(str(p) for p in signature.parameters.values())
         raise StepError(f"{where}: {e}; it takes ({takes}) but gets ({', '.join(args)})") from None
     return function(**args)
+
+
+def _logged(value: float) -> float | str:
+    """The value as the contract writes it."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _port(direction: str, ports: Mapping[str, Port], name: str, kind: str | None) -> Port:

@@ -314,3 +314,23 @@ def test_json_is_what_duckdb_takes_for_json():
         wanted = json.loads(line)
         found = [t for t in wanted["texts"] if tenon_step.is_json(t) != wanted["json"]]
         assert found == [], f"should be {wanted['json']}"
+
+
+def test_metrics_over_time(tmp_path):
+    path = tmp_path / "progress.jsonl"
+    step = tenon_step.Step({"progress": str(path)})
+    step.log(loss=np.float32(0.5), step=np.int64(1))
+    step.log({"step": 3.0}, step=1, loss_2=NAN)
+    step.log(loss=-float("inf"), step=2)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(x["step"], x["values"]) for x in lines] == [
+        (1, {"loss": 0.5}),
+        (1, {"step": 3.0, "loss_2": "NaN"}),
+        (2, {"loss": "-Infinity"}),
+    ]
+    assert all(x["time"] > 1_600_000_000_000 for x in lines)
+    with pytest.raises(StepError, match="loss was logged at step 2, and then at step 2: steps must ascend"):
+        step.log(loss=1, step=2)
+    with pytest.raises(StepError, match="1 to 250 bytes"):
+        step.log({"x" * 251: 1}, step=1)
+    tenon_step.Step({}).log(loss=1, step=1)  # without a progress file, as in tests of users

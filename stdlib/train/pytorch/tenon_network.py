@@ -126,24 +126,33 @@ def train(
     for epoch in range(done + 1, options.epochs + 1):
         net.train()
         total = 0.0
-        for rows in seen[torch.randperm(len(seen), generator=order)].split(options.batch_size):
+        batches = seen[torch.randperm(len(seen), generator=order)].split(options.batch_size)
+        for batch, rows in enumerate(batches, 1):
             if len(rows) == 1:
                 continue  # of one row, batch normalization has no deviation
             optimizer.zero_grad()
             loss = loss_of(net(inputs[rows]), target[rows])
             loss.backward()
             optimizer.step()
-            total += loss.item() * len(rows)
+            value = loss.item()
+            if not math.isfinite(value):
+                step.log(loss=value, step=epoch)
+                raise StepError(
+                    f"the loss is {value} in epoch {epoch}, batch {batch} of {len(batches)}; "
+                    "a lower learning_rate may help"
+                )
+            total += value * len(rows)
         says = f"epoch {epoch}: loss {total / len(seen):.4g}"
-        if not math.isfinite(total):
-            raise StepError(f"the loss is {total} in epoch {epoch}; a lower learning_rate may help")
+        losses = {"loss": total / len(seen)}
         net.eval()
         if patience:
             with torch.no_grad():
                 found = loss_of(net(inputs[kept_out]), target[kept_out]).item()
             says += f", of the rows held out {found:.4g}"
+            losses["held_out_loss"] = found
             if found < lowest:
                 lowest, kept, best = found, epoch, copy.deepcopy(net.state_dict())
+        step.log(losses, step=epoch)
         step.progress(epoch, options.epochs, says)
         if patience and epoch - kept >= patience:
             break

@@ -78,7 +78,8 @@ def Progress(step: Step):  # noqa: N802, a class made late, since XGBoost is imp
 
     class Reporter(xgboost.callback.TrainingCallback):
         def after_iteration(self, model, epoch: int, evals_log) -> bool:
-            tenon_boosting.report(step, epoch + 1, step.params.get("rounds") or 100)
+            newest = {name: values[-1] for name, values in evals_log.get("held_out", {}).items()}
+            tenon_boosting.report(step, epoch + 1, step.params.get("rounds") or 100, newest)
             return False
 
     return Reporter()
