@@ -96,6 +96,7 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	moved := check.moved()
 	chosen := check.targets()
 	limits := check.limits()
+	tracking := check.tracking()
 	p.release()
 	end := check.typeSQL()
 	defer end()
@@ -139,7 +140,7 @@ func Compile(ctx context.Context, sys *lang.System, o Options) (*Result, error) 
 	}
 	return &Result{
 		System: &ir.System{
-			Version: ir.Version, Name: p.name, Env: sys.Environment, Target: target, Pools: pools, Budget: budget, Moved: moved,
+			Version: ir.Version, Name: p.name, Env: sys.Environment, Target: target, Pools: pools, Budget: budget, Tracking: tracking, Moved: moved,
 			Units: units, Entities: lower.declared(units),
 		},
 		Blobs:      lower.blobs,
@@ -271,7 +272,7 @@ func (c *lowerer) blob(b []byte) string {
 }
 
 // knownRoot lists the fields of a system besides the sections of entities.
-var knownRoot = []string{"name", "target", "env", "moved", "budget", "components", "environments"}
+var knownRoot = []string{"name", "target", "env", "moved", "budget", "tracking", "components", "environments"}
 
 func (c *checker) checkRoot() {
 	if !c.sys.Lookup("name").Exists() && c.sys.Value.Err() == nil {

@@ -39,6 +39,9 @@ type Options struct {
 	// Events receives the events, one at a time. It must not block.
 	Events func(Event)
 
+	// Tracker follows the attempts of jobs. It may be nil.
+	Tracker Tracker
+
 	// Parallel limits how many units run at once; 0 means that only the pools limit them.
 	Parallel int
 	// Machine is what units without a pool share. If it is zero, the machine has as many

@@ -55,6 +55,9 @@ func (w *walk) attempt(ctx context.Context, n *work) report {
 		return report{work: n, verdict: done, reused: true}
 	}
 	w.events.send(Event{Unit: n.unit.ID, Type: EventStarted, Attempt: n.tries, Adopted: c.adopted, Log: c.log(), Devices: c.run.Devices})
+	if t := c.track(); t != nil {
+		t.Began(n.unit, c.run)
+	}
 	err = c.perform(ctx)
 	if lost := w.hold(ctx); lost != nil {
 		err = lost // the successor owns whatever became of it
@@ -296,6 +299,9 @@ func (c *call) wait(ctx context.Context) error {
 		defer close(stopped)
 		outputs.Tail(filepath.Join(c.dir, ProgressFile), stop, func(p step.Progress) {
 			if len(p.Values) > 0 {
+				if t := c.track(); t != nil {
+					t.Logged(c.n.unit, c.run, p)
+				}
 				return
 			}
 			c.events.send(Event{Unit: c.n.unit.ID, Type: EventProgress, Attempt: c.n.tries, Done: p.Done, Total: p.Total, Message: p.Message, Waits: p.Waits})
@@ -477,7 +483,11 @@ func (c *call) close(ctx context.Context, o state.Outcome, current *state.Curren
 	if c.adopted && !c.status.Finished.IsZero() {
 		c.run.Finished = c.status.Finished
 	}
-	return c.o.Lease.Finish(context.WithoutCancel(ctx), c.run, c.n.unit, current)
+	err := c.o.Lease.Finish(context.WithoutCancel(ctx), c.run, c.n.unit, current)
+	if err == nil {
+		c.tracked()
+	}
+	return err
 }
 
 // destroy removes what the attempt left: what the executor has, and outputs that nobody

@@ -40,7 +40,7 @@ func (s *System) Faults() diag.List {
 			fs = append(fs, f) // of the package, not of a field
 		}
 	}
-	for _, field := range []string{"name", "target", "env", "moved", "budget"} {
+	for _, field := range []string{"name", "target", "env", "moved", "budget", "tracking"} {
 		if v := s.Lookup(field); v.Exists() || field == "name" {
 			fs = append(fs, causes(s.takeApart(v.Validate(cue.Concrete(true))), field)...)
 		}

@@ -349,6 +349,9 @@ func (c *comparer) systemFields() []FieldChange {
 		if s.Budget != (ir.Budget{}) {
 			fields["budget"] = plain(s.Budget)
 		}
+		if s.Tracking != nil {
+			fields["tracking"] = map[string]any{"mlflow": plain(s.Tracking)}
+		}
 		return fields
 	}
 	t := &treeDiff{}

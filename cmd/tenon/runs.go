@@ -81,7 +81,7 @@ attempt, version, seconds, and started, a time such as "2026-01-31T12:00:00Z".`,
 	c.Flags().StringVar(&o.Sort, "sort", "", "sort by a metric, params.NAME or seconds; -`NAME` puts the largest first")
 	c.Flags().StringSliceVar(&columns, "columns", nil, "show these metrics and parameters (params.NAME): `NAMES` with commas between them")
 	c.Flags().IntVar(&o.Limit, "limit", 20, "show at most `N` runs; 0 is all, as with --json")
-	c.AddCommand(runsShowCommand(a))
+	c.AddCommand(runsShowCommand(a), runsSyncCommand(a))
 	return c
 }
 

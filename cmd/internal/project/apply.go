@@ -138,6 +138,14 @@ func (s *Session) Apply(ctx context.Context, p *planner.Plan, o ApplyOptions) (*
 	if p.Cause == nil { // a controller does not use the sources in the folder
 		opts.Commit = s.gitCommit(p.Dir)
 	}
+	tracker, err := s.track(ctx, p.System, opts.Commit)
+	if err != nil {
+		return nil, err
+	}
+	defer tracker.close(ctx)
+	if tracker != nil {
+		opts.Tracker = tracker
+	}
 	return executors.Apply(ctx, p, opts)
 }
 

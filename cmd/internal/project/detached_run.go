@@ -113,6 +113,14 @@ func (r *DetachedRun) Apply(ctx context.Context, events func(executors.Event)) (
 	if err := errors.Join(r.w.artifacts.Look(ctx), r.w.bring(ctx)); err != nil {
 		return nil, errors.Join(err, ErrAgain)
 	}
+	tracker, err := r.w.track(ctx, r.Plan.System, "")
+	if err != nil {
+		return nil, errors.Join(err, ErrAgain)
+	}
+	defer tracker.close(ctx)
+	if tracker != nil {
+		o.Tracker = tracker
+	}
 	result, err := executors.Apply(ctx, r.Plan, o)
 	switch {
 	case errors.Is(err, executors.ErrMoved):
