@@ -24,8 +24,8 @@ type System struct {
 	Budget  Budget `json:"budget,omitzero"`
 	// Tracking is where runs are sent to besides the state, or nil. No unit depends on it.
 	Tracking *Tracking `json:"tracking,omitempty"`
-	Moved   []Move `json:"moved,omitempty"` // in the order of execution
-	Units   []Unit `json:"units"`
+	Moved    []Move    `json:"moved,omitempty"` // in the order of execution
+	Units    []Unit    `json:"units"`
 	// Entities lists the declared entities except for targets, sorted by ID. A system
 	// that an earlier version stored has none.
 	Entities []Entity `json:"entities,omitempty"`

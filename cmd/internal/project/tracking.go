@@ -31,7 +31,6 @@ type tracker struct {
 	ended  chan struct{}
 	done   chan struct{}
 	mu     sync.Mutex
-	failed error // of the last try to send, or nil
 	warned map[string]bool
 }
 
@@ -235,9 +234,6 @@ func (t *tracker) deliver(ctx context.Context) {
 		}
 		for {
 			_, err := t.w.sendTracked(ctx, t.warn)
-			t.mu.Lock()
-			t.failed = err
-			t.mu.Unlock()
 			if err == nil {
 				pause = firstPause
 				break
