@@ -222,7 +222,9 @@ func (e *ArgumentError) Error() string {
 type Detacher interface {
 	// DetachedStore returns the URL of the artifact store that a detached apply uses, or
 	// an error that says what the target lacks for detached applies.
-	DetachedStore() (string, error)
+	DetachedStore(context.Context) (string, error)
+	// KeepsSecrets reports whether the platform has the values of secrets that are those of the machine which applies.
+	KeepsSecrets() bool
 	// Pack prepares what only this machine can provide for a plan.
 	Pack(ctx context.Context, p *planner.Plan) (Packed, error)
 	// Detached returns the detached apply of a revision of the state with that lineage,
@@ -246,6 +248,9 @@ type Launch struct {
 	Base    string   // reference of the image below its own
 	Args    []string // of tenon
 	Metrics int      // port at which a controller answers Prometheus, or 0
+	// State is the URL of the state, and Secrets are the variables of secrets of units, for a platform that gives them to a controller.
+	State   string
+	Secrets []string
 }
 
 // A DetachedProgram is a tenon that runs on a platform: an apply, or a controller.
@@ -265,6 +270,13 @@ type DetachedProgram interface {
 	// Ending reports whether a user is ending it, as opposed to only its process being
 	// stopped.
 	Ending(ctx context.Context) (bool, error)
+}
+
+// A ScheduledProgram is a controller that its platform starts again and again, each time for one pass. Start runs the first pass.
+type ScheduledProgram interface {
+	DetachedProgram
+	// Schedule returns the name of the schedule, and how often it starts a pass: "15m".
+	Schedule() (name, every string)
 }
 
 // A Job names a detached program on its platform.

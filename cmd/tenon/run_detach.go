@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -28,6 +30,10 @@ func (a *app) detachController(ctx context.Context, dir string, o runOptions) er
 		case o.json:
 			return a.printJSON(d)
 		}
+		if d.Rule != "" {
+			_, err = fmt.Fprintf(a.stdout, "%s: %s starts a pass. The first one succeeded.\n%s", a.paint("1;"+green, "Detached"), whichController(d)+",", detachedHelp)
+			return err
+		}
 		did := "Detached"
 		if d.Unchanged {
 			did = "Unchanged"
@@ -36,13 +42,19 @@ func (a *app) detachController(ctx context.Context, dir string, o runOptions) er
 		if d.Metrics != "" {
 			fmt.Fprintf(a.stdout, "Prometheus finds its metrics at %s.\n", d.Metrics)
 		}
-		fmt.Fprint(a.stdout, "\n  tenon logs --controller -f    follow its output\n  tenon run --status            show it\n  tenon run --stop              end it\n")
+		fmt.Fprint(a.stdout, detachedHelp)
 		return nil
 	})
 }
 
+// detachedHelp says what can be done with a controller that was detached.
+const detachedHelp = "\n  tenon logs --controller -f    follow its output\n  tenon run --status            show it\n  tenon run --stop              end it\n"
+
 // whichController names a controller that was detached.
 func whichController(d *project.DetachedController) string {
+	if d.Rule != "" {
+		return fmt.Sprintf("rule %s of EventBridge, every %s", d.Rule, d.Every)
+	}
 	if d.Deployment != "" {
 		return fmt.Sprintf("Deployment %s in namespace %s", d.Deployment, d.Namespace)
 	}
@@ -85,7 +97,7 @@ func (a *app) controllerStatus(ctx context.Context, dir string, asJSON bool) err
 		}
 		switch d := s.Detached; {
 		case d == nil:
-		case d.Deployment != "":
+		case d.Deployment != "" || d.Rule != "":
 			text := whichController(d) + ": " + string(d.Phase)
 			if d.Message != "" {
 				text += ": " + d.Message
@@ -106,11 +118,16 @@ func runControllerArgs(artifacts, request string) []string {
 // runControllerCommand runs a controller inside the cluster. The Deployment of tenon run --detach runs
 // it; it is hidden because users do not.
 func runControllerCommand(a *app) *cobra.Command {
-	var request string
+	var request, folder string
 	c := &cobra.Command{
 		Use: "run-in-pod", Short: "Run the controller in the cluster for tenon run --detach", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			ctx := c.Context()
+			if folder != "" {
+				if err := errors.Join(os.MkdirAll(folder, 0o755), os.Chdir(folder)); err != nil {
+					return err
+				}
+			}
 			settings, err := a.settingsInPod()
 			if err != nil {
 				return err
@@ -120,10 +137,11 @@ func runControllerCommand(a *app) *cobra.Command {
 				return err
 			}
 			a.leavePod(ctx, run.Leave)
-			return a.controls(ctx, run.Project(), project.DetachCommand, runOptions{every: run.Every, metrics: run.Metrics}, run.Open)
+			return a.controls(ctx, run.Project(), project.DetachCommand, runOptions{every: run.Every, once: run.Once, metrics: run.Metrics}, run.Open)
 		},
 	}
 	c.Flags().StringVar(&a.store, "artifacts", "", "`URL` of the store")
 	c.Flags().StringVar(&request, "request", "", "`DIGEST` of what it was sent")
+	c.Flags().StringVar(&folder, "folder", "", "work in `FOLDER`, where the platform does not choose one")
 	return c
 }

@@ -317,7 +317,11 @@ func newAWS(t ir.Target, s Setup) (executors.Executor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return aws.New(aws.Options{Settings: settings, Options: inCloud(s, settings.Hosts)}), nil
+	x := aws.New(aws.Options{Settings: settings, Options: inCloud(s, settings.Hosts), Tenon: s.Tenon, Images: s.Packed.Images})
+	if settings.Controller != nil {
+		return aws.Detaching{Executor: x}, nil
+	}
+	return x, nil
 }
 
 func newGCP(t ir.Target, s Setup) (executors.Executor, error) {

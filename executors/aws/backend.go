@@ -61,7 +61,7 @@ func (e *Executor) backend(p place) backend {
 		return endpoints{e}
 	case onFargate:
 		return containers{e}
-	case onTenon, onCluster:
+	case onTenon, onCluster, onSchedule:
 	}
 	return nil
 }

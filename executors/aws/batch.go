@@ -124,31 +124,41 @@ type refusedError struct{ error }
 
 func (e *refusedError) Unwrap() error { return e.error }
 
-// register registers a definition for one start of a task.
-func (e batchJobs) register(ctx context.Context, c *cloud, st *taskState, t executors.Task, image string, secrets []pod.Secret) error {
-	w := e.names()
-	role := w.role(c, t.Unit.ID)
-	milli, memory, _ := size(t.Unit.Needs)
+// A containerOf says in what a container of AWS Batch differs from others.
+type containerOf struct {
+	image, role, group string // group is that of its log
+	open               bool   // it reaches the Internet
+	milli, memory      int64  // thousandths of cores, and MiB
+}
+
+// container returns the properties of a container on Fargate.
+func (e *Executor) container(c *cloud, of containerOf) *types.ContainerProperties {
 	ip, architecture := types.AssignPublicIpDisabled, "X86_64"
-	if open(&t.Unit) && e.opts.Existing.Network == nil {
+	if of.open && e.opts.Existing.Network == nil {
 		ip = types.AssignPublicIpEnabled // there is no NAT gateway
 	}
 	if e.opts.Architecture == "arm64" {
 		architecture = "ARM64"
 	}
-	p := &types.ContainerProperties{
-		Image: &image, JobRoleArn: &role, ExecutionRoleArn: &role,
+	return &types.ContainerProperties{
+		Image: &of.image, JobRoleArn: &of.role, ExecutionRoleArn: &of.role,
 		User: aws.String("0"), // the user of the image may not make the folders; a task of Fargate is a machine of its own
 		ResourceRequirements: []types.ResourceRequirement{
-			{Type: types.ResourceTypeVcpu, Value: aws.String(strconv.FormatFloat(float64(milli)/1000, 'f', -1, 64))},
-			{Type: types.ResourceTypeMemory, Value: aws.String(strconv.FormatInt(memory, 10))},
+			{Type: types.ResourceTypeVcpu, Value: aws.String(strconv.FormatFloat(float64(of.milli)/1000, 'f', -1, 64))},
+			{Type: types.ResourceTypeMemory, Value: aws.String(strconv.FormatInt(of.memory, 10))},
 		},
 		NetworkConfiguration: &types.NetworkConfiguration{AssignPublicIp: ip},
 		RuntimePlatform:      &types.RuntimePlatform{CpuArchitecture: &architecture, OperatingSystemFamily: aws.String("LINUX")},
 		LogConfiguration: &types.LogConfiguration{LogDriver: types.LogDriverAwslogs, Options: map[string]string{
-			"awslogs-group": st.Group, "awslogs-region": c.region, "awslogs-stream-prefix": "job",
+			"awslogs-group": of.group, "awslogs-region": c.region, "awslogs-stream-prefix": "job",
 		}},
 	}
+}
+
+// register registers a definition for one start of a task.
+func (e batchJobs) register(ctx context.Context, c *cloud, st *taskState, t executors.Task, image string, secrets []pod.Secret) error {
+	milli, memory, _ := size(t.Unit.Needs)
+	p := e.container(c, containerOf{image: image, role: e.names().role(c, t.Unit.ID), group: st.Group, open: open(&t.Unit), milli: milli, memory: memory})
 	for _, x := range secrets {
 		p.Secrets = append(p.Secrets, types.Secret{Name: aws.String(pod.SecretEnv + x.Name), ValueFrom: &x.ARN})
 	}
@@ -300,6 +310,11 @@ func (e batchJobs) end(ctx context.Context, c *cloud, st *taskState) error {
 			jobs = append(jobs, st.Job)
 		}
 	}
+	return e.endJobs(ctx, c, jobs)
+}
+
+// endJobs ends jobs, and returns once they have ended.
+func (e *Executor) endJobs(ctx context.Context, c *cloud, jobs []string) error {
 	ctx, cancel := context.WithTimeout(ctx, endPatience)
 	defer cancel()
 	for _, id := range jobs {

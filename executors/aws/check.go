@@ -3,6 +3,7 @@ package aws
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	clouds "github.com/tenon-ml/tenon/executors/cloud"
@@ -40,6 +41,7 @@ func (e *Executor) Check(u ir.Unit) []ir.Fault {
 func (s Settings) check(u ir.Unit) *checks {
 	c := &checks{Checks: clouds.Checks{Faults: local.CheckProgram(u)}, settings: s}
 	c.target()
+	c.scheduled(u)
 	switch s.place(&u) {
 	case onTenon:
 		c.Objectives(u, "CloudWatch")
@@ -103,6 +105,7 @@ func (c *checks) unit(u ir.Unit) {
 // training reports what training jobs do not have.
 func (c *checks) training(u ir.Unit) {
 	c.instanceFaults(u)
+	c.warm(u)
 	if c.settings.Architecture == "arm64" {
 		c.Fault("needs.gpu", "choose architecture: \"x86_64\" in the target", "the instances of training jobs are x86_64")
 	}
@@ -111,6 +114,21 @@ func (c *checks) training(u ir.Unit) {
 	}
 	if u.Timeout > mostRuntime {
 		c.Fault("timeout", "choose at most 28d", "a training job of SageMaker runs for at most 28 days")
+	}
+}
+
+// warm reports what warm pools cannot have, and what they cost.
+func (c *checks) warm(u ir.Unit) {
+	j := c.settings.Jobs
+	switch {
+	case j.Warm == "":
+	case j.Spot:
+		c.Faults = append(c.Faults, ir.Fault{Field: "jobs.warm", Target: true, Message: "SageMaker keeps no instances of spare capacity", Hint: "remove warm or spot"})
+	case j.warm() > time.Hour:
+		c.Faults = append(c.Faults, ir.Fault{Field: "jobs.warm", Target: true, Message: "SageMaker keeps an instance for an hour at most", Hint: "write \"1h\""})
+	default:
+		c.Faults = append(c.Faults, ir.Fault{Field: "needs", Note: true,
+			Message: fmt.Sprintf("its instance (%s) stays for %s after each run, which costs as much as a run of that length if no other run uses it", c.settings.trainingInstance(u.Needs), j.Warm)})
 	}
 }
 

@@ -27,6 +27,10 @@ import (
 type Options struct {
 	Settings
 	clouds.Options
+	// Tenon is the path of tenon, which runs in passes of a controller, and Images are the images already published, by
+	// [inside.Key]: if there are any, no others are made.
+	Tenon  string
+	Images map[string]string
 	// Grace is how long a program may take to end after SIGTERM. Zero is 25 s: AWS kills the
 	// container after 30 s.
 	Grace time.Duration
@@ -127,10 +131,18 @@ func (e *Executor) RegistryHosts() string { return e.opts.Hosts }
 
 // Prepares returns the name of the image that a unit needs, or "": a function has an archive.
 func (e *Executor) Prepares(u ir.Unit, on string) string {
-	if e.opts.place(&u) == onLambda {
+	if e.opts.place(&u) == onLambda || e.opts.Images[inside.Key(u, on)] != "" {
 		return ""
 	}
 	return image.Name(u, on, false)
+}
+
+// image returns the name of the image of a task in the repository, and makes and pushes it if it is missing.
+func (e *Executor) image(ctx context.Context, c *cloud, t executors.Task) (string, error) {
+	if name, err := inside.Sent(e.opts.Images, t); err != nil || name != "" {
+		return name, err
+	}
+	return e.imagesOf(e.opts.place(&t.Unit)).Of(ctx, t, e.repository(c))
 }
 
 // imagesOf returns what makes the images of a place.
@@ -186,7 +198,7 @@ func (e *Executor) Prepare(ctx context.Context, t executors.Task, report func(st
 	if err != nil {
 		return err
 	}
-	_, err = e.imagesOf(e.opts.place(&t.Unit)).Of(image.WithProgress(ctx, func(text string) { report(step.Progress{Message: text}) }), t, e.repository(c))
+	_, err = e.image(image.WithProgress(ctx, func(text string) { report(step.Progress{Message: text}) }), c, t)
 	return err
 }
 

@@ -52,8 +52,13 @@ func written(sys *ir.System) (*writer, error) {
 	if len(w.tasks()) > 0 {
 		w.network()
 	}
-	if w.any(onBatch) {
+	if len(w.jobs()) > 0 {
 		w.batch()
+	}
+	if w.Controller != nil {
+		if err := w.schedule(); err != nil {
+			return nil, err
+		}
 	}
 	if w.any(onFargate) {
 		w.containers()
@@ -97,7 +102,7 @@ type writer struct {
 func newWriter(sys *ir.System, s Settings) *writer {
 	return &writer{
 		Settings: s, sys: sys, prefix: clouds.Prefix(sys, s.Prefix), root: clouds.Root(sys, s.Folder), files: terraform.Files{},
-		units: clouds.Placed(sys, func(u *ir.Unit) bool { return s.place(u) != onTenon }),
+		units: append(clouds.Placed(sys, func(u *ir.Unit) bool { return s.place(u) != onTenon }), s.Controller.units(sys)...),
 	}
 }
 
@@ -106,6 +111,9 @@ func (w *writer) file(name string) *terraform.File { return w.files.File(name) }
 
 // at returns the units of a place.
 func (w *writer) at(p place) []*ir.Unit { return clouds.At(w.units, w.place, p) }
+
+// jobs returns the units that run on AWS Batch, with the controller.
+func (w *writer) jobs() []*ir.Unit { return slices.Concat(w.at(onBatch), w.at(onSchedule)) }
 
 func (w *writer) any(p place) bool { return len(w.at(p)) > 0 }
 

@@ -57,7 +57,7 @@ func systems() map[string]*ir.System {
 		}})},
 		Units: append(cloudtest.Reuser(), slo("api", "deployments/api", `{"window":"30d","availability":0.99}`)),
 	}
-	return map[string]*ir.System{"everything": everything, "existing": existing, "containers": containerSystem(), "containers-existing": containersInNetworkSystem(), "empty": {Name: "empty", Target: ir.Target{Executor: Name, Settings: settings(nil)}}}
+	return map[string]*ir.System{"everything": everything, "existing": existing, "containers": containerSystem(), "containers-existing": containersInNetworkSystem(), "scheduled": scheduledSystem(), "empty": {Name: "empty", Target: ir.Target{Executor: Name, Settings: settings(nil)}}}
 }
 
 var writes = cloudtest.Writer{Systems: withClusters, Write: Infrastructure, Check: checked, Version: providerVersion}

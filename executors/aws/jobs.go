@@ -93,7 +93,7 @@ func lanesOf(units []*ir.Unit) (lanes []lane) {
 // batch writes queues, and a job definition for each unit.
 func (w *writer) batch() {
 	f := w.file("jobs.tf")
-	for _, l := range lanesOf(w.at(onBatch)) {
+	for _, l := range lanesOf(w.jobs()) {
 		name := w.queue(l)
 		b := f.Resource("aws_batch_compute_environment", l.name)
 		b.Set("name", terraform.Text(name))

@@ -34,6 +34,7 @@ const (
 	mostQueue     = 128
 	mostAlarm     = 255
 	mostStack     = 128
+	mostRule      = 64 // of EventBridge
 	mostBalancer  = 32 // and of a group of its targets
 	mostECS       = 255
 )

@@ -61,7 +61,7 @@ func (w *writer) securityGroup(f *terraform.File, l lane) {
 }
 
 // tasks returns the units that run as tasks of Fargate, which have a network.
-func (w *writer) tasks() []*ir.Unit { return slices.Concat(w.at(onBatch), w.at(onFargate)) }
+func (w *writer) tasks() []*ir.Unit { return slices.Concat(w.jobs(), w.at(onFargate)) }
 
 // lanes returns the parts of the network that are needed.
 func (w *writer) lanes() []lane {

@@ -54,37 +54,36 @@ func (e *Executor) Admit(ctx context.Context, units []ir.Unit) (asked bool, err 
 	needs, order := map[quota]*need{}, []quota(nil)
 	var c *cloud
 	for i := range units {
-		q, n := e.quotaOf(&units[i])
-		if q.name == "" {
-			continue
-		}
-		if c == nil {
-			if c, err = e.cloud(ctx, e.opts.Region); err != nil {
-				return false, err
+		qs, n := e.quotasOf(&units[i])
+		for _, q := range qs {
+			if c == nil {
+				if c, err = e.cloud(ctx, e.opts.Region); err != nil {
+					return false, err
+				}
 			}
-		}
-		of := needs[q]
-		if of == nil {
-			of = &need{}
-			needs[q], order = of, append(order, q)
-		}
-		switch place := e.opts.place(&units[i]); {
-		case place == onSageMaker:
-			old, variants, err := (endpoints{e}).beside(ctx, c, &units[i])
-			if err != nil {
-				return false, err
+			of := needs[q]
+			if of == nil {
+				of = &need{}
+				needs[q], order = of, append(order, q)
 			}
-			if n = n*float64(variants) + float64(old); old > 0 {
-				of.who += fmt.Sprintf(", %s during its update (%d are there, and %v start beside them)", units[i].ID, old, n-float64(old))
-			} else {
+			switch place := e.opts.place(&units[i]); {
+			case place == onSageMaker:
+				old, variants, err := (endpoints{e}).beside(ctx, c, &units[i])
+				if err != nil {
+					return false, err
+				}
+				if n = n*float64(variants) + float64(old); old > 0 {
+					of.who += fmt.Sprintf(", %s during its update (%d are there, and %v start beside them)", units[i].ID, old, n-float64(old))
+				} else {
+					of.who += ", " + units[i].ID
+				}
+				of.services += n
+			case place == onFargate:
 				of.who += ", " + units[i].ID
+				of.services += n
+			case n > of.job:
+				of.job, of.largest = n, ", "+units[i].ID
 			}
-			of.services += n
-		case place == onFargate:
-			of.who += ", " + units[i].ID
-			of.services += n
-		case n > of.job:
-			of.job, of.largest = n, ", "+units[i].ID
 		}
 	}
 	var small []error
@@ -107,22 +106,27 @@ func (e *Executor) Admit(ctx context.Context, units []ir.Unit) (asked bool, err 
 	return asked, nil
 }
 
-// quotaOf returns the quota that a unit uses, and how much of it, or no quota.
-func (e *Executor) quotaOf(u *ir.Unit) (quota, float64) {
+// quotasOf returns the quotas that a unit uses, and how much of each.
+func (e *Executor) quotasOf(u *ir.Unit) ([]quota, float64) {
 	switch e.opts.place(u) {
 	case onBatch:
 		milli, _, _ := size(u.Needs)
-		return fargateQuota(e.opts.Jobs.Spot), float64(milli) / 1000
+		return []quota{fargateQuota(e.opts.Jobs.Spot)}, float64(milli) / 1000
 	case onTraining:
-		return trainingQuota(e.opts.trainingInstance(u.Needs), e.opts.Jobs.Spot), 1
+		instance := e.opts.trainingInstance(u.Needs)
+		all := []quota{trainingQuota(instance, e.opts.Jobs.Spot)}
+		if e.opts.Jobs.warm() > 0 {
+			all = append(all, quota{"sagemaker", instance + " for training warm pool usage"})
+		}
+		return all, 1
 	case onSageMaker:
-		return quota{"sagemaker", e.opts.endpoint(u).Instance + " for endpoint usage"}, float64(instancesOf(*u))
+		return []quota{{"sagemaker", e.opts.endpoint(u).Instance + " for endpoint usage"}}, float64(instancesOf(*u))
 	case onFargate:
 		milli, _, _ := size(u.Needs)
-		return fargateQuota(false), float64(milli*replicasOf(*u).most) / 1000
+		return []quota{fargateQuota(false)}, float64(milli*replicasOf(*u).most) / 1000
 	case onTenon, onLambda:
 	}
-	return quota{}, 0
+	return nil, 0
 }
 
 // beside returns how many instances of the declared type the endpoint of a unit has, which answer until its update is done, and

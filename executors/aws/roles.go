@@ -15,6 +15,7 @@ import (
 var principals = map[place]string{
 	onBatch:     "ecs-tasks.amazonaws.com",
 	onFargate:   "ecs-tasks.amazonaws.com",
+	onSchedule:  "ecs-tasks.amazonaws.com",
 	onTraining:  "sagemaker.amazonaws.com",
 	onSageMaker: "sagemaker.amazonaws.com",
 	onLambda:    "lambda.amazonaws.com",
@@ -58,8 +59,11 @@ func (w *writer) roleName(unit string) string { return fit(w.prefix+"-"+label(un
 
 // statements returns what the role of a unit allows.
 func (w *writer) statements(u *ir.Unit) (all []statement) {
-	if w.place(u) == onCluster {
+	switch w.place(u) {
+	case onCluster:
 		return w.inCluster(u)
+	case onSchedule:
+		return w.controls(u)
 	}
 	a := w.access(u)
 	add := func(id string, resources []terraform.Expr, actions ...string) {
@@ -74,16 +78,7 @@ func (w *writer) statements(u *ir.Unit) (all []statement) {
 	}
 	add("Write", under("local.root_arn", a.Writes), "s3:PutObject", "s3:AbortMultipartUpload")
 	add("Remove", under("local.root_arn", a.Removes), "s3:DeleteObject")
-	var kept, parameters []terraform.Expr
-	for _, variable := range a.Secrets {
-		if strings.Contains(w.Existing.Secrets[variable], ":ssm:") {
-			parameters = append(parameters, w.secret(variable))
-		} else {
-			kept = append(kept, w.secret(variable))
-		}
-	}
-	add("Secrets", kept, "secretsmanager:GetSecretValue")
-	add("Parameters", parameters, "ssm:GetParameters")
+	all = append(all, w.secretRights(a)...)
 	var functions, endpoints []terraform.Expr
 	for _, id := range a.Asks {
 		asked := w.sys.Unit(id)
@@ -119,11 +114,37 @@ func (w *writer) statements(u *ir.Unit) (all []statement) {
 		add("Log", []terraform.Expr{terraform.Join(reference("aws_cloudwatch_log_group", label(u.ID), "arn"), ":*")}, writes...)
 	}
 	if w.place(u) != onLambda {
-		add("Image", []terraform.Expr{terraform.Code("local.repository_arn")}, "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
-		all = append(all, statement{id: "Registry", actions: []string{"ecr:GetAuthorizationToken"}, resources: []terraform.Expr{terraform.Text("*")},
-			comment: "AWS has no resource for this action. The token alone opens no repository."})
+		all = append(all, imageRights()...)
 	}
 	return all
+}
+
+// secretRights allow to read secrets.
+func (w *writer) secretRights(a clouds.Access) (all []statement) {
+	var kept, parameters []terraform.Expr
+	for _, variable := range a.Secrets {
+		if strings.Contains(w.Existing.Secrets[variable], ":ssm:") {
+			parameters = append(parameters, w.secret(variable))
+		} else {
+			kept = append(kept, w.secret(variable))
+		}
+	}
+	if len(kept) > 0 {
+		all = append(all, statement{id: "Secrets", actions: []string{"secretsmanager:GetSecretValue"}, resources: kept})
+	}
+	if len(parameters) > 0 {
+		all = append(all, statement{id: "Parameters", actions: []string{"ssm:GetParameters"}, resources: parameters})
+	}
+	return all
+}
+
+// imageRights allow to pull images from the repository.
+func imageRights() []statement {
+	return []statement{
+		{id: "Image", actions: []string{"ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"}, resources: []terraform.Expr{terraform.Code("local.repository_arn")}},
+		{id: "Registry", actions: []string{"ecr:GetAuthorizationToken"}, resources: []terraform.Expr{terraform.Text("*")},
+			comment: "AWS has no resource for this action. The token alone opens no repository."},
+	}
 }
 
 // access returns what a unit may do. The container of an endpoint fetches what it answers with, as
@@ -132,6 +153,8 @@ func (w *writer) access(u *ir.Unit) clouds.Access {
 	switch w.place(u) {
 	case onFargate:
 		return clouds.AccessOfService(u)
+	case onSchedule:
+		return clouds.Access{Secrets: accessOf(u).Secrets}
 	case onSageMaker:
 	default:
 		return accessOf(u)

@@ -21,8 +21,9 @@ type Settings struct {
 	Existing     Existing            `json:"existing"`
 	CIDR         string              `json:"cidr"` // of a network that is made, a /16
 	Jobs         Jobs                `json:"jobs"`
-	Endpoints    map[string]Endpoint `json:"endpoints"` // by deployment
-	Balancer     Balancer            `json:"balancer"`  // of deployments on Fargate
+	Controller   *Controller         `json:"controller"` // nil: a schedule runs none
+	Endpoints    map[string]Endpoint `json:"endpoints"`  // by deployment
+	Balancer     Balancer            `json:"balancer"`   // of deployments on Fargate
 	Architecture string              `json:"architecture"`
 	Retention    int64               `json:"retention"` // days
 	Emails       []string            `json:"emails"`
@@ -56,6 +57,7 @@ type Jobs struct {
 	Spot     bool   `json:"spot"`     // they may run on spare capacity
 	Instance string `json:"instance"` // type of training jobs, "" for one that follows from needs
 	Wait     string `json:"wait"`     // how long a training job may wait for spare capacity: "1h"
+	Warm     string `json:"warm"`     // how long the instance of a training job stays: "30m", or "" for not at all
 }
 
 // wait returns how long a training job may wait for spare capacity.
@@ -64,6 +66,12 @@ func (j Jobs) wait() time.Duration {
 	if err != nil { // it was not checked by tenon.#AWS
 		return usualWait
 	}
+	return d
+}
+
+// warm returns how long the instance of a training job stays after it.
+func (j Jobs) warm() time.Duration {
+	d, _ := time.ParseDuration(j.Warm) // tenon.#AWS has checked it
 	return d
 }
 
@@ -91,6 +99,7 @@ const (
 	onLambda    place = "lambda"    // services
 	onSageMaker place = "sagemaker" // services
 	onFargate   place = "fargate"   // services, as containers of Amazon ECS
+	onSchedule  place = "schedule"  // passes of the controller, see [Controller]
 	onCluster   place = "cluster"   // jobs and services in a cluster of EKS, by the executor kubernetes
 )
 
@@ -102,6 +111,8 @@ func (s Settings) place(u *ir.Unit) place {
 	switch {
 	case u.Kind == ir.Record:
 		return onTenon
+	case u.ID == controllerUnit:
+		return onSchedule
 	case s.Cluster.Service == EKS:
 		return onCluster
 	case u.Kind == ir.Job && (u.Needs.GPU > 0 || s.Jobs.On == string(onSageMaker)):

@@ -114,7 +114,7 @@ func (w *writer) logs() {
 // logGroup returns the name of a unit's own log group, or "".
 func (w *writer) logGroup(u *ir.Unit) string {
 	switch w.place(u) {
-	case onBatch, onFargate:
+	case onBatch, onFargate, onSchedule:
 		return "/" + w.root + "/" + label(u.ID)
 	case onLambda:
 		return "/aws/lambda/" + w.function(u)

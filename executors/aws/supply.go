@@ -32,7 +32,7 @@ func (e *Executor) bucket(c *cloud, st taskState) clouds.Bucket {
 // does more at the same time. The task lacks what follows from the name of its start.
 func (e *Executor) supply(ctx context.Context, c *cloud, st taskState, t executors.Task, more ...func(context.Context) error) (image string, task pod.Task, err error) {
 	task, err = e.bucket(c, st).Send(ctx, t, append(more, func(ctx context.Context) (err error) {
-		image, err = e.imagesOf(st.Place).Of(ctx, t, e.repository(c))
+		image, err = e.image(ctx, c, t)
 		return err
 	})...)
 	return image, task, err

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -80,16 +82,20 @@ func (e trainingJobs) apply(ctx context.Context, c *cloud, st *taskState, t exec
 			return fmt.Errorf("SageMaker takes arguments of at most %d characters, and %s has %d: choose a shorter folder in the target, or a shorter name of the system or the unit", mostArgument, a, len(a))
 		}
 	}
+	resources := map[string]any{
+		"InstanceCount": 1, "InstanceType": e.opts.trainingInstance(t.Unit.Needs), "VolumeSizeInGB": max(leastVolume, (t.Unit.Needs.Disk+gib-1)/gib),
+	}
+	if warm := e.opts.Jobs.warm(); warm > 0 {
+		resources["KeepAlivePeriodInSeconds"] = warm / time.Second
+	}
 	in := map[string]any{
 		"TrainingJobName": st.Run, "RoleArn": e.names().role(c, t.Unit.ID), "Tags": tagList(e.tags(*st)),
 		"AlgorithmSpecification": map[string]any{
 			"TrainingImage": image, "TrainingInputMode": "File", "ContainerEntrypoint": command[:1], "ContainerArguments": command[1:],
 		},
 		// What SageMaker stores by itself is empty. It goes where the role may write, and goes with the notes.
-		"OutputDataConfig": map[string]any{"S3OutputPath": st.notes() + "/notes/runs/" + st.start()},
-		"ResourceConfig": map[string]any{
-			"InstanceCount": 1, "InstanceType": e.opts.trainingInstance(t.Unit.Needs), "VolumeSizeInGB": max(leastVolume, (t.Unit.Needs.Disk+gib-1)/gib),
-		},
+		"OutputDataConfig":  map[string]any{"S3OutputPath": st.notes() + "/notes/runs/" + st.start()},
+		"ResourceConfig":    resources,
 		"StoppingCondition": e.stopping(t.Unit.Timeout), "EnableManagedSpotTraining": e.opts.Jobs.Spot,
 	}
 	return e.create(ctx, c, st, t, in)
@@ -102,8 +108,12 @@ func (e trainingJobs) create(ctx context.Context, c *cloud, st *taskState, t exe
 	for pause, said := e.opts.Pause, false; ; pause = min(2*pause, e.opts.Longest) {
 		err := c.sagemaker.call(ctx, "CreateTrainingJob", in, nil)
 		if hasCode(err, "ResourceInUse") { // of an earlier call without an answer, or of another tenon
+			e.prepare(st, t)
 			if there, err := e.find(ctx, c, st); err != nil || there {
 				return err
+			}
+			if st.Run != in["TrainingJobName"] {
+				return fmt.Errorf("another tenon has run the training job %s meanwhile: try again", in["TrainingJobName"])
 			}
 			if time.Now().After(deleted) {
 				return fmt.Errorf("SageMaker has not deleted the former training job %s within %s: try again", st.Run, endPatience)
@@ -142,6 +152,18 @@ func explainStart(name string, err error) error {
 	return explainCall("start the training job "+name, err)
 }
 
+// tagForgotten is a tag of a training job that records no task any more, and whose instance stays for the next one.
+const tagForgotten = "tenon:forgotten"
+
+// numbered returns the name of a training job of a task for which n others are forgotten. It ends as all of them do, so that it is
+// found by the sum of the task.
+func numbered(name string, n int) string {
+	sum := name[len(name)-sumLength:]
+	number := strconv.Itoa(n) + "-"
+	rest := name[:min(len(name), mostTraining-len(number))-sumLength]
+	return strings.TrimSuffix(rest, "-") + "-" + number + sum
+}
+
 // stopping returns when SageMaker ends a job, if this machine is gone by then.
 func (e trainingJobs) stopping(timeout time.Duration) map[string]any {
 	runtime := (max(min(cmp.Or(timeout, usualRuntime), mostRuntime), leastTime) + time.Second - 1) / time.Second
@@ -155,19 +177,27 @@ func (e trainingJobs) stopping(timeout time.Duration) map[string]any {
 // find implements [backend]. A task is there while its training job is.
 func (e trainingJobs) find(ctx context.Context, c *cloud, st *taskState) (bool, error) {
 	if st.Run == "" { // only the name of the task is known
-		name, err := c.trainingWith(ctx, e.taskSum(st.Name))
-		if err != nil || name == "" {
+		names, err := c.trainingsWith(ctx, e.taskSum(st.Name))
+		if err != nil || len(names) == 0 {
 			return false, err
 		}
-		st.Run, st.Group = name, trainingGroup
+		st.Run, st.Group = slices.MinFunc(names, func(a, b string) int { return cmp.Or(len(a)-len(b), cmp.Compare(a, b)) }), trainingGroup
 	}
-	job, err := c.training(ctx, st.Run)
-	if err != nil || job == nil {
-		return false, err
-	}
-	tags, err := c.tagsOf(ctx, job.TrainingJobArn)
-	if err != nil {
-		return false, err
+	name, n := st.Run, 0
+	var tags map[string]string
+	for {
+		job, err := c.training(ctx, st.Run)
+		if err != nil || job == nil {
+			return false, err
+		}
+		if tags, err = c.tagsOf(ctx, job.TrainingJobArn); err != nil {
+			return false, err
+		}
+		if tags[tagForgotten] == "" {
+			break
+		}
+		n++ // the name is taken by a job whose instance stays
+		st.Run = numbered(name, n)
 	}
 	if of := tags[tagTask]; of != st.Name {
 		return false, fmt.Errorf("the region %s already has a training job %s, which is not of the task %s: choose another prefix or region", c.region, st.Run, st.Name)
@@ -235,10 +265,15 @@ func (e trainingJobs) end(ctx context.Context, c *cloud, st *taskState) error {
 
 // forget implements [backend].
 func (e trainingJobs) forget(ctx context.Context, c *cloud, st taskState) error {
-	if job, err := c.training(ctx, st.Record); err != nil || job == nil {
+	job, err := c.training(ctx, st.Record)
+	if err != nil || job == nil {
 		return err
 	}
-	err := c.sagemaker.call(ctx, "DeleteTrainingJob", nameOf{st.Record}, nil)
+	if job.WarmPoolStatus.Status == "Available" { // SageMaker does not delete it, and the instance would end with the job
+		in := map[string]any{"ResourceArn": job.TrainingJobArn, "Tags": []tag{{tagForgotten, "true"}}}
+		return explainCall("tag the training job "+st.Record, c.sagemaker.call(ctx, "AddTags", in, nil))
+	}
+	err = c.sagemaker.call(ctx, "DeleteTrainingJob", nameOf{st.Record}, nil)
 	if isMissing(err) {
 		return nil
 	}

@@ -25,6 +25,7 @@ type trainingJob struct {
 	CreationTime               epoch
 	TrainingStartTime          epoch
 	TrainingEndTime            epoch
+	WarmPoolStatus             struct{ Status string } // "Available", "InUse", "Reused" or "Terminated"; "" without a pool
 }
 
 // over reports whether it has ended.
@@ -57,8 +58,8 @@ func (c *cloud) training(ctx context.Context, name string) (*trainingJob, error)
 	return job, explainCall("look at the training job "+name, err)
 }
 
-// trainingWith returns the name of the training job that ends with a text, or "".
-func (c *cloud) trainingWith(ctx context.Context, end string) (string, error) {
+// trainingsWith returns the names of the training jobs that end with a text.
+func (c *cloud) trainingsWith(ctx context.Context, end string) (names []string, err error) {
 	in := map[string]string{"NameContains": end}
 	for {
 		var out struct {
@@ -66,15 +67,15 @@ func (c *cloud) trainingWith(ctx context.Context, end string) (string, error) {
 			NextToken            string
 		}
 		if err := c.sagemaker.call(ctx, "ListTrainingJobs", in, &out); err != nil {
-			return "", explainCall("list training jobs", err)
+			return nil, explainCall("list training jobs", err)
 		}
 		for _, j := range out.TrainingJobSummaries {
 			if strings.HasSuffix(j.TrainingJobName, end) {
-				return j.TrainingJobName, nil
+				names = append(names, j.TrainingJobName)
 			}
 		}
 		if out.NextToken == "" {
-			return "", nil
+			return names, nil
 		}
 		in["NextToken"] = out.NextToken
 	}

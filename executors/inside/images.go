@@ -3,6 +3,7 @@ package inside
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/image"
 	"github.com/tenon-ml/tenon/executors/local"
+	"github.com/tenon-ml/tenon/planner"
 )
 
 // Images makes the images of units and pushes them to a registry.
@@ -58,6 +60,43 @@ func (m *Images) Recipe(ctx context.Context, u ir.Unit, on string, parts image.P
 	r = image.RecipeFor(u, on, parts)
 	r.Pod, r.Bare, r.Entry = m.Pod, m.Bare, m.Entry
 	return r, nil
+}
+
+// Key returns the key of a unit's image, on a pinned base, among those that were sent with a detached program. A unit that runs beside
+// another version may need another program than alone, and a champion that is deployed again another environment than the declared
+// version.
+func Key(u ir.Unit, on string) string { return u.ID + " " + image.Name(u, on, false) }
+
+// PushAll pushes the images of a plan that a repository lacks, and returns the names of all of them, by [Key]. of returns what makes
+// the image of a unit, or nil if it has none.
+func PushAll(ctx context.Context, p *planner.Plan, repository string, of func(*ir.Unit) *Images) (map[string]string, error) {
+	names := map[string]string{}
+	for i := range p.System.Units {
+		u := &p.System.Units[i]
+		m := of(u)
+		if u.Kind == ir.Record || m == nil {
+			continue
+		}
+		recipe, err := m.Recipe(ctx, *u, p.Image(u), image.PartsOf(u.Code, p.Blobs))
+		if err != nil {
+			return nil, err
+		}
+		name, err := m.Push(ctx, recipe, repository)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", u.ID, err)
+		}
+		names[Key(*u, p.Image(u))] = name
+	}
+	return names, nil
+}
+
+// Sent returns the image of a task among those that a detached program was sent with, or "" if it was sent with none.
+func Sent(images map[string]string, t executors.Task) (string, error) {
+	name := images[Key(t.Unit, t.Image)]
+	if name == "" && len(images) > 0 {
+		return "", errors.New("no image was made for this version of it, or for it together with the version beside it: apply without --detach; for a controller, run tenon run --detach again")
+	}
+	return name, nil
 }
 
 // Push makes an image and pushes it unless the registry has it. It returns its name there.

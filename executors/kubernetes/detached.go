@@ -54,7 +54,7 @@ const detachedGrace = 5 * time.Minute
 
 // DetachedStore returns the store of the target. It fails if the target has no settings
 // for a detached apply.
-func (e *Executor) DetachedStore() (string, error) {
+func (e *Executor) DetachedStore(context.Context) (string, error) {
 	if e.opts.Cluster != nil {
 		return e.opts.Store, errors.New("tenon makes the cluster of this target, and a pod cannot change what it runs in: run tenon where OpenTofu is, without --detach")
 	}
@@ -63,6 +63,9 @@ func (e *Executor) DetachedStore() (string, error) {
 	}
 	return e.opts.Store, nil
 }
+
+// KeepsSecrets returns false: a Secret of the cluster has the values.
+func (e *Executor) KeepsSecrets() bool { return false }
 
 // Pack publishes the images of a plan from this machine, because pods may pull images
 // but not push them.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/inside"
 )
 
 // A detached apply makes no images. What it deploys runs in the one that was made for it, and never in
@@ -15,7 +16,7 @@ func TestADetachedApplyTakesTheImageOfTheVersion(t *testing.T) {
 		return ir.Unit{ID: "deployments/api", Code: ir.Code{Runtime: ir.Plane, Lock: lock}}
 	}
 	const base = "python@sha256:1"
-	e := New(Options{Images: map[string]string{imageKey(unit("sha256:new"), base): "registry/tenon@sha256:2"}})
+	e := New(Options{Images: map[string]string{inside.Key(unit("sha256:new"), base): "registry/tenon@sha256:2"}})
 	for name, c := range map[string]struct {
 		unit ir.Unit
 		on   string

@@ -43,7 +43,7 @@ type Options struct {
 	// repository and returns its name there, by digest.
 	Build   func(context.Context, image.Recipe) (v1.Image, error)
 	Publish func(ctx context.Context, img v1.Image, repository string) (string, error)
-	// Images are the images already published, by [imageKey]. If there are any, no others are
+	// Images are the images already published, by [inside.Key]. If there are any, no others are
 	// made.
 	Images map[string]string
 	// Programs are those of Tenon that units run.

@@ -6,6 +6,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/image"
+	"github.com/tenon-ml/tenon/executors/inside"
 	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
@@ -13,7 +14,7 @@ import (
 // Prepares returns the name of the image that a unit may need to have made, or "" if
 // the registry is known to have it.
 func (e *Executor) Prepares(u ir.Unit, on string) string {
-	if e.opts.Images[imageKey(u, on)] != "" {
+	if e.opts.Images[inside.Key(u, on)] != "" {
 		return ""
 	}
 	return image.Name(u, on, false)

@@ -50,6 +50,8 @@ type DetachedController struct {
 	Namespace  string      `json:"namespace,omitempty"` // in a cluster
 	Deployment string      `json:"deployment,omitempty"`
 	Metrics    string      `json:"metrics,omitempty"` // URL within the cluster
+	Rule       string      `json:"rule,omitempty"`    // of EventBridge, which starts passes
+	Every      string      `json:"every,omitempty"`   // how often it does
 	Phase      state.Phase `json:"phase,omitempty"`
 	Message    string      `json:"message,omitempty"`
 	// Unchanged reports that the same one ran before.
@@ -68,6 +70,7 @@ type sentController struct {
 	Every    time.Duration           `json:"every"`
 	Parallel int                     `json:"parallel,omitempty"`
 	Metrics  int                     `json:"metrics,omitempty"` // port at which it answers Prometheus
+	Once     bool                    `json:"once,omitempty"`    // the platform starts it for each pass
 }
 
 // DetachController starts a controller that runs on its own, in the cluster if the system runs in one,
@@ -161,7 +164,12 @@ func (w *Workspace) detachThere(ctx context.Context, last *state.Revision, sys *
 	if sent.By, err = w.set.identity(); err != nil {
 		return nil, err
 	}
-	w.set.notify(Notice{Text: "sending images and data to the cluster ..."})
+	program := x.Controller(setup.State)
+	_, sent.Once = program.(executors.ScheduledProgram)
+	if sent.Once && port != 0 {
+		return nil, errors.New("passes that a schedule starts answer no Prometheus: leave out --metrics")
+	}
+	w.set.notify(Notice{Text: "sending images and data ..."})
 	group, inGroup := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
 		sent.Packed, err = x.Pack(inGroup, p)
@@ -178,16 +186,18 @@ func (w *Workspace) detachThere(ctx context.Context, last *state.Revision, sys *
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	program := x.Controller(setup.State)
 	before, err := program.Status(ctx)
 	if err != nil {
 		return nil, err
 	}
-	launch := executors.Launch{Base: p.Images[sys.Target.Base()], Metrics: port}
+	launch := executors.Launch{Base: p.Images[sys.Target.Base()], Metrics: port, State: w.set.State, Secrets: secretVariables(sys)}
 	if err := w.start(ctx, program, launch, sent, o.Args); err != nil {
 		return nil, err
 	}
-	d, err := w.awaitThere(ctx, program, before, startsThereWithin)
+	if p, ok := program.(executors.ScheduledProgram); ok {
+		return w.awaitPass(ctx, p)
+	}
+	d, err := w.awaitThere(ctx, program, before)
 	if err == nil && port != 0 {
 		d.Metrics = fmt.Sprintf("http://%s.%s.svc:%d/metrics", d.Deployment, d.Namespace, port)
 	}
@@ -230,7 +240,9 @@ func (w *Workspace) awaitThere(ctx context.Context, program executors.DetachedPr
 			return nil, err
 		} else if c != nil && st.Phase == state.Ready && strings.HasPrefix(c.Holder.Host, job.Name+"-") {
 			same := before.Phase == state.Ready && before.Started.Equal(st.Started)
-			return &DetachedController{Namespace: job.Namespace, Deployment: job.Name, Phase: st.Phase, Message: st.Message, Unchanged: same}, nil
+			d := detachedThere(program, st)
+			d.Unchanged = same
+			return d, nil
 		}
 		if st.Message != said && st.Message != "" {
 			w.set.notify(Notice{Text: "waits: " + st.Message})
@@ -313,8 +325,7 @@ func (w *Workspace) ControllerStatus(ctx context.Context) (s ControllerStatus, e
 			return s, err
 		}
 		if st.Phase != state.Absent {
-			job := program.Job()
-			s.Detached = &DetachedController{Namespace: job.Namespace, Deployment: job.Name, Phase: st.Phase, Message: st.Message}
+			s.Detached = detachedThere(program, st)
 			return s, nil
 		}
 	}
@@ -334,12 +345,12 @@ func (w *Workspace) StopController(ctx context.Context) (*DetachedController, er
 	if err != nil || s.Detached == nil {
 		return nil, err
 	}
-	if s.Detached.Deployment != "" {
+	if s.Detached.Deployment != "" || s.Detached.Rule != "" {
 		program, err := w.controllerThere(ctx)
 		if err != nil {
 			return nil, err
 		}
-		w.set.notify(Notice{Text: fmt.Sprintf("stopping Deployment %s ...", program.Job().Name)})
+		w.set.notify(Notice{Text: fmt.Sprintf("stopping %s ...", program.Job().Name)})
 		return s.Detached, program.End(ctx)
 	}
 	switch c := s.Controller; {

@@ -17,6 +17,7 @@ import (
 type ControllerRun struct {
 	Every   time.Duration // between two looks
 	Metrics string        // the address at which it answers Prometheus, or ""
+	Once    bool          // look once, do what is due, and end
 
 	p        *Project
 	parallel int
@@ -35,7 +36,7 @@ func OpenController(ctx context.Context, s Settings, request string) (*Controlle
 	below := filepath.Join(s.Dir, "sources")
 	s.Dir = filepath.Join(below, sent.Dir)
 	s.Env, s.By, s.Packed = sent.Env, sent.By, sent.Packed
-	r := &ControllerRun{Every: sent.Every, p: New(s), parallel: sent.Parallel}
+	r := &ControllerRun{Every: sent.Every, Once: sent.Once, p: New(s), parallel: sent.Parallel}
 	if sent.Metrics != 0 {
 		r.Metrics = fmt.Sprintf("0.0.0.0:%d", sent.Metrics) // all addresses of the pod
 	}

@@ -165,13 +165,23 @@ func detacher(t ir.Target, s all.Setup) (executors.Detacher, error) {
 	}
 	d, ok := x.(executors.Detacher)
 	if !ok {
-		return nil, &RequestError{fmt.Errorf("a detached apply runs in a cluster, but target %s uses the executor %s: choose a tenon.#Kubernetes target", t.Name, t.Executor)}
+		return nil, noDetach(t)
 	}
 	return d, nil
 }
 
+// noDetach says that applies do not run on the platform of a target.
+func noDetach(t ir.Target) error {
+	return &RequestError{fmt.Errorf("a detached apply runs in a cluster, but target %s uses the executor %s: choose a tenon.#Kubernetes target", t.Name, t.Executor)}
+}
+
 // CheckDetach returns everything that prevents a detached apply of a plan.
 func (s *Session) CheckDetach(ctx context.Context, p *planner.Plan) error {
+	if x, err := detacher(p.System.Target, s.setupApart()); err != nil {
+		return err
+	} else if x.Detached(p.State.Lineage, 0) == nil && x.KeepsSecrets() {
+		return noDetach(p.System.Target)
+	}
 	return s.checkDetach(ctx, p.System, "the plan cannot be applied")
 }
 
@@ -185,7 +195,8 @@ func (w *Workspace) checkDetach(ctx context.Context, sys *ir.System, what string
 		return err
 	}
 	no := DetachError{What: what}
-	store, err := x.DetachedStore()
+	keeps := x.KeepsSecrets()
+	store, err := x.DetachedStore(ctx)
 	if err != nil {
 		no.add("", "", "target %s is not set up for that: %v", sys.Target.Name, err)
 	}
@@ -200,7 +211,7 @@ func (w *Workspace) checkDetach(ctx context.Context, sys *ir.System, what string
 	}
 	for _, u := range sys.Units {
 		for _, x := range u.Secrets {
-			if x.Kubernetes == nil {
+			if x.Kubernetes == nil && !keeps {
 				no.add("", "", "%s: secret %s comes from this machine: take it from the cluster, with secret: kubernetes: {name, key}", u.ID, x.Name)
 			}
 		}

@@ -185,6 +185,7 @@ func init() {
 			"notification.subscriber_sns_topic_arns": "subscribers NotificationsWithSubscribers[].Subscribers"}, special: special("cost_filter", costFilter)},
 	}
 	maps.Copy(kinds, balancers())
+	maps.Copy(kinds, schedules())
 	forms["scheme"] = scheme
 	forms["subscribers"] = func(v any) (any, error) {
 		list, ok := v.([]any)

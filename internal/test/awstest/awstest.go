@@ -42,7 +42,7 @@ const (
 	Region  = "eu-central-1"
 )
 
-//go:embed ecs.py emulator.py endpoints.py functions.py roles.py training.py
+//go:embed ecs.py emulator.py endpoints.py events.py functions.py roles.py training.py
 var programs embed.FS
 
 //go:embed moto.lock
@@ -136,7 +136,7 @@ func start(python, dir, images string) (*Emulator, error) {
 	if err := os.MkdirAll(filepath.Join(e.Hosts, ecr), 0o755); err != nil {
 		return nil, err
 	}
-	for _, name := range []string{"ecs.py", "emulator.py", "endpoints.py", "functions.py", "roles.py", "training.py"} {
+	for _, name := range []string{"ecs.py", "emulator.py", "endpoints.py", "events.py", "functions.py", "roles.py", "training.py"} {
 		text, err := programs.ReadFile(name)
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, name), text, 0o600)
@@ -271,6 +271,17 @@ func (e *Emulator) SetQuota(service, name string, value float64) error {
 // ask of S3 has to be allowed by their role.
 func (e *Emulator) SetRoles(policies map[string]string) error {
 	return e.control(map[string]any{"roles": policies})
+}
+
+// Warm returns how many training jobs whose names end as one does kept their instance.
+func (e *Emulator) Warm(name string) (int, error) {
+	all, err := filepath.Glob(filepath.Join(e.Dir, "training", "*"+name[max(0, len(name)-16):]+".warm"))
+	return len(all), err
+}
+
+// Fire makes a rule of EventBridge start what its target says, as its schedule would.
+func (e *Emulator) Fire(rule string) error {
+	return e.control(map[string]any{"fire": []string{rule}})
 }
 
 // Interrupt takes the spare capacity of a training job back.

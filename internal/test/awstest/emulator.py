@@ -10,7 +10,7 @@ CloudWatch, a line an event; SIGTERM and, a second later, SIGKILL on termination
 first process has pid 1. Jobs share the network of the machine, and have all of its memory and cores. Roles that exist
 are enforced, see roles.py; others are names.
 
-AWS Lambda is in functions.py, at PORT+2, Amazon ECS in ecs.py, at PORT+3, and endpoints of SageMaker are in endpoints.py.
+AWS Lambda is in functions.py, at PORT+2, schedules of EventBridge are in events.py, Amazon ECS in ecs.py, at PORT+3, and endpoints of SageMaker are in endpoints.py.
 
 FOLDER/jobs/ID has the work folder of a job, and FOLDER/jobs/ID.name its name. A POST to PORT+1 controls what no call of AWS does:
 {"queues": [NAME...]} makes queues, {"refuse": [TEXT...]} makes the next start of a container fail with a reason,
@@ -30,7 +30,7 @@ from moto.logs.models import logs_backends
 from moto.secretsmanager.models import secretsmanager_backends
 from moto.server import main
 
-import ecs, endpoints, functions, roles, training
+import ecs, endpoints, events, functions, roles, training
 from roles import credentials
 
 gc.freeze()  # botocore's models are many objects, and none of them is ever garbage
@@ -273,6 +273,7 @@ class Control(http.server.BaseHTTPRequestHandler):
         ecs.control(asked)
         training.control(asked)
         roles.control(asked)
+        events.control(asked)
         for q in asked.get("queues") or []:
             b = batch_backends[asked["account"]][asked["region"]]
             if b.get_job_queue_by_name(q["name"]):

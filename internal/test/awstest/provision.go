@@ -22,7 +22,7 @@ import (
 )
 
 // Provision makes what jobs need of the infrastructure in files of Terraform: buckets, log
-// groups, secrets, queues with their compute environments, a cluster of Amazon ECS with its load balancer, and roles. Networks
+// groups, secrets, queues with their compute environments, rules of EventBridge, a cluster of Amazon ECS with its load balancer, and roles. Networks
 // are not made.
 func (e *Emulator) Provision(ctx context.Context, files map[string][]byte) error {
 	cfg, err := e.Config(ctx)
@@ -33,15 +33,17 @@ func (e *Emulator) Provision(ctx context.Context, files map[string][]byte) error
 	if err != nil {
 		return err
 	}
-	queues, clusters := []map[string]any{}, []map[string]any{}
+	queues, clusters, rules := []map[string]any{}, []map[string]any{}, map[string]any{}
 	for _, b := range r.resources {
 		switch name := func(attribute string) string { return r.text(b, attribute) }; b.Labels[0] {
 		case "aws_batch_compute_environment":
-			of := b.Body.Blocks[slices.IndexFunc(b.Body.Blocks, func(b *hclsyntax.Block) bool { return b.Type == "compute_resources" })]
+			of := block(b, "compute_resources")
 			most, _ := r.value(of.Body.Attributes["max_vcpus"].Expr).AsBigFloat().Int64()
 			queues = append(queues, map[string]any{"name": name("name"), "max_vcpus": most}) // its queue has the same name
 		case "aws_ecs_cluster":
 			clusters = append(clusters, r.cluster(b))
+		case "aws_cloudwatch_event_target":
+			rules[name("rule")] = r.rule(b)
 		case "aws_s3_bucket":
 			err = errors.Join(err, makeBucket(ctx, cfg, name("bucket")))
 		case "aws_cloudwatch_log_group":
@@ -50,7 +52,20 @@ func (e *Emulator) Provision(ctx context.Context, files map[string][]byte) error
 			err = errors.Join(err, makeSecret(ctx, cfg, name("name")))
 		}
 	}
-	return errors.Join(err, r.err, e.control(map[string]any{"queues": queues, "clusters": clusters, "roles": r.roles()}), r.err)
+	return errors.Join(err, r.err, e.control(map[string]any{"queues": queues, "clusters": clusters, "roles": r.roles(), "rules": rules}), r.err)
+}
+
+// rule returns what the emulator has of a rule of EventBridge: its target.
+func (r *reader) rule(b *hclsyntax.Block) map[string]any {
+	job, role := block(b, "batch_target"), r.text(b, "role_arn")
+	return map[string]any{
+		"queue": r.text(b, "arn"), "definition": r.text(job, "job_definition"), "job": r.text(job, "job_name"), "role": role[strings.LastIndexByte(role, ':')+1:],
+	}
+}
+
+// block returns the block of a kind in another one.
+func block(b *hclsyntax.Block, kind string) *hclsyntax.Block {
+	return b.Body.Blocks[slices.IndexFunc(b.Body.Blocks, func(b *hclsyntax.Block) bool { return b.Type == kind })]
 }
 
 // cluster returns what the emulator has of a cluster of Amazon ECS: its tags, the paths of target groups by ARN, and the target
@@ -64,20 +79,17 @@ func (r *reader) cluster(b *hclsyntax.Block) map[string]any {
 			tags[name] = r.value(i.ValueExpr).AsString()
 		}
 	}
-	inner := func(b *hclsyntax.Block, kind string) *hclsyntax.Block {
-		return b.Body.Blocks[slices.IndexFunc(b.Body.Blocks, func(b *hclsyntax.Block) bool { return b.Type == kind })]
-	}
 	for _, x := range r.resources {
 		switch x.Labels[0] {
 		case "aws_lb_target_group":
-			groups[r.resource(x.Labels[0], x.Labels[1]).GetAttr("arn").AsString()] = r.text(inner(x, "health_check"), "path")
+			groups[r.resource(x.Labels[0], x.Labels[1]).GetAttr("arn").AsString()] = r.text(block(x, "health_check"), "path")
 		case "aws_lb_listener":
-			if a := inner(x, "default_action"); a.Body.Attributes["target_group_arn"] != nil {
+			if a := block(x, "default_action"); a.Body.Attributes["target_group_arn"] != nil {
 				hosts[""] = r.text(a, "target_group_arn")
 			}
 		case "aws_lb_listener_rule":
-			host := r.value(inner(inner(x, "condition"), "host_header").Body.Attributes["values"].Expr).AsValueSlice()[0].AsString()
-			hosts[host] = r.text(inner(x, "action"), "target_group_arn")
+			host := r.value(block(block(x, "condition"), "host_header").Body.Attributes["values"].Expr).AsValueSlice()[0].AsString()
+			hosts[host] = r.text(block(x, "action"), "target_group_arn")
 		}
 	}
 	return map[string]any{"name": r.text(b, "name"), "tags": tags, "groups": groups, "hosts": hosts}
@@ -198,7 +210,7 @@ func (r *reader) resource(kind, label string) cty.Value {
 			}
 		}
 	}
-	arns := map[string]string{"aws_cloudwatch_log_group": "logs:" + Region + ":" + Account + ":log-group:", "aws_secretsmanager_secret": "secretsmanager:" + Region + ":" + Account + ":secret:"}
+	arns := map[string]string{"aws_batch_job_queue": "batch:" + Region + ":" + Account + ":job-queue/", "aws_cloudwatch_log_group": "logs:" + Region + ":" + Account + ":log-group:", "aws_secretsmanager_secret": "secretsmanager:" + Region + ":" + Account + ":secret:"}
 	of, known := arns[kind]
 	if !known {
 		of = strings.TrimPrefix(kind, "aws_") + ":::"

@@ -2,7 +2,7 @@
 
 Kept of the contract: the entry point and the arguments of the container; the failure file; SIGTERM and, a second later, SIGKILL on stop;
 the time limit; an empty model in S3; output in CloudWatch; a name that exists is refused, and one that was deleted is free after a while; the
-quota of the type of instance; spare capacity that is taken back, after which the container starts again. A job that SageMaker
+quota of the type of instance; an instance that stays for the next job of its role; spare capacity that is taken back, after which the container starts again. A job that SageMaker
 refuses or ends because of a refusal of the control port has its reason. FOLDER/training/NAME has a line for each time that a job was
 created, and while it exists, NAME.system has the system in its tags.
 """
@@ -88,6 +88,10 @@ def train(job, account, region):
         step(job, "InProgress", "Uploading")
         bucket, _, key = job.model_artifacts["S3ModelArtifacts"].removeprefix("s3://").partition("/")
         s3_backends[account]["aws"].put_object(bucket, key, b"")
+        if job.resource_config.get("KeepAlivePeriodInSeconds"):
+            job.warm_pool_status = {"Status": "Available"}
+            with open(host.FOLDER / "training" / f"{job.training_job_name}.warm", "a") as f:
+                f.write("warm\n")
         step(job, "Completed", "Completed")
     except host.NoImage as e:
         job.failure_reason = f"ClientError: ECR image {e} not found"
@@ -108,6 +112,13 @@ def create_training_job(self, **k):
         raise Refused("ResourceLimitExceeded", f"The account-level service limit '{limit_name}' is {limit} Instances, with current utilization of {used} Instances and a request delta of 1 Instances.")
     job = models.FakeTrainingJob(self.account_id, self.region_name, **k)
     job.stop = job.interrupt = False
+    job.warm_pool_status = None
+    if k["resource_config"].get("KeepAlivePeriodInSeconds") and spot:
+        raise Refused("ValidationException", "KeepAlivePeriodInSeconds is not supported with managed spot training.")
+    for other in self.training_jobs.values():
+        if getattr(other, "warm_pool_status", None) == {"Status": "Available"} and other.role_arn == job.role_arn and all(other.resource_config[x] == job.resource_config[x] for x in ("InstanceCount", "InstanceType", "VolumeSizeInGB")):
+            other.warm_pool_status = {"Status": "Reused", "ReusedByJob": name}
+            break
     job.number = next(numbers)
     job.secondary_status_transitions, job.final_metric_data_list = [], []
     job.training_start_time = job.training_end_time = job.failure_reason = None
@@ -158,10 +169,22 @@ def delete_training_job(self):
     jobs, job = found(self)
     if job.training_job_status in ("InProgress", "Stopping", "Deleting"):
         raise Refused("ValidationException", f"The training job is in status {job.training_job_status}.")
+    if job.warm_pool_status == {"Status": "Available"}:
+        raise Refused("ValidationException", "The training job retains an Available managed warm pool.")
     step(job, "Deleting", "Deleting")
     threading.Timer(DELETION, jobs.pop, (job.training_job_name,)).start()
     (host.FOLDER / "training" / f"{job.training_job_name}.system").unlink()
     return 200, {}, ""
+
+
+old_tag = responses.SageMakerResponse.add_tags
+
+
+def add_tags(self):
+    asked = json.loads(self.body)
+    if any(t["Key"] == "tenon:forgotten" for t in asked["Tags"]):
+        (host.FOLDER / "training" / f"{asked['ResourceArn'].split('/')[-1]}.system").unlink(missing_ok=True)
+    return old_tag(self)
 
 
 def list_service_quotas(self):
@@ -184,6 +207,6 @@ def install(emulator):
     host = emulator
     models.SageMakerModelBackend.create_training_job = create_training_job
     models.FakeTrainingJob.response_object = property(described)
-    for f in (describe_training_job, stop_training_job, delete_training_job):
+    for f in (add_tags, describe_training_job, stop_training_job, delete_training_job):
         setattr(responses.SageMakerResponse, f.__name__, f)
     ServiceQuotasResponse.list_service_quotas = list_service_quotas

@@ -1,0 +1,49 @@
+package aws
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+)
+
+// scheduledSystem is a system whose controller runs on a schedule.
+func scheduledSystem() *ir.System {
+	return &ir.System{
+		Name:   "nightly",
+		Target: ir.Target{Name: "prod", Executor: Name, Settings: settings(map[string]any{"controller": map[string]any{"every": "1h"}})},
+		Units: []ir.Unit{
+			job("models/late/train", func(u *ir.Unit) { u.Secrets = []ir.Secret{{Name: "TOKEN", Env: "TOKEN"}} }),
+			job("models/vision/train", func(u *ir.Unit) { u.Needs.GPU = 1 }),
+			service("api", nil),
+		},
+	}
+}
+
+func TestExpressionsOfSchedules(t *testing.T) {
+	for every, want := range map[string]string{"1m": "rate(1 minute)", "15m": "rate(15 minutes)", "60m": "rate(1 hour)", "90m": "rate(90 minutes)", "24h": "rate(24 hours)"} {
+		if got, err := (&Controller{Every: every}).expression(); err != nil || got != want {
+			t.Errorf("%s: %q, %v; want %q", every, got, err, want)
+		}
+	}
+	for _, every := range []string{"", "30s", "90s", "often"} {
+		if _, err := (&Controller{Every: every}).expression(); err == nil {
+			t.Errorf("%q is accepted", every)
+		}
+	}
+}
+
+// What the role of a controller has no rights for is refused.
+func TestWhatAControllerOnAScheduleDoesNotMake(t *testing.T) {
+	for _, on := range []string{"sagemaker", "fargate"} {
+		s := Settings{Region: "eu-central-1", Controller: &Controller{Every: "15m"}, Endpoints: map[string]Endpoint{"api": {On: on, Instance: "ml.m5.large"}}}
+		faults := New(Options{Settings: s}).Check(service("api", nil))
+		found := false
+		for _, f := range faults {
+			found = found || strings.Contains(f.Message, "a controller on a schedule")
+		}
+		if !found {
+			t.Errorf("%s: %v", on, faults)
+		}
+	}
+}
