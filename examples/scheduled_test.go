@@ -67,7 +67,7 @@ func TestAScheduleRunsTheControllerInAWS(t *testing.T) {
 	}
 	for end := time.Now().Add(3 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
 		history := s.must("history")
-		if strings.Contains(history, "retrain: triggered by ") {
+		if strings.Contains(history, "more rides, 4 ran") {
 			break
 		}
 		if time.Now().After(end) {
