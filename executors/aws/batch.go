@@ -92,14 +92,18 @@ func (e batchJobs) settle(ctx context.Context, c *cloud, st *taskState) error {
 
 // start submits the job of a task, which may be registered already.
 func (e batchJobs) start(ctx context.Context, c *cloud, st *taskState, t executors.Task) error {
-	if err := c.usable(ctx, st.Queue, t.Unit.Needs); err != nil {
-		return err
-	}
 	var secrets []pod.Secret
+	var unusable error
 	image, task, err := e.supply(ctx, c, *st, t, func(ctx context.Context) (err error) {
 		secrets, err = e.secrets(ctx, c, t)
 		return err
+	}, func(context.Context) error {
+		unusable = c.usable(ctx, st.Queue, t.Unit.Needs) // whatever else is missing: this comes first for a user
+		return unusable
 	})
+	if unusable != nil {
+		return unusable
+	}
 	if err != nil {
 		return err
 	}
@@ -213,10 +217,6 @@ func (e batchJobs) submit(ctx context.Context, c *cloud, st *taskState, t execut
 // look implements [backend].
 func (e batchJobs) look(ctx context.Context, c *cloud, st *taskState) (state.Status, *pod.Result, error) {
 	absent := state.Status{Phase: state.Absent}
-	there, err := c.isActive(ctx, st.Record)
-	if err != nil || !there {
-		return absent, nil, err
-	}
 	if st.Job == "" {
 		if err := e.findJob(ctx, c, st); err != nil || st.Job == "" {
 			return absent, nil, err
@@ -228,6 +228,10 @@ func (e batchJobs) look(ctx context.Context, c *cloud, st *taskState) (state.Sta
 	}
 	if job != nil && !isOver(job.Status) {
 		return e.running(ctx, c, *st, *job)
+	}
+	// A job ends before its definition is deregistered, so one that runs has a record.
+	if there, err := c.isActive(ctx, st.Record); err != nil || !there {
+		return absent, nil, err
 	}
 	res, err := e.run(c, *st).Result(ctx)
 	if err != nil || job == nil && res == nil {

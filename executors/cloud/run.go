@@ -21,7 +21,7 @@ import (
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
-// Stores are the stores that an executor has opened, by URL.
+// Stores are the stores that an executor has opened, by URL. Those in one bucket share its connections.
 type Stores struct {
 	mu   sync.Mutex
 	open map[string]*remote.Store
@@ -33,6 +33,12 @@ func (s *Stores) At(ctx context.Context, url string) (*remote.Store, error) {
 	defer s.mu.Unlock()
 	if x := s.open[url]; x != nil {
 		return x, nil
+	}
+	for _, other := range s.open {
+		if x := other.Beside(url); x != nil {
+			s.open[url] = x
+			return x, nil
+		}
 	}
 	x, err := remote.Open(context.WithoutCancel(ctx), url)
 	if err != nil {

@@ -95,9 +95,24 @@ func open(ctx context.Context, text string, p patience, writeOnly bool) (*Store,
 	return s, nil
 }
 
+// Beside returns the store at another URL in the bucket of s, over the same connections, and without looking whether it can be
+// reached. It returns nil if the URL is not in this bucket, or has other settings. It can be used until s is closed.
+func (s *Store) Beside(text string) *Store {
+	u, service, err := parse(text)
+	if err != nil || u.Scheme == "file" || placeOf(u) != s.place {
+		return nil
+	}
+	x := newStore(u, service, s.patience)
+	x.bucket, x.remedy, x.writeOnly, x.borrowed = s.bucket, s.remedy, s.writeOnly, true
+	return x
+}
+
+// placeOf returns a URL without its path.
+func placeOf(u *url.URL) string { return u.Scheme + "://" + u.Host + "?" + u.RawQuery }
+
 // newStore returns the store at a URL without its bucket.
 func newStore(u *url.URL, service service, p patience) *Store {
-	s := &Store{name: u.Scheme + "://" + u.Host + u.Path, remedy: service.remedy, patience: p}
+	s := &Store{name: u.Scheme + "://" + u.Host + u.Path, remedy: service.remedy, patience: p, place: placeOf(u)}
 	if prefix := strings.Trim(u.Path, "/"); prefix != "" && u.Scheme != "file" {
 		s.prefix = prefix + "/"
 	}

@@ -23,6 +23,8 @@ type Store struct {
 	patience patience
 	// writeOnly says that nothing may be read: then nothing is known to be there.
 	writeOnly bool
+	place     string // the URL without its path
+	borrowed  bool   // the bucket is that of another store, which closes it
 }
 
 // String returns the URL of the store without its settings.
@@ -30,7 +32,7 @@ func (s *Store) String() string { return s.name }
 
 // Close releases the resources of the store.
 func (s *Store) Close() error {
-	if b, ok := s.bucket.(io.Closer); ok {
+	if b, ok := s.bucket.(io.Closer); ok && !s.borrowed {
 		return b.Close()
 	}
 	return nil
