@@ -2,12 +2,11 @@ package aws
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	clouds "github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/terraform"
 )
 
@@ -38,22 +37,10 @@ func (c *Controller) units(sys *ir.System) []*ir.Unit {
 		return nil
 	}
 	u := &ir.Unit{ID: controllerUnit, Kind: ir.Job, Network: ir.NetworkOpen, Timeout: passTime, Needs: ir.Resources{MilliCPU: passCPU, Memory: passMemory}}
-	for _, variable := range append(secretVariables(sys), stateVariable) {
+	for _, variable := range append(clouds.SecretVariables(sys), stateVariable) {
 		u.Secrets = append(u.Secrets, ir.Secret{Name: variable, Env: variable})
 	}
 	return []*ir.Unit{u}
-}
-
-// secretVariables returns the variables of the secrets of all units, sorted.
-func secretVariables(sys *ir.System) []string {
-	all := map[string]bool{}
-	for _, u := range sys.Units {
-		for _, x := range u.Secrets {
-			all[x.Env] = x.Env != ""
-		}
-	}
-	delete(all, "")
-	return slices.Sorted(maps.Keys(all))
 }
 
 // expression returns the rate of the schedule, as EventBridge spells it: "rate(15 minutes)".

@@ -69,6 +69,19 @@ func Below(unit string, elements ...string) string {
 	return path.Join(append([]string{"units", Label(unit)}, elements...)...) + "/"
 }
 
+// SecretVariables returns the variables of the secrets of all units of a system, sorted.
+func SecretVariables(sys *ir.System) (all []string) {
+	for _, u := range sys.Units {
+		for _, x := range u.Secrets {
+			if x.Env != "" {
+				all = append(all, x.Env)
+			}
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
 // Secrets returns the variables of secrets that units may read, sorted, if they are wanted.
 func Secrets(units []*ir.Unit, access func(*ir.Unit) Access, wanted func(variable string) bool) (all []string) {
 	for _, u := range units {

@@ -19,6 +19,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/all"
+	"github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -190,7 +191,7 @@ func (w *Workspace) detachThere(ctx context.Context, last *state.Revision, sys *
 	if err != nil {
 		return nil, err
 	}
-	launch := executors.Launch{Base: p.Images[sys.Target.Base()], Metrics: port, State: w.set.State, Secrets: secretVariables(sys)}
+	launch := executors.Launch{Base: p.Images[sys.Target.Base()], Metrics: port, State: w.set.State, Secrets: cloud.SecretVariables(sys)}
 	if err := w.start(ctx, program, launch, sent, o.Args); err != nil {
 		return nil, err
 	}

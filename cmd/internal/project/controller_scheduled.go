@@ -5,26 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 
-	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/planner/state"
 )
-
-// secretVariables returns the variables of the secrets that units of a system take from the machine which applies, sorted.
-func secretVariables(sys *ir.System) []string {
-	all := map[string]bool{}
-	for _, u := range sys.Units {
-		for _, x := range u.Secrets {
-			if x.Env != "" {
-				all[x.Env] = true
-			}
-		}
-	}
-	return slices.Sorted(maps.Keys(all))
-}
 
 // detachedThere describes a controller on its platform.
 func detachedThere(program executors.DetachedProgram, st state.Status) *DetachedController {
