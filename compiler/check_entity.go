@@ -226,6 +226,7 @@ func (c *checker) checkModel(e *entity) {
 		c.checkWorst(e, evaluation, g.name, objectOr(g.value))
 	}
 	c.warnRandom(e, table.out)
+	c.checkTuning(e, task)
 	col := schema.Column(label)
 	if col != nil {
 		c.checkLabel(e, *col, task, table.out)
@@ -245,7 +246,7 @@ func (c *checker) checkModel(e *entity) {
 func (c *checker) checkFields(e *entity) {
 	c.checkFieldsOf(e, e.component, "")
 	for i := range e.component.stages {
-		if s := &e.component.stages[i]; s.Part != "" {
+		if s := &e.component.stages[i]; s.Part != "" && !s.missing(e) {
 			if k, err := c.component(stringOf(e.fields.at(s.Part + ".component"))); err == nil {
 				c.checkFieldsOf(e, k, s.Part)
 			}
@@ -257,7 +258,7 @@ func (c *checker) checkFieldsOf(e *entity, k *component, part string) {
 	fields, path, dotted := e.fields, []string{}, ""
 	if part != "" {
 		fields, _ = e.fields.at(part).(object)
-		path, dotted = []string{part}, part+"."
+		path, dotted = strings.Split(part, "."), part+"."
 	}
 	for _, name := range slices.Sorted(maps.Keys(k.Columns)) {
 		in := e.input(k.Columns[name].Of)

@@ -126,6 +126,7 @@ type stage struct {
 	Endpoint     *endpointFields `json:"endpoint"`
 	Light        bool            `json:"light"`
 	Alone        bool            `json:"alone"`
+	Expands      *expansion      `json:"expands"`
 
 	inputs  []stageInput  // nil means those of the entity
 	outputs []stageOutput // nil means those of the entity
@@ -478,6 +479,11 @@ func (k *component) stage(name string) *stage {
 		}
 	}
 	return nil
+}
+
+// missing reports whether a stage is left out because the entity lacks the part that it runs.
+func (s *stage) missing(e *entity) bool {
+	return s.Part != "" && s.If != "" && !present(e.fields, s.If)
 }
 
 // unit returns the id of the unit behind an output that others read.

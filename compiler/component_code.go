@@ -253,6 +253,21 @@ func (c *program) duckDB() (string, error) {
 	return code.digest(), nil
 }
 
+// librarySources returns a shared program of the library with what it imports.
+func librarySources(program string) (*codeOf, error) {
+	library := stdlib.Files()
+	found, err := fs.Glob(library, "lib/*/"+program)
+	if err != nil || len(found) != 1 {
+		return nil, fmt.Errorf("the library has no program %s", program)
+	}
+	b, err := fs.ReadFile(library, found[0])
+	if err != nil {
+		return nil, err
+	}
+	code := &codeOf{files: map[string][]byte{program: b}}
+	return code, code.addImports(&component{})
+}
+
 func (code *codeOf) names() []string {
 	names := make([]string, 0, len(code.files))
 	for n := range code.files {

@@ -38,6 +38,10 @@ func (c *lowerer) lower(e *entity) []ir.Unit {
 			c.componentFault(e, err)
 			return nil
 		}
+		if s.Expands != nil { // after the stage that it runs
+			units = c.expand(e, s, w, units)
+			continue
+		}
 		units = append(units, c.lowerStage(e, s, w))
 	}
 	return units

@@ -121,7 +121,7 @@ func (c *program) statedAt(e *entity, name string) []diag.Span {
 func (c *decoder) checkParts(e *entity) bool {
 	for i := range e.component.stages {
 		s := &e.component.stages[i]
-		if s.Part == "" {
+		if s.Part == "" || s.missing(e) {
 			continue
 		}
 		name := stringOf(e.fields.at(s.Part + ".component"))
@@ -137,7 +137,7 @@ func (c *decoder) checkParts(e *entity) bool {
 		case err != nil:
 			c.fail(e, diag.Diagnostic{
 				Message: fmt.Sprintf("%s of %s: %v", s.Part, e, err),
-				Spans:   []diag.Span{c.sys.At("", e.path(s.Part)...)},
+				Spans:   []diag.Span{c.sys.At("", e.pathOf(s.Part)...)},
 				Hint:    "use a definition of the library",
 			})
 			return false
@@ -169,6 +169,9 @@ func (c *decoder) checkBound(e *entity) bool {
 	}
 	for i := range e.component.stages {
 		s := &e.component.stages[i]
+		if s.missing(e) {
+			continue
+		}
 		w, err := c.work(e, s)
 		if err != nil {
 			c.componentFault(e, err)

@@ -32,7 +32,7 @@ const PythonVersion = "3.11"
 
 // Large files of tests are in folders _testdata: go:embed leaves out names that begin with "_".
 //
-//go:embed builtin col cue.mod duck evaluate feature lib loop monitor serve slo source split step tenon train
+//go:embed builtin col cue.mod duck evaluate feature lib loop monitor serve slo source split step tenon train tune
 var files embed.FS
 
 // Files returns the tree of the library as it is in the repository.

@@ -162,10 +162,24 @@ type Unit struct {
 	Release    *Release      `json:"release,omitempty"`    // how a new version of a service replaces the current one; in no digest
 	Monitor    *Monitor      `json:"monitor,omitempty"`    // what a record says is measured
 	Loop       *Loop         `json:"loop,omitempty"`       // what a record says calls for trainings
+	// Parent is the expansion that the unit belongs to, and Child its number among the children, from 1. What chooses
+	// the parameters of children has a Parent and no number. Neither is in a digest, so that a child is found again
+	// by what it does.
+	Parent string `json:"parent,omitempty"`
+	Child  int    `json:"child,omitempty"`
+	// Expansion bounds the children of a unit.
+	Expansion *Expansion `json:"expansion,omitempty"`
 	// MachineFiles are the fields with paths of files of the machine that runs it.
 	MachineFiles []string `json:"machine_files,omitempty"`
 	Pos          Pos      `json:"pos"`    // where the entity is declared
 	Digest       string   `json:"digest"` // of the definition, see [Unit.Define]
+}
+
+// An Expansion bounds the units that a unit expands to.
+type Expansion struct {
+	Children int           `json:"children"`   // at most
+	Parallel int           `json:"parallel"`   // how many of them run at once, at most
+	Timeout  time.Duration `json:"timeout_ns"` // of the program of each child, at most
 }
 
 // A Shipment is a folder, in the one that a service keeps, of files that never change once they

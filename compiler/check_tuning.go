@@ -1,0 +1,111 @@
+package compiler
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/big"
+	"slices"
+	"strings"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/diag"
+)
+
+// checkTuning checks the study of a model: that there is something to search, in parameters
+// that the trainer has, by a metric that the evaluation reports.
+func (c *checker) checkTuning(e *entity, task string) {
+	i := slices.IndexFunc(e.component.stages, func(s stage) bool { return s.Expands != nil && !s.missing(e) })
+	if i < 0 {
+		return
+	}
+	s := &e.component.stages[i]
+	fields, _ := e.fields.at(s.Part).(object)
+	space, _ := fields.get("space").(object)
+	fault := func(message, wanted, hint string, at ...string) {
+		c.fail(e, diag.Diagnostic{
+			Message: message, Wanted: wanted, Hint: hint,
+			Spans: []diag.Span{c.sys.At("", e.path(append([]string{s.Part}, at...)...)...)},
+		})
+	}
+	if len(space) == 0 {
+		fault(fmt.Sprintf("the study of %s has an empty search space", e), "",
+			`add a parameter: space: "params.NAME": tune.#Float & {low: 0.01, high: 0.3}`, "space")
+	}
+	if metric := stringOf(fields.get("metric")); !slices.Contains(metricsOf[task], metric) {
+		fault(fmt.Sprintf("the study of %s maximizes or minimizes %q, which a %s does not report", e, metric, task),
+			"one of "+strings.Join(metricsOf[task], ", "), nearest(metric, metricsOf[task]), "metric")
+	}
+	trains := e.component.stage(s.Expands.Stage)
+	if trains == nil || trains.Runtime != string(ir.Python) {
+		fault(fmt.Sprintf("%s cannot be tuned: a %s is not trained by a program in Python", e, e.component.name), "", "remove it")
+		return
+	}
+	var names []string
+	for _, p := range trains.Params {
+		names = append(names, lastOf(p))
+	}
+	for _, f := range space {
+		first, _, _ := strings.Cut(f.name, ".")
+		if !slices.Contains(names, first) {
+			fault(fmt.Sprintf("the study of %s searches %q, but a %s has no parameter %s", e, f.name, e.component.name, first),
+				"a path that begins with one of "+strings.Join(names, ", "), nearest(first, names), "space", f.name)
+			continue
+		}
+		if message, hint := wrongRange(objectOr(f.value), stringOf(fields.get("sampler"))); message != "" {
+			fault(fmt.Sprintf("%s of the study of %s %s", f.name, e, message), "", hint, "space", f.name)
+		}
+		for _, g := range space {
+			if strings.HasPrefix(g.name, f.name+".") {
+				fault(fmt.Sprintf("the study of %s searches %s, and also %s, which is part of it", e, f.name, g.name), "", "remove one of them", "space", g.name)
+			}
+		}
+	}
+	if sampler := stringOf(fields.get("sampler")); sampler == "cmaes" && !slices.ContainsFunc(space, func(f field) bool { return objectOr(f.value).get("type") != "categorical" }) {
+		fault(fmt.Sprintf("the study of %s has no number, which is what cmaes searches", e), "", `use sampler: "tpe" or "grid"`, "sampler")
+	}
+}
+
+// wrongRange returns what is wrong with one parameter of a search space, or "".
+func wrongRange(p object, sampler string) (message, hint string) {
+	if p.get("type") == "categorical" {
+		return "", ""
+	}
+	low, _ := p.get("low").(json.Number)
+	high, _ := p.get("high").(json.Number)
+	step, stepped := p.get("step").(json.Number)
+	switch {
+	case number(low).Cmp(number(high)) > 0:
+		return fmt.Sprintf("has a low above its high: %s, %s", low, high), "exchange them"
+	case p.get("log") == true && number(low).Sign() <= 0:
+		return fmt.Sprintf("is searched by its logarithm, but its low is %s", low), "set low above 0, or remove log"
+	case p.get("log") == true && stepped && number(step).Cmp(big.NewRat(1, 1)) != 0,
+		p.get("log") == true && stepped && p.get("type") == "float":
+		return "has both log and step", "remove one of them"
+	case sampler == "grid" && !stepped:
+		return "has no step, but a grid has finitely many values", "set step, or use tune.#Categorical"
+	}
+	return "", ""
+}
+
+// combinations returns how many points a grid has, or most if there are more. The ranges are
+// sound.
+func combinations(space object, most int) int {
+	n := big.NewInt(1)
+	for _, f := range space {
+		p := objectOr(f.value)
+		choices, _ := p.get("choices").([]any)
+		values := big.NewInt(int64(len(choices)))
+		if p.get("type") != "categorical" {
+			low, _ := p.get("low").(json.Number)
+			high, _ := p.get("high").(json.Number)
+			step, _ := p.get("step").(json.Number)
+			steps := new(big.Rat).Quo(new(big.Rat).Sub(number(high), number(low)), number(step))
+			values = new(big.Int).Add(new(big.Int).Quo(steps.Num(), steps.Denom()), big.NewInt(1))
+		}
+		n.Mul(n, values)
+	}
+	if !n.IsInt64() || n.Int64() > int64(most) {
+		return most
+	}
+	return int(n.Int64())
+}

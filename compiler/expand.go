@@ -1,0 +1,159 @@
+package compiler
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/internal/duration"
+)
+
+// An expansion is a stage whose unit has children: trials of another stage with parameters
+// that its program chooses. See tenon.#Expansion.
+type expansion struct {
+	Stage  string            `json:"stage"`
+	Inputs map[string]string `json:"inputs"`
+}
+
+// The library's programs that run a trainer with chosen parameters, and the parameter of
+// theirs, beside those of the trainer.
+const (
+	trialProgram = "tenon_trial.py"
+	tunedProgram = "tenon_tuned.py"
+	tuningField  = "tuning"
+)
+
+// trialMargin is how much longer than a trial its program may take.
+const trialMargin = 5 * time.Minute
+
+// The ports between the units of an expansion.
+const (
+	nextPort  = "next"  // of what chooses: the parameters of one trial
+	toldPort  = "told"  // all results so far
+	trialPort = "trial" // of a trial: its result
+)
+
+// expand makes the units of an expanding stage: in each round one that chooses parameters
+// from all results so far, then the trials of that round; and at the end one that chooses
+// the best. The trained unit gets these.
+//
+// All units are known before anything runs, so that everything that handles units handles
+// trials. Only the parameters are data: outputs of a unit, which enter the keys of trials.
+func (c *lowerer) expand(e *entity, s *stage, w work, units []ir.Unit) []ir.Unit {
+	id := func(stage string) string { return e.id() + "/" + stage }
+	i := slices.IndexFunc(units, func(u ir.Unit) bool { return u.ID == id(s.Expands.Stage) })
+	if i < 0 {
+		c.componentFault(e, &componentError{of: e.component, field: s.at("expands.stage"), message: fmt.Sprintf("expands a stage %q that does not exist", s.Expands.Stage)})
+		return units
+	}
+	trained := &units[i]
+	b := boundsOf(w.fields)
+	child := c.trial(e, s, *trained, b)
+	c.wrap(e, trained, tunedProgram, map[string]any{})
+
+	chooser := *s
+	chooser.inputs, chooser.outputs = []stageInput{}, []stageOutput{}
+	study := c.lowerStage(e, &chooser, w)
+	var previous []ir.Input // what a unit that chooses reads from the round before
+	for first := 1; first <= b.Children; first += b.Parallel {
+		round := (first-1)/b.Parallel + 1
+		ask := study
+		ask.ID = fmt.Sprintf("%s/ask-%03d", study.ID, round)
+		ask.Parent = study.ID
+		ask.Params = withParam(study.Params, "round", round)
+		ask.Inputs = previous
+		ask.Outputs = []ir.Output{{Port: toldPort, Kind: ir.File}}
+		previous = []ir.Input{{Port: toldPort, Unit: ask.ID, From: toldPort, Kind: ir.File}}
+		// A round that is cut off asks for a whole one, too: with more trials, it is the same.
+		for place := 1; place <= b.Parallel; place++ {
+			next := nextPort + "_" + strconv.Itoa(place)
+			ask.Outputs = append(ask.Outputs, ir.Output{Port: next, Kind: ir.File})
+			number := first + place - 1
+			if number > b.Children {
+				continue
+			}
+			u := child
+			u.ID, u.Parent, u.Child = fmt.Sprintf("%s/%03d", study.ID, number), study.ID, number
+			u.Inputs = append(slices.Clone(child.Inputs), ir.Input{Port: nextPort, Unit: ask.ID, From: next, Kind: ir.File})
+			units = append(units, u)
+			previous = append(previous, ir.Input{Port: trialPort + "_" + strconv.Itoa(place), Unit: u.ID, From: trialPort, Kind: ir.File})
+		}
+		units = append(units, ask)
+	}
+	study.Inputs, study.Expansion = previous, &b
+	study.Outputs = append(stageOutputs(e, s), ir.Output{Port: "study", Kind: ir.File})
+	return append(units, study)
+}
+
+// boundsOf returns the bounds of a study from the fields of tune.#Any.
+func boundsOf(fields object) ir.Expansion {
+	b := ir.Expansion{
+		Children: int(whole(fields.get("trials"))), Parallel: int(whole(fields.get("parallel"))),
+		Timeout: duration.Parse(stringOf(fields.get("trial_timeout"))),
+	}
+	if stringOf(fields.get("sampler")) == "grid" {
+		space, _ := fields.get("space").(object)
+		b.Children = min(b.Children, combinations(space, b.Children))
+	}
+	b.Parallel = min(b.Parallel, b.Children)
+	return b
+}
+
+// trial returns what the trials of a study share: the unit that trains, with the rows of the
+// study, a result in place of a model, and one node.
+func (c *lowerer) trial(e *entity, s *stage, u ir.Unit, b ir.Expansion) ir.Unit {
+	run := *e.component.stage(s.Expands.Stage)
+	run.inputs = nil
+	for port, from := range s.Expands.Inputs {
+		run.inputs = append(run.inputs, stageInput{port: port, From: from})
+	}
+	slices.SortFunc(run.inputs, func(a, b stageInput) int { return strings.Compare(a.port, b.port) })
+	u.Inputs = c.stageInputs(e, &run)
+	signature := u.Outputs[0].Signature.Bare()
+	u.Outputs = []ir.Output{{Port: trialPort, Kind: ir.File}}
+	u.Needs.Nodes = 0
+	// The program ends a trial in time and records that; this is for a program that hangs itself.
+	u.Timeout = b.Timeout + trialMargin
+	fields, _ := e.fields.at(s.Part).(object)
+	c.wrap(e, &u, trialProgram, map[string]any{
+		"metric": fields.get("metric"), "seconds": b.Timeout.Seconds(), "output": u.Outputs[0].Port, "signature": signature,
+	})
+	return u
+}
+
+// wrap makes a program of the library run that of a unit.
+func (c *lowerer) wrap(e *entity, u *ir.Unit, program string, param map[string]any) {
+	param["main"] = strings.TrimPrefix(u.Code.Command[0], libraryFolder+"/")
+	u.Params = withParam(u.Params, tuningField, param)
+	u.Code.Command = []string{libraryFolder + "/" + program}
+	sources, err := librarySources(program)
+	if err != nil {
+		c.internal(fmt.Errorf("%s: %w", e, err))
+		return
+	}
+	u.Code.Files = slices.Concat(u.Code.Files, c.listed(sources))
+	sortCode(&u.Code)
+}
+
+// withParam returns parameters with one more.
+func withParam(params json.RawMessage, name string, value any) json.RawMessage {
+	all := map[string]json.RawMessage{}
+	if len(params) > 0 {
+		if err := json.Unmarshal(params, &all); err != nil {
+			panic(fmt.Sprintf("compiler: parameters that it made are not JSON: %v", err))
+		}
+	}
+	one, err := json.Marshal(plain(value))
+	if err == nil {
+		all[name] = one
+		params, err = json.Marshal(all)
+	}
+	if err != nil {
+		panic(fmt.Sprintf("compiler: plain data does not marshal: %v", err))
+	}
+	return params
+}
