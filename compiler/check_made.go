@@ -41,6 +41,9 @@ type madeCheck struct {
 	place   []string // of the fields of the stage, within the entity
 	indexes map[string]*classes.Index
 	absent  map[string]bool // modules that the environment certainly does not have
+	// searched is the search space of a study whose values are checked, and where that is written.
+	searched   object
+	searchedAt []string
 }
 
 // An instance is one object, and where its parts are written, within the entity.
@@ -56,11 +59,16 @@ type instance struct {
 
 // checkMade checks the objects that the program of a stage makes.
 func (c *lowerer) checkMade(e *entity, s *stage, w work, lock []byte) {
+	c.checkMadeWith(e, s, w, lock, nil, nil)
+}
+
+// checkMadeWith is checkMade where some of the fields are values of a search space.
+func (c *lowerer) checkMadeWith(e *entity, s *stage, w work, lock []byte, searched object, searchedAt []string) {
 	if len(w.run.Makes) == 0 || c.broken[e.id()] {
 		return
 	}
 	k := &madeCheck{
-		lowerer: c, e: e, lock: lock, library: w.of.pkg.Library(),
+		lowerer: c, e: e, lock: lock, library: w.of.pkg.Library(), searched: searched, searchedAt: searchedAt,
 		indexes: map[string]*classes.Index{}, absent: map[string]bool{},
 	}
 	if owner, _, packages, err := c.environment(e, s, w); err == nil && packages != "" {
@@ -126,6 +134,9 @@ func (k *madeCheck) index(path string) *classes.Index {
 
 // fault reports a fault at a value of the entity.
 func (k *madeCheck) fault(d diag.Diagnostic, at []string) {
+	if path := strings.Join(at, "."); k.searched.has(path) {
+		at = append(slices.Clone(k.searchedAt), path)
+	}
 	d.Spans = append([]diag.Span{k.sys.At("", k.e.path(at...)...)}, d.Spans...)
 	k.fail(k.e, d)
 }

@@ -87,6 +87,42 @@ func wrongRange(p object, sampler string) (message, hint string) {
 	return "", ""
 }
 
+// checkSearched checks the objects that trials make, with the lowest and the highest value of each
+// parameter, and with each choice.
+func (c *lowerer) checkSearched(e *entity, s *stage, study object, lock []byte) {
+	trains := e.component.stage(s.Expands.Stage)
+	w, err := c.work(e, trains)
+	if err != nil {
+		c.componentFault(e, err)
+		return
+	}
+	space, _ := study.get("space").(object)
+	at := []string{s.Part, "space"}
+	for i, more := 0, true; more; i++ {
+		some := w
+		more = false
+		for _, f := range space {
+			p := objectOr(f.value)
+			ends, _ := p.get("choices").([]any)
+			if ends == nil {
+				ends = []any{p.get("low"), p.get("high")}
+			}
+			some.fields = some.fields.placed(strings.Split(f.name, "."), ends[min(i, len(ends)-1)])
+			more = more || i+1 < len(ends)
+		}
+		c.checkMadeWith(e, trains, some, lock, space, at)
+	}
+}
+
+// placed returns the object with a value at a path.
+func (o object) placed(path []string, value any) object {
+	if len(path) > 1 {
+		sub, _ := o.get(path[0]).(object)
+		value = sub.placed(path[1:], value)
+	}
+	return o.without(path[0]).with(path[0], value)
+}
+
 // combinations returns how many points a grid has, or most if there are more. The ranges are
 // sound.
 func combinations(space object, most int) int {

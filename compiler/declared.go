@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -64,9 +65,30 @@ func (c *lowerer) declare(e *entity, params map[string]json.RawMessage) ir.Entit
 	for i := range e.component.stages {
 		if s := &e.component.stages[i]; s.If == "" || present(e.fields, s.If) {
 			d.Stages = append(d.Stages, c.declareStage(e, s, params))
+			if s.Expands != nil {
+				d.Stages = append(d.Stages, c.declareChildren(e, s, params)...)
+			}
 		}
 	}
 	return d
+}
+
+// declareChildren returns the stages of the units of an expansion: the parameters of trials are
+// fields of the unit that they try, and those of what chooses are fields of the expansion.
+func (c *lowerer) declareChildren(e *entity, s *stage, params map[string]json.RawMessage) (all []ir.Stage) {
+	tried := c.declareStage(e, e.component.stage(s.Expands.Stage), params).Fields
+	chosen := c.declareStage(e, s, params).Fields
+	of := e.id() + "/" + s.name + "/"
+	for _, id := range slices.Sorted(maps.Keys(params)) {
+		if name, child := strings.CutPrefix(id, of); child {
+			fields := tried
+			if strings.HasPrefix(name, askPrefix) {
+				fields = chosen
+			}
+			all = append(all, ir.Stage{Unit: id, Fields: fields})
+		}
+	}
+	return all
 }
 
 func (c *program) posOf(path ...string) ir.Pos {

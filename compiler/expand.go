@@ -27,6 +27,9 @@ const (
 	tuningField  = "tuning"
 )
 
+// askPrefix begins the name of what chooses the parameters of a round.
+const askPrefix = "ask-"
+
 // trialMargin is how much longer than a trial its program may take.
 const trialMargin = 5 * time.Minute
 
@@ -51,6 +54,7 @@ func (c *lowerer) expand(e *entity, s *stage, w work, units []ir.Unit) []ir.Unit
 		return units
 	}
 	trained := &units[i]
+	c.checkSearched(e, s, w.fields, c.blobs[trained.Code.Lock])
 	b := boundsOf(w.fields)
 	child := c.trial(e, s, *trained, b)
 	c.wrap(e, trained, tunedProgram, map[string]any{})
@@ -62,7 +66,7 @@ func (c *lowerer) expand(e *entity, s *stage, w work, units []ir.Unit) []ir.Unit
 	for first := 1; first <= b.Children; first += b.Parallel {
 		round := (first-1)/b.Parallel + 1
 		ask := study
-		ask.ID = fmt.Sprintf("%s/ask-%03d", study.ID, round)
+		ask.ID = fmt.Sprintf("%s/%s%03d", study.ID, askPrefix, round)
 		ask.Parent = study.ID
 		ask.Params = withParam(study.Params, "round", round)
 		ask.Inputs = previous

@@ -28,7 +28,13 @@ func (c *comparer) fields(old, now *entity) []FieldChange {
 		t.diff(field, lookup(a, field), lookup(b, field))
 	}
 	if old.Component == now.Component { // otherwise the component itself is reported
-		each(old.units, now.units, func(u ir.Unit) string { return u.Component }, func(component string, a, b *ir.Unit) {
+		runs := func(u ir.Unit) string {
+			if u.Child > 0 { // with another program than the unit that trains
+				return u.Component + " in trials"
+			}
+			return u.Component
+		}
+		each(distinct(old.units), distinct(now.units), runs, func(component string, a, b *ir.Unit) {
 			if a != nil && b != nil {
 				t.diff(ir.JoinPath("implementation", component), implementation(a), implementation(b))
 			}
@@ -133,12 +139,18 @@ func (c *comparer) definitions(old, now *entity) []FieldChange {
 	return out
 }
 
+// distinct returns units without what only repeats another: of the children of an expansion, it keeps
+// the first.
+func distinct(units []ir.Unit) []ir.Unit {
+	return slices.DeleteFunc(slices.Clone(units), func(u ir.Unit) bool { return u.Parent != "" && u.Child != 1 })
+}
+
 func stageOf(u ir.Unit) string { _, s := ir.SplitID(u.ID); return s }
 
 // diffStages compares the definitions of units stage by stage.
 func diffStages(old, now []ir.Unit) []FieldChange {
 	var out []FieldChange
-	each(old, now, stageOf, func(stage string, a, b *ir.Unit) {
+	each(distinct(old), distinct(now), stageOf, func(stage string, a, b *ir.Unit) {
 		switch {
 		case a == nil:
 			out = append(out, FieldChange{Field: stage, After: raw(b.Component)})

@@ -78,7 +78,7 @@ func (m *maker) resemble(p *Plan, times map[string][]time.Duration) error {
 	units := p.units()
 	type kind struct{ component, section, stage, code string }
 	kindOf := func(u *ir.Unit) kind {
-		entity, stage := ir.SplitID(u.ID)
+		entity, stage := ir.SplitID(cmp.Or(u.Parent, u.ID)) // the children of an expansion are alike
 		section, _, _ := strings.Cut(entity, "/")
 		return kind{u.Component, section, stage, fmt.Sprintf("%q %q", u.Code.Command, u.Code.Files)}
 	}

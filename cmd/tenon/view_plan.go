@@ -38,13 +38,19 @@ func (a *app) named(system, env string) string {
 func (a *app) printPlan(p *planner.Plan, all bool) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s on %s (%s)\n", a.named(p.System.Name, p.State.Env), p.System.Target.Name, p.System.Target.Executor)
-	var shown []planner.Item
-	width := 0
+	var items []planner.Item
 	for _, i := range p.Items {
 		if all || changes(i) || i.Audit {
-			shown = append(shown, i)
-			width = max(width, len(i.Unit))
+			items = append(items, i)
 		}
+	}
+	shown := foldExpansions(p, items)
+	if all {
+		shown = unfolded(items)
+	}
+	width := 0
+	for _, i := range shown {
+		width = max(width, len(i.Unit))
 	}
 	for _, m := range p.Moves {
 		width = max(width, len(m.To))
@@ -59,8 +65,11 @@ func (a *app) printPlan(p *planner.Plan, all bool) error {
 	for _, m := range p.Moves {
 		fmt.Fprintf(&b, "  %s %s  %s  was %s\n", a.paint(cyan, "→"), pad(m.To, width), a.paint(cyan, pad("move", 8)), m.From)
 	}
-	for _, i := range slices.Concat(changed, shown) {
-		a.writeItem(&b, i, width)
+	for _, i := range slices.Concat(unfolded(changed), shown) {
+		a.writeItem(&b, i.Item, width)
+		if i.note != "" {
+			fmt.Fprintf(&b, "      %s\n", i.note)
+		}
 	}
 	a.writeAdvice(&b, p, all)
 	a.writeKnown(&b, p)
