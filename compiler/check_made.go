@@ -132,12 +132,17 @@ func (k *madeCheck) index(path string) *classes.Index {
 	return x
 }
 
-// fault reports a fault at a value of the entity.
-func (k *madeCheck) fault(d diag.Diagnostic, at []string) {
+// written returns the path of a value of the entity, which may be in a search space.
+func (k *madeCheck) written(at []string) []string {
 	if path := strings.Join(at, "."); k.searched.has(path) {
 		at = append(slices.Clone(k.searchedAt), path)
 	}
-	d.Spans = append([]diag.Span{k.sys.At("", k.e.path(at...)...)}, d.Spans...)
+	return k.e.path(at...)
+}
+
+// fault reports a fault at a value of the entity.
+func (k *madeCheck) fault(d diag.Diagnostic, at []string) {
+	d.Spans = append([]diag.Span{k.sys.At("", k.written(at)...)}, d.Spans...)
 	k.fail(k.e, d)
 }
 

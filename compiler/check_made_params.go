@@ -28,7 +28,7 @@ func (k *madeCheck) checkParams(c *classes.Class, params object, place, classAt 
 		case !ok && !c.Open:
 			k.fail(k.e, diag.Diagnostic{
 				Message: fmt.Sprintf("%s has no parameter %q", shortName(c), f.name),
-				Spans:   []diag.Span{k.sys.Label("", k.e.path(at...)...)},
+				Spans:   []diag.Span{k.sys.Label("", k.written(at)...)},
 				Hint:    paramHint(c, f.name),
 			})
 		case within && f.name == c.Members:
@@ -144,7 +144,7 @@ func (k *madeCheck) checkNested(v any, at []string, nested string) bool {
 			if f.name != nested && f.name != "params" {
 				k.fail(k.e, diag.Diagnostic{
 					Message: fmt.Sprintf("there is no %q next to %s", f.name, nested),
-					Spans:   []diag.Span{k.sys.Label("", k.e.path(append(at[:len(at):len(at)], f.name)...)...)},
+					Spans:   []diag.Span{k.sys.Label("", k.written(append(at[:len(at):len(at)], f.name))...)},
 					Hint:    fmt.Sprintf("%s and params describe an object; put its parameters in params", nested),
 				})
 			}
@@ -218,7 +218,7 @@ func (k *madeCheck) checkClasses(c *classes.Class, v any, at []string) {
 		}
 		k.fail(k.e, diag.Diagnostic{
 			Message: fmt.Sprintf("class_weight names a class %q, but %s has no such value", f.name, label.Name),
-			Spans:   []diag.Span{k.sys.Label("", k.e.path(append(at[:len(at):len(at)], f.name)...)...), labelAt},
+			Spans:   []diag.Span{k.sys.Label("", k.written(append(at[:len(at):len(at)], f.name))...), labelAt},
 			Hint:    diag.DidYouMean(f.name, label.Values),
 		})
 	}

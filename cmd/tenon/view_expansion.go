@@ -69,8 +69,8 @@ func foldExpansion(p *planner.Plan, parent *ir.Unit, items []planner.Item) shown
 	if len(trials) < x.Children {
 		shown.note = fmt.Sprintf("%d of %s", len(trials), shown.note)
 	}
+	shown.Estimate = planner.Estimate{} // it is that of one unit
 	if !isNew(shown.Item) {
-		shown.Estimate = planner.Estimate{}
 		shown.Reasons = slices.DeleteFunc(slices.Clone(trials[0].Reasons), func(r planner.Reason) bool {
 			return r.What == "new" || strings.HasPrefix(r.What, "input next ")
 		})
