@@ -3,6 +3,7 @@ package compiler
 import (
 	"encoding/json"
 	"fmt"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,6 +24,7 @@ type expansion struct {
 // theirs, beside those of the trainer.
 const (
 	trialProgram = "tenon_trial.py"
+	studyProgram = "tenon_study.py"
 	tunedProgram = "tenon_tuned.py"
 	tuningField  = "tuning"
 )
@@ -40,28 +42,67 @@ const (
 	trialPort = "trial" // of a trial: its result
 )
 
-// expand makes the units of an expanding stage: in each round one that chooses parameters
-// from all results so far, then the trials of that round; and at the end one that chooses
-// the best. The trained unit gets these.
-//
-// All units are known before anything runs, so that everything that handles units handles
-// trials. Only the parameters are data: outputs of a unit, which enter the keys of trials.
+// expand makes the units of an expanding stage, and lets the trained unit have the best parameters.
 func (c *lowerer) expand(e *entity, s *stage, w work, units []ir.Unit) []ir.Unit {
-	id := func(stage string) string { return e.id() + "/" + stage }
-	i := slices.IndexFunc(units, func(u ir.Unit) bool { return u.ID == id(s.Expands.Stage) })
+	id := e.id() + "/" + s.Expands.Stage
+	i := slices.IndexFunc(units, func(u ir.Unit) bool { return u.ID == id })
 	if i < 0 {
 		c.componentFault(e, &componentError{of: e.component, field: s.at("expands.stage"), message: fmt.Sprintf("expands a stage %q that does not exist", s.Expands.Stage)})
 		return units
 	}
-	trained := &units[i]
-	c.checkSearched(e, s, w.fields, c.blobs[trained.Code.Lock])
-	b := boundsOf(w.fields)
-	child := c.trial(e, s, *trained, b)
-	c.wrap(e, trained, tunedProgram, map[string]any{})
-
+	c.checkSearched(e, s, w.fields, c.blobs[units[i].Code.Lock])
 	chooser := *s
 	chooser.inputs, chooser.outputs = []stageInput{}, []stageOutput{}
 	study := c.lowerStage(e, &chooser, w)
+	study.Outputs = append(stageOutputs(e, s), ir.Output{Port: "study", Kind: ir.File})
+	bounds := boundsOf(w.fields)
+	study.Expansion = &bounds
+	child, how := c.trial(e, s, units[i], bounds)
+	if w.fields.get("isolated") == true {
+		c.wrap(e, &child, trialProgram, how)
+		units = append(units, isolated(study, child)...)
+	} else {
+		units = append(units, c.together(e, study, child, how))
+	}
+	c.wrap(e, &units[i], tunedProgram, map[string]any{})
+	return units
+}
+
+// chooserFolder has the program that chooses parameters, in the code folder of a study whose trials
+// are processes.
+const chooserFolder = libraryFolder + "/chooser/"
+
+// together returns the unit of a study whose trials are its processes: it has the code, the environment
+// and the needs of the unit that trains, and what chooses parameters beside that.
+func (c *lowerer) together(e *entity, study, child ir.Unit, how map[string]any) ir.Unit {
+	b, u := study.Expansion, child
+	u.ID, u.Component, u.Outputs, u.Expansion = study.ID, study.Component, study.Outputs, b
+	how["trials"] = b.Children
+	how["chooser"] = map[string]any{
+		"script": strings.Replace(study.Code.Command[0], libraryFolder+"/", path.Base(chooserFolder)+"/", 1), "environment": study.Code.Lock, "params": study.Params,
+	}
+	c.wrap(e, &u, studyProgram, how)
+	for _, f := range study.Code.Files {
+		if name, own := strings.CutPrefix(f.Path, libraryFolder+"/"); own {
+			u.Code.Files = append(u.Code.Files, ir.CodeFile{Path: chooserFolder + name, Digest: f.Digest})
+		}
+	}
+	sortCode(&u.Code)
+	u.Code.Environments = []string{study.Code.Lock}
+	rounds := (b.Children + b.Parallel - 1) / b.Parallel
+	u.Timeout = time.Duration(rounds)*b.Timeout + trialMargin
+	u.Checkpoints = 1
+	return u
+}
+
+// isolated returns the units of a study whose trials are units: in each round one that chooses
+// parameters from all results so far, then the trials of that round; and at the end one that
+// chooses the best.
+//
+// All units are known before anything runs, so that everything that handles units handles
+// trials. Only the parameters are data: outputs of a unit, which enter the keys of trials.
+func isolated(study, child ir.Unit) (units []ir.Unit) {
+	b := study.Expansion
 	var previous []ir.Input // what a unit that chooses reads from the round before
 	for first := 1; first <= b.Children; first += b.Parallel {
 		round := (first-1)/b.Parallel + 1
@@ -88,8 +129,7 @@ func (c *lowerer) expand(e *entity, s *stage, w work, units []ir.Unit) []ir.Unit
 		}
 		units = append(units, ask)
 	}
-	study.Inputs, study.Expansion = previous, &b
-	study.Outputs = append(stageOutputs(e, s), ir.Output{Port: "study", Kind: ir.File})
+	study.Inputs = previous
 	return append(units, study)
 }
 
@@ -103,13 +143,12 @@ func boundsOf(fields object) ir.Expansion {
 		space, _ := fields.get("space").(object)
 		b.Children = min(b.Children, combinations(space, b.Children))
 	}
-	b.Parallel = min(b.Parallel, b.Children)
 	return b
 }
 
 // trial returns what the trials of a study share: the unit that trains, with the rows of the
-// study, a result in place of a model, and one node.
-func (c *lowerer) trial(e *entity, s *stage, u ir.Unit, b ir.Expansion) ir.Unit {
+// study, a result in place of a model, and one node; and the parameter of its program.
+func (c *lowerer) trial(e *entity, s *stage, u ir.Unit, b ir.Expansion) (ir.Unit, map[string]any) {
 	run := *e.component.stage(s.Expands.Stage)
 	run.inputs = nil
 	for port, from := range s.Expands.Inputs {
@@ -123,10 +162,9 @@ func (c *lowerer) trial(e *entity, s *stage, u ir.Unit, b ir.Expansion) ir.Unit 
 	// The program ends a trial in time and records that; this is for a program that hangs itself.
 	u.Timeout = b.Timeout + trialMargin
 	fields, _ := e.fields.at(s.Part).(object)
-	c.wrap(e, &u, trialProgram, map[string]any{
+	return u, map[string]any{
 		"metric": fields.get("metric"), "seconds": b.Timeout.Seconds(), "output": u.Outputs[0].Port, "signature": signature,
-	})
-	return u
+	}
 }
 
 // wrap makes a program of the library run that of a unit.

@@ -61,11 +61,15 @@ func foldExpansion(p *planner.Plan, parent *ir.Unit, items []planner.Item) shown
 	trials := slices.DeleteFunc(slices.Clone(items), func(i planner.Item) bool { return p.Unit(&i).Child == 0 })
 	shown := shownItem{Item: items[len(items)-1]}
 	shown.Unit = parent.ID
-	if len(trials) == 0 || parent.Expansion == nil {
+	x := parent.Expansion
+	together := !slices.ContainsFunc(p.System.Units, func(u ir.Unit) bool { return u.Parent == parent.ID })
+	if x == nil || len(trials) == 0 && !together || !shown.Action.Changes() {
 		return shown
 	}
-	x := parent.Expansion
-	shown.note = fmt.Sprintf("up to %s, %d at a time, at most %s each", plural(int64(x.Children), "trial"), x.Parallel, took(x.Timeout))
+	shown.note = fmt.Sprintf("up to %s, %d at a time, at most %s each", plural(int64(x.Children), "trial"), min(x.Parallel, x.Children), took(x.Timeout))
+	if together {
+		return shown
+	}
 	if len(trials) < x.Children {
 		shown.note = fmt.Sprintf("%d of %s", len(trials), shown.note)
 	}

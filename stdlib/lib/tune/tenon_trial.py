@@ -16,10 +16,13 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import sys
 import time
 import traceback
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import tenon_step
@@ -32,7 +35,7 @@ def main(step: Step) -> None:
     if params is None:
         result: dict[str, Any] = {"state": "skipped"}
     else:
-        result = attempt(step, params)
+        [(_, result)] = run({1: Running(step, params, step.scratch / "trial")})
     if result["state"] == "complete":
         step.metrics({step.params["tuning"]["metric"]: result["value"]})
     elif result["state"] == "failed":
@@ -40,63 +43,82 @@ def main(step: Step) -> None:
     step.output(step.params["tuning"]["output"]).path.write_text(json.dumps(result) + "\n", encoding="utf-8")
 
 
-def attempt(step: Step, params: dict[str, Any]) -> dict[str, Any]:
-    """The result of a trial, which runs in a process of its own: it may crash or hang.
+class Running:
+    """A trial in a process of its own, since it may crash or hang. It writes files to `folder`."""
 
-    That is forked here, before any library with threads is loaded.
-    """
-    answer = step.scratch / "result.json"
-    answer.unlink(missing_ok=True)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    pid = os.fork()
-    if pid == 0:
+    def __init__(self, step: Step, params: dict[str, Any], folder: Path, report: bool = False) -> None:
+        """Forks. `report` adds the libraries that the trial has loaded to the result, as `modules`."""
+        self.limit = step.params["tuning"]["seconds"]
+        self.answer = folder / "result.json"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.until = time.monotonic() + self.limit
+        self.pid = os.fork()
+        if self.pid:
+            return
         status = 1
         try:
-            result = measured(step, params)
-            beside = answer.with_suffix(".part")
+            result = measured(step, params, folder)
+            if report:
+                result["modules"] = libraries()
+            beside = self.answer.with_suffix(".part")
             beside.write_text(json.dumps(result), encoding="utf-8")
-            beside.rename(answer)
+            beside.rename(self.answer)
             status = 0
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)
-    limit = step.params["tuning"]["seconds"]
-    status = ended(pid, limit)
-    if status is None:
-        return {"state": "failed", "error": f"took longer than {limit:g} s"}
-    if os.WIFSIGNALED(status):
-        return {"state": "failed", "error": f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"}
-    if not answer.exists():
-        return {"state": "failed", "error": f"exited with {os.waitstatus_to_exitcode(status)}"}
-    return json.loads(answer.read_text(encoding="utf-8"))
+
+    def poll(self) -> dict[str, Any] | None:
+        """The result, or None while it runs."""
+        ended, status = os.waitpid(self.pid, os.WNOHANG)
+        if not ended:
+            if time.monotonic() < self.until:
+                return None
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            return {"state": "failed", "error": f"took longer than {self.limit:g} s"}
+        if os.WIFSIGNALED(status):
+            return {"state": "failed", "error": f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"}
+        if not self.answer.exists():
+            return {"state": "failed", "error": f"exited with {os.waitstatus_to_exitcode(status)}"}
+        return json.loads(self.answer.read_text(encoding="utf-8"))
 
 
-def ended(pid: int, limit: float) -> int | None:
-    """The status with which a process ended, or None if it had to be killed after `limit` seconds."""
-    until, pause = time.monotonic() + limit, 0.005
-    while True:
-        found, status = os.waitpid(pid, os.WNOHANG)
-        if found:
-            return status
-        if time.monotonic() >= until:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            return None
-        time.sleep(pause)
-        pause = min(2 * pause, 0.1)
+def run(trials: dict[int, Running]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The results of trials, in the order in which they end."""
+    pause = 0.001
+    while trials:
+        ended = [(n, result) for n, trial in trials.items() if (result := trial.poll())]
+        for n, result in ended:
+            del trials[n]
+            yield n, result
+        if not ended:
+            time.sleep(pause)
+            pause = min(2 * pause, 0.05)
 
 
-def measured(step: Step, params: dict[str, Any]) -> dict[str, Any]:
+def libraries() -> list[str]:
+    """The modules of installed packages that are loaded."""
+    return sorted(
+        name
+        for name, module in list(sys.modules.items())
+        if "site-packages" in (getattr(module, "__file__", None) or "")
+    )
+
+
+def measured(step: Step, params: dict[str, Any], scratch: Path) -> dict[str, Any]:
     """Trains, and returns the metric of the model on the rows for validation."""
     try:
         import tenon_model
         from tenon_evaluate import Result
 
-        tuning, folder = step.params["tuning"], step.scratch / "model"
+        tuning, folder = step.params["tuning"], scratch / "model"
         output = {"kind": "model", "path": str(folder), "signature": tuning["signature"]}
-        inner = with_params(step, params, without="next", outputs={"model": output}, metrics=None)
+        inner = with_params(step, params, without="next", outputs={"model": output}, metrics=None, scratch=str(scratch))
         folder.mkdir(parents=True, exist_ok=True)
         trainer(step)(inner)
         rows = step.lazy("validation")

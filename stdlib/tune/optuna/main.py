@@ -9,6 +9,8 @@ each. Without `round`, the study is over, and the outputs are `best` and `study`
     {"number": 7, "params": {"params.num_leaves": 12}, "value": 0.31}
     {"metric": ..., "direction": ..., "sampler": ..., "trials": [{"number": 1, "params": {...}, "state": ..., ...}]}
 
+With the argument --serve, it is not a step but answers `tenon_study` line by line, see `serve`.
+
 A round is a function of the seed and of the results before it: the study is repeated from its beginning, which takes
 milliseconds, and refused if the sampler then asks for anything else than it did.
 """
@@ -17,13 +19,15 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import tenon_step
 from tenon_step import Step, StepError
+from tenon_trials import check_failures, finish, write
 
 if TYPE_CHECKING:
     import optuna
@@ -34,12 +38,14 @@ def main(step: Step) -> None:
     trials = [trial for trials in rounds for trial in trials]
     check_failures(trials, step.params["failures"])
     if step.params.get("round"):
-        asked = ask(step, rounds)
+        chooser = Chooser(step.params, step.seed32)
+        chooser.repeat(rounds)
+        asked = chooser.ask()
         write(step, "told", {"rounds": rounds, "asked": asked})
         for place, params in enumerate(asked, 1):
             write(step, f"next_{place}", params)
     else:
-        finish(step, trials)
+        finish(step, step.params, trials)
 
 
 def told(step: Step) -> list[list[dict[str, Any]]]:
@@ -58,75 +64,70 @@ def read(step: Step, port: str) -> Any:
     return json.loads(step.input(port, "file").path.read_text(encoding="utf-8"))
 
 
-def write(step: Step, port: str, doc: Any) -> None:
-    step.output(port, "file").path.write_text(json.dumps(doc, indent=1) + "\n", encoding="utf-8")
+class Chooser:
+    """Asks for the parameters of one round after the other."""
 
+    def __init__(self, params: Mapping[str, Any], seed: int) -> None:
+        self.space, self.count = params["space"], params["parallel"]
+        self.grid = grid(self.space) if params["sampler"] == "grid" else None
+        if self.grid is not None:
+            return
+        import optuna
 
-def check_failures(trials: list[dict[str, Any]], allowed: int) -> None:
-    failed = [(n, t) for n, t in enumerate(trials, 1) if t["state"] == "failed"]
-    if len(failed) > allowed:
-        n, last = failed[-1]
-        raise StepError(
-            f"{len(failed)} of {len(trials)} trials failed, and failures allows {allowed}; trial {n} with "
-            f"{json.dumps(last['params'])}: {last['error']}"
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        made = {
+            "tpe": optuna.samplers.TPESampler,
+            "random": optuna.samplers.RandomSampler,
+            "cmaes": optuna.samplers.CmaEsSampler,
+        }
+        self.study = optuna.create_study(
+            direction=params["direction"], sampler=made[params["sampler"]](seed=seed)
         )
+        self.distributions = {path: distribution(p) for path, p in self.space.items()}
 
+    def ask(self) -> list[dict[str, Any] | None]:
+        """The parameters of the trials of the next round. None where a grid has no more."""
+        if self.grid is not None:
+            found = list(itertools.islice(self.grid, self.count))
+            return found + [None] * (self.count - len(found))
+        self.asked = [self.study.ask(self.distributions) for _ in range(self.count)]
+        return [values(self.space, trial.params) for trial in self.asked]
 
-def finish(step: Step, trials: list[dict[str, Any]]) -> None:
-    """Writes the study, and the best of its trials: of equal ones, the first."""
-    p = step.params
-    numbered = [{"number": n, **trial} for n, trial in enumerate(trials, 1) if trial["state"] != "skipped"]
-    complete = [trial for trial in numbered if trial["state"] == "complete"]
-    if not complete:
-        raise StepError(f"none of {len(numbered)} trials succeeded: there are no best parameters")
-    best = (min if p["direction"] == "minimize" else max)(complete, key=lambda trial: trial["value"])
-    write(step, "best", {name: best[name] for name in ("number", "params", "value")})
-    write(step, "study", {**{n: p[n] for n in ("metric", "direction", "sampler", "space")}, "trials": numbered})
-    step.metrics(
-        {f"best_{p['metric']}": best["value"]},
-        best_trial=best["number"],
-        trials=len(numbered),
-        failed=len(numbered) - len(complete),
-    )
+    def tell(self, results: Sequence[Mapping[str, Any]]) -> None:
+        """The results of the round that was asked for last."""
+        if self.grid is not None:
+            return
+        from optuna.trial import TrialState
 
-
-def ask(step: Step, rounds: list[list[dict[str, Any]]]) -> list[dict[str, Any] | None]:
-    """The parameters of the trials of the next round. None where a grid has no more."""
-    space, count = step.params["space"], step.params["parallel"]
-    if step.params["sampler"] == "grid":
-        begin = count * len(rounds)
-        found = list(itertools.islice(grid(space), begin, begin + count))
-        return found + [None] * (count - len(found))
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    study = optuna.create_study(direction=step.params["direction"], sampler=sampler(step))
-    distributions = {path: distribution(range_) for path, range_ in space.items()}
-    for trials in rounds:
-        asked = [study.ask(distributions) for _ in range(count)]
-        if (again := [values(space, t.params) for t in asked]) != [t["params"] for t in trials]:
-            raise StepError(
-                f"the sampler asks for {json.dumps(again)} where it asked for "
-                f"{json.dumps([t['params'] for t in trials])}: it does not repeat itself"
-            )
-        for trial, result in zip(asked, trials, strict=True):
+        for trial, result in zip(self.asked, results, strict=True):
             if result["state"] == "complete":
-                study.tell(trial, result["value"])
+                self.study.tell(trial, result["value"])
             else:
-                study.tell(trial, state=optuna.trial.TrialState.FAIL)
-    return [values(space, study.ask(distributions).params) for _ in range(count)]
+                self.study.tell(trial, state=TrialState.FAIL)
+
+    def repeat(self, rounds: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+        """Rounds that were made before. StepError if they would not be the same again."""
+        for trials in rounds:
+            again, before = self.ask(), [trial["params"] for trial in trials]
+            if again != before:
+                raise StepError(
+                    f"the sampler asks for {json.dumps(again)} where it asked for {json.dumps(before)}: "
+                    "it does not repeat itself"
+                )
+            self.tell(trials)
 
 
-def sampler(step: Step) -> optuna.samplers.BaseSampler:
-    import optuna
-
-    made = {
-        "tpe": optuna.samplers.TPESampler,
-        "random": optuna.samplers.RandomSampler,
-        "cmaes": optuna.samplers.CmaEsSampler,
-    }
-    return made[step.params["sampler"]](seed=step.seed32)
+def serve() -> None:
+    """Chooses for `tenon_study`: a line with the study, then one with the results of each round. Each is answered
+    by a line with the parameters of the next one."""
+    study = json.loads(sys.stdin.readline())
+    chooser = Chooser(study["params"], study["seed"])
+    chooser.repeat(study["rounds"])
+    print(json.dumps(chooser.ask()), flush=True)
+    for line in sys.stdin:
+        chooser.tell(json.loads(line))
+        print(json.dumps(chooser.ask()), flush=True)
 
 
 def distribution(p: Mapping[str, Any]) -> optuna.distributions.BaseDistribution:
@@ -163,4 +164,7 @@ def points(p: Mapping[str, Any]) -> list[Any]:
 
 
 if __name__ == "__main__":
-    tenon_step.run(main)
+    if sys.argv[1:] == ["--serve"]:
+        serve()
+    else:
+        tenon_step.run(main)
