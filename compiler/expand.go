@@ -108,7 +108,7 @@ func isolated(study, child ir.Unit) (units []ir.Unit) {
 		round := (first-1)/b.Parallel + 1
 		ask := study
 		ask.ID = fmt.Sprintf("%s/%s%03d", study.ID, askPrefix, round)
-		ask.Parent = study.ID
+		ask.Parent, ask.Expansion = study.ID, nil
 		ask.Params = withParam(study.Params, "round", round)
 		ask.Inputs = previous
 		ask.Outputs = []ir.Output{{Port: toldPort, Kind: ir.File}}

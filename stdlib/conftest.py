@@ -140,10 +140,11 @@ class Lab:
         }
 
     def run(self, component: str, *, env: dict[str, str] | None = None, **doc: Any) -> Outcome:
-        built = self.build(component, **doc)
-        done = subprocess.run(
-            **self.command(built, **(env or {})), capture_output=True, text=True, timeout=120
-        )
+        return self.execute(self.build(component, **doc), **(env or {}))
+
+    def execute(self, built: dict[str, Any], **env: str) -> Outcome:
+        """Runs a step whose document and code folder are made."""
+        done = subprocess.run(**self.command(built, **env), capture_output=True, text=True, timeout=120)
         outcome = Outcome(done.returncode, done.stdout + done.stderr, built)
         if Path(built["metrics"]).exists():
             outcome.metrics = json.loads(Path(built["metrics"]).read_text())

@@ -1,9 +1,10 @@
-"""A whole study in one program: its trials are forked from this process, which has the libraries of the trainer loaded.
+"""A whole study in one program: its trials are forked from this process, which has loaded the libraries.
+loaded.
 
 Inputs: `train` and `validation`, tables with the columns of the model. Outputs: `best` and `study`, see
-`tenon_trials`. The parameter `tuning` has what `tenon_trial` needs, how many `trials` there are, and the `chooser`: a
-script, the environment that it needs, and its parameters. Each result is in a checkpoint before the next trial begins,
-so a study that is killed repeats only the trials that were running.
+`tenon_trials`. The parameter `tuning` has what `tenon_trial` needs, how many `trials` there are, and the
+`chooser`: a script, the environment that it needs, and its parameters. Each result is in a checkpoint before
+the next trial begins, so a study that is killed repeats only the trials that were running.
 """
 
 from __future__ import annotations
@@ -89,7 +90,9 @@ class Record:
     def save(self, rounds: list[list[Trial]], some: dict[int, Trial], message: str) -> None:
         self.done += 1
         text = json.dumps({"rounds": rounds, "some": some})
-        self.step.checkpoint(self.done, lambda folder: (folder / "study.json").write_text(text, encoding="utf-8"))
+        self.step.checkpoint(
+            self.done, lambda folder: (folder / "study.json").write_text(text, encoding="utf-8")
+        )
         tenon_step.log(message)
         self.step.progress(self.done, self.step.params["tuning"]["trials"], message)
 
@@ -103,8 +106,8 @@ class Record:
 
 @contextlib.contextmanager
 def chooser(step: Step, rounds: list[list[Trial]]) -> Iterator[Any]:
-    """A function that takes the results of a round, or None for those that are known, and returns the parameters of
-    the next one."""
+    """A function that takes the results of a round, or None for those that are known, and returns the
+    parameters of the next one."""
     doc = step.params["tuning"]["chooser"]
     python = step.doc["interpreters"][doc["environment"]]
     command = [python, Path(__file__).parent / doc["script"], "--serve"]

@@ -1,14 +1,14 @@
 """One trial of a study: trains with the parameters that it is given, and measures the model on other rows.
 
-Inputs: `train` and `validation`, tables with the columns of the model; `next`, the parameters, or null if there is
-nothing more to try. Output: `trial`::
+Inputs: `train` and `validation`, tables with the columns of the model; `next`, the parameters, or null if
+there is nothing more to try. Output: `trial`::
 
     {"state": "complete", "value": 0.62}
     {"state": "failed", "error": "took longer than 600 s"}
     {"state": "skipped"}
 
-A trial that fails, crashes or hangs is a result as well, so the program then ends with 0. What is written depends on
-nothing but the inputs, unless time decides.
+A trial that fails, crashes or hangs is a result as well, so the program then ends with 0. What is written
+depends on nothing but the inputs, unless time decides.
 """
 
 from __future__ import annotations
@@ -118,7 +118,9 @@ def measured(step: Step, params: dict[str, Any], scratch: Path) -> dict[str, Any
 
         tuning, folder = step.params["tuning"], scratch / "model"
         output = {"kind": "model", "path": str(folder), "signature": tuning["signature"]}
-        inner = with_params(step, params, without="next", outputs={"model": output}, metrics=None, scratch=str(scratch))
+        inner = with_params(
+            step, params, without="next", outputs={"model": output}, metrics=None, scratch=str(scratch)
+        )
         folder.mkdir(parents=True, exist_ok=True)
         trainer(step)(inner)
         rows = step.lazy("validation")

@@ -1,7 +1,7 @@
 """Runs a trainer with the parameters that a study found best.
 
-Input: `best`, what `tune.*` chose, beside the inputs of the trainer. The parameter `tuning` names its script; all
-others are the trainer's, and those that were searched take the place of theirs.
+Input: `best`, what `tune.*` chose, beside the inputs of the trainer. The parameter `tuning` names its script;
+all others are the trainer's, and those that were searched take the place of theirs.
 """
 
 from __future__ import annotations

@@ -1,18 +1,19 @@
 """tune.optuna: chooses parameters with a sampler of Optuna, in rounds.
 
-Parameters: `space`, by path {type: "float" | "int" | "categorical", low, high, log, step, choices}; `sampler`,
-`direction`, `metric`, `parallel` (how many a round has), `failures` (how many trials may fail), and `round`, from 1.
-Inputs: of the round before, `told`, and `trial_1`, `trial_2` ..., the results of its trials, see `tenon_trial`.
-Outputs: `told`, all trials so far and what this round asks for, and `next_1`, `next_2` ..., the parameters of one trial
-each. Without `round`, the study is over, and the outputs are `best` and `study`::
+Parameters: `space`, by path {type: "float" | "int" | "categorical", low, high, log, step, choices};
+`sampler`, `direction`, `metric`, `parallel` (how many a round has), `failures` (how many trials may fail),
+and `round`, from 1. Inputs: of the round before, `told`, and `trial_1`, `trial_2` ..., the results of its
+trials, see `tenon_trial`. Outputs: `told`, all trials so far and what this round asks for, and `next_1`,
+`next_2` ..., the parameters of one trial each. Without `round`, the study is over, and the outputs are `best`
+and `study`::
 
     {"number": 7, "params": {"params.num_leaves": 12}, "value": 0.31}
-    {"metric": ..., "direction": ..., "sampler": ..., "trials": [{"number": 1, "params": {...}, "state": ..., ...}]}
+    {"metric": ..., "direction": ..., "sampler": ..., "trials": [{"number": 1, "params": {...}, ...}]}
 
 With the argument --serve, it is not a step but answers `tenon_study` line by line, see `serve`.
 
-A round is a function of the seed and of the results before it: the study is repeated from its beginning, which takes
-milliseconds, and refused if the sampler then asks for anything else than it did.
+A round is a function of the seed and of the results before it: the study is repeated from its beginning,
+which takes milliseconds, and refused if the sampler then asks for anything else than it did.
 """
 
 from __future__ import annotations
@@ -54,9 +55,7 @@ def told(step: Step) -> list[list[dict[str, Any]]]:
         return []
     before = read(step, "told")
     results = [read(step, f"trial_{i}") for i in range(1, len(step.inputs))]
-    last = [
-        {"params": params, **result} for params, result in zip(before["asked"], results, strict=False)
-    ]
+    last = [{"params": params, **result} for params, result in zip(before["asked"], results, strict=False)]
     return [*before["rounds"], last]
 
 
@@ -119,8 +118,10 @@ class Chooser:
 
 
 def serve() -> None:
-    """Chooses for `tenon_study`: a line with the study, then one with the results of each round. Each is answered
-    by a line with the parameters of the next one."""
+    """Chooses for `tenon_study`: a line with the study, then one with the results of each round.
+
+    Each is answered by a line with the parameters of the next one.
+    """
     study = json.loads(sys.stdin.readline())
     chooser = Chooser(study["params"], study["seed"])
     chooser.repeat(study["rounds"])

@@ -1,6 +1,7 @@
 """tune.optuna and the programs of its trials, without tenon."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -17,8 +18,13 @@ class Study:
     def __init__(self, lab, value, **params):
         self.lab, self.value = lab, value
         self.params = {
-            "space": SPACE, "sampler": "tpe", "metric": "log_loss", "direction": "minimize", "parallel": 2,
-            "failures": 0, **params,
+            "space": SPACE,
+            "sampler": "tpe",
+            "metric": "log_loss",
+            "direction": "minimize",
+            "parallel": 2,
+            "failures": 0,
+            **params,
         }
         self.inputs, self.asked = {}, []
 
@@ -67,7 +73,10 @@ def test_a_study_repeats_itself_and_finds_the_best(lab, sampler):
 
 
 def test_results_change_what_is_asked_next(lab):
-    studies = [Study(lab, loss, parallel=1), Study(lab, lambda p: {"state": "complete", "value": -loss(p)["value"]}, parallel=1)]
+    studies = [
+        Study(lab, loss, parallel=1),
+        Study(lab, lambda p: {"state": "complete", "value": -loss(p)["value"]}, parallel=1),
+    ]
     for study in studies:
         for number in range(1, 13):
             study.round(number)
@@ -78,7 +87,7 @@ def test_results_change_what_is_asked_next(lab):
 def test_another_history_than_the_sampler_makes_is_refused(lab):
     study = Study(lab, loss)
     study.round(1)
-    told = json.loads(open(study.inputs["told"]["path"]).read())
+    told = json.loads(Path(study.inputs["told"]["path"]).read_text())
     told["asked"][0]["params.depth"] = 63
     study.inputs["told"] = study.file(told)
     error = lab.error("tune.optuna", **study.doc(["told", "next_1", "next_2"], round=2))
@@ -90,7 +99,9 @@ def test_a_grid_has_every_combination_once(lab):
         "a": {"type": "float", "low": 0.1, "high": 0.35, "step": 0.1, "log": False},
         "b": {"type": "int", "low": 1, "high": 3, "step": 2, "log": False},
     }
-    study = Study(lab, lambda p: {"state": "complete", "value": p["a"]}, sampler="grid", space=space, parallel=4)
+    study = Study(
+        lab, lambda p: {"state": "complete", "value": p["a"]}, sampler="grid", space=space, parallel=4
+    )
     study.round(1)
     study.round(2)
     assert study.asked == [{"a": a, "b": b} for a in (0.1, 0.2, 0.3) for b in (1, 3)] + [None, None]
