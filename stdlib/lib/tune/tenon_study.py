@@ -1,5 +1,4 @@
 """A whole study in one program: its trials are forked from this process, which has loaded the libraries.
-loaded.
 
 Inputs: `train` and `validation`, tables with the columns of the model. Outputs: `best` and `study`, see
 `tenon_trials`. The parameter `tuning` has what `tenon_trial` needs, how many `trials` there are, and the
