@@ -67,9 +67,14 @@ type Options struct {
 	Settling time.Duration
 
 	// Provision changes the infrastructure of the target after the revision has begun and before any
-	// unit runs. Units that are removed together with their resources are removed before it. If it fails, no unit
-	// runs. Deprovision removes the infrastructure after all units were removed. Either may be nil.
-	Provision, Deprovision func(ctx context.Context, revision int, send func(Event)) error
+	// unit runs. Units whose resources it removes are removed before it. If it fails, no unit
+	// runs. Any of the three may be nil.
+	Provision ProvisionFunc
+	// Retire removes the resources of the target that are no longer needed, after all units were applied and removed.
+	// If something failed, it is not called: what it would remove may still be in use.
+	Retire ProvisionFunc
+	// Deprovision removes the infrastructure after all units were removed. It is not called if that failed.
+	Deprovision ProvisionFunc
 
 	// Tags and Commit are recorded with the revision.
 	Tags   []string
@@ -83,6 +88,9 @@ type Options struct {
 	act  state.Act
 	back int // the revision of the champion that a release goes back to
 }
+
+// A ProvisionFunc changes the infrastructure of a target for a revision, and sends what happens.
+type ProvisionFunc func(ctx context.Context, revision int, send func(Event)) error
 
 func (o Options) withDefaults() Options {
 	if o.Backoff <= 0 {
@@ -149,8 +157,14 @@ func Apply(ctx context.Context, p *planner.Plan, o Options) (*Result, error) {
 	w.loop(wctx)
 	w.removeUnwanted(wctx)
 	w.closeJournal(wctx)
-	if o.Deprovision != nil && len(w.result.Failed)+len(w.result.Blocked) == 0 {
-		w.provision(wctx, o.Deprovision)
+	for _, f := range []ProvisionFunc{o.Retire, o.Deprovision} {
+		switch {
+		case f == nil:
+		case len(w.result.Failed)+len(w.result.Blocked) == 0:
+			w.provision(wctx, f)
+		default:
+			w.events.send(Event{Type: EventResource, What: "infrastructure", Message: "nothing is removed until all units are done: correct what failed, and repeat the command"})
+		}
 	}
 	return w.end(wctx)
 }
@@ -321,7 +335,7 @@ func (w *walk) storeDeployed(ctx context.Context) (string, error) {
 
 // provision changes the infrastructure. If that fails, nothing else is done. It is interrupted if the lock is
 // lost, because its successor may change the same resources.
-func (w *walk) provision(ctx context.Context, f func(context.Context, int, func(Event)) error) {
+func (w *walk) provision(ctx context.Context, f ProvisionFunc) {
 	if ctx.Err() != nil {
 		return
 	}

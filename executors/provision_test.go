@@ -14,43 +14,89 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// shrink plans to remove features/b and c, the former with its role.
-func (b *bench) shrink() *planner.Plan {
+// shrink plans to remove features/b and c, the former with its role, before units run or last.
+func (b *bench) shrink(last bool) *planner.Plan {
 	b.mustApply(table("sources/a", `{}`), table("features/b", `{"b":1}`, "sources/a"), table("features/c", `{"c":1}`, "sources/a"))
 	b.events = nil
 	p := b.plan([]ir.Unit{table("sources/a", `{}`), table("features/d", `{"d":1}`, "sources/a")})
 	p.Infrastructure = &planner.Infrastructure{Resources: []planner.Resource{
-		{Address: "aws_iam_role.features-b", Unit: "features/b", Action: planner.Delete},
+		{Address: "aws_iam_role.features-b", Unit: "features/b", Action: planner.Delete, Last: last},
 		{Address: "aws_iam_role.features-c", Unit: "features/c", Action: planner.Update},
 		{Address: "aws_iam_role.features-d", Unit: "features/d", Action: planner.Create},
 	}}
 	return p
 }
 
-func TestAUnitIsRemovedBeforeItsResources(t *testing.T) {
-	b := newBench(t)
-	p, o := b.shrink(), b.options()
-	o.Provision = func(_ context.Context, _ int, send func(executors.Event)) error {
-		send(executors.Event{Type: executors.EventResource, Unit: "infrastructure"})
+// provisions sends an event when the infrastructure changes.
+func provisions(as string) executors.ProvisionFunc {
+	return func(_ context.Context, _ int, send func(executors.Event)) error {
+		send(executors.Event{Type: executors.EventResource, Unit: as})
 		return nil
 	}
-	if _, err := executors.Apply(t.Context(), p, o); err != nil {
-		t.Fatal(err)
-	}
+}
+
+// order returns the units of the events.
+func (b *bench) order() string {
 	var order []string
 	for _, e := range b.events {
 		if len(order) == 0 || order[len(order)-1] != e.Unit {
 			order = append(order, e.Unit)
 		}
 	}
-	if got, want := strings.Join(order, " "), "features/b infrastructure sources/a features/d features/c"; got != want {
-		t.Errorf("order %q, want %q", got, want)
+	return strings.Join(order, " ")
+}
+
+func TestAUnitIsRemovedBeforeItsResources(t *testing.T) {
+	for last, want := range map[bool]string{
+		false: "features/b infrastructure sources/a features/d features/c removal",
+		true:  "infrastructure sources/a features/d features/c features/b removal",
+	} {
+		b := newBench(t)
+		p, o := b.shrink(last), b.options()
+		o.Provision, o.Retire = provisions("infrastructure"), provisions("removal")
+		if _, err := executors.Apply(t.Context(), p, o); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.order(); got != want {
+			t.Errorf("order %q, want %q", got, want)
+		}
+	}
+}
+
+// What a unit that failed may still need is not removed, and the events say so.
+func TestAfterAFailureNothingIsRemovedLast(t *testing.T) {
+	b := newBench(t)
+	b.fake.behave["features/d"] = behaviour{fails: 9}
+	p, o := b.shrink(true), b.options()
+	o.Retire = func(context.Context, int, func(executors.Event)) error {
+		t.Error("resources were removed")
+		return nil
+	}
+	res, err := executors.Apply(t.Context(), p, o)
+	if err == nil || res.Outcome != state.Failure {
+		t.Errorf("got %+v, %v", res, err)
+	}
+	if last := b.events[len(b.events)-1]; last.Type != executors.EventResource || !strings.Contains(last.Message, "nothing is removed until all units are done") {
+		t.Errorf("the last event is %+v", last)
+	}
+}
+
+func TestAFailedRemovalIsAFailure(t *testing.T) {
+	b := newBench(t)
+	p, o := b.shrink(true), b.options()
+	o.Retire = func(context.Context, int, func(executors.Event)) error { return errors.New("it is in use") }
+	res, err := executors.Apply(t.Context(), p, o)
+	if err == nil || !strings.Contains(err.Error(), "the infrastructure was not completed: it is in use") || res.Outcome != state.Failure {
+		t.Errorf("got %+v, %v", res, err)
+	}
+	if b.current("features/d").Unit == "" || b.current("features/b").Unit != "" {
+		t.Error("units were not applied before")
 	}
 }
 
 func TestAfterAFailedProvisionNothingRuns(t *testing.T) {
 	b := newBench(t)
-	p, o := b.shrink(), b.options()
+	p, o := b.shrink(false), b.options()
 	o.Provision = func(context.Context, int, func(executors.Event)) error { return errors.New("no such region") }
 	res, err := executors.Apply(t.Context(), p, o)
 	if err == nil || !strings.Contains(err.Error(), "the infrastructure was not completed: no such region") || res.Outcome != state.Failure {
@@ -63,7 +109,7 @@ func TestAfterAFailedProvisionNothingRuns(t *testing.T) {
 
 func TestProvisionIsInterruptedWhenTheLockIsLost(t *testing.T) {
 	b := newBench(t)
-	p, o := b.shrink(), b.options()
+	p, o := b.shrink(false), b.options()
 	o.Provision = func(ctx context.Context, _ int, _ func(executors.Event)) error {
 		b.exec("UPDATE lease SET token = token + 1")
 		_ = b.lease.Check(ctx)

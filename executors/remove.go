@@ -80,7 +80,7 @@ func (w *walk) removeUnwanted(ctx context.Context) {
 }
 
 // removeBeforeResources removes the units that are no longer declared and whose resources the plan
-// deletes: a function has to end while its role and its log group exist. If one of them cannot be
+// deletes before units run: a function has to end while its role and its log group exist. If one of them cannot be
 // removed, its resources stay, and the apply ends.
 func (w *walk) removeBeforeResources(ctx context.Context) {
 	if w.plan.Infrastructure == nil {
@@ -88,7 +88,7 @@ func (w *walk) removeBeforeResources(ctx context.Context) {
 	}
 	loses := map[string]bool{}
 	for _, r := range w.plan.Infrastructure.Resources {
-		if r.Action == planner.Delete && r.Unit != "" {
+		if r.Action == planner.Delete && !r.Last && r.Unit != "" {
 			loses[r.Unit] = true
 		}
 	}

@@ -2,7 +2,8 @@ package planner
 
 import "github.com/tenon-ml/tenon/internal/money"
 
-// Infrastructure is what an apply does to the resources of a target, before units run.
+// Infrastructure is what an apply does to the resources of a target: what is removed [Resource.Last] after units
+// ran, and everything else before.
 type Infrastructure struct {
 	// Unmanaged says why the plan does not look at resources. If it is set, everything else is empty.
 	Unmanaged string `json:"unmanaged,omitempty"`
@@ -14,6 +15,8 @@ type Infrastructure struct {
 	Version   int64      `json:"version,omitempty"`
 	Resources []Resource `json:"resources,omitempty"` // that change
 	Unchanged int        `json:"unchanged,omitempty"` // how many do not
+	// Beside are addresses that the tool has to look at as well when it changes all but what is removed last.
+	Beside []string `json:"beside,omitempty"`
 	// Standing is what the resources cost while nothing runs, or nil if that is not known of the target.
 	Standing *Standing `json:"standing,omitempty"`
 	// Sealed is the plan of the tool, encrypted. A recorded plan lacks it.
@@ -43,6 +46,8 @@ type Resource struct {
 	Reasons []Reason `json:"reasons,omitempty"`
 	// Outside is set if somebody else has changed or removed it since the last apply.
 	Outside bool `json:"outside,omitempty"`
+	// Last is set if it is removed once all units were applied, because some may use it until then.
+	Last bool `json:"last,omitempty"`
 }
 
 // Changes reports whether an apply of the plan changes a resource.

@@ -184,7 +184,7 @@ func planDocument(p *planner.Plan, looked []project.Looked) any {
 		Choice *planner.Choice `json:"choice,omitempty"`
 		// Whether the limits of the account allow it.
 		Quotas *planner.Quotas `json:"quotas,omitempty"`
-		// What happens to the resources of the target before units run.
+		// What happens to the resources of the target, before units run and after.
 		Infrastructure *planner.Infrastructure `json:"infrastructure,omitempty"`
 		// What a look at the data of sources found.
 		Data []project.Looked `json:"data,omitempty"`
@@ -197,6 +197,6 @@ func withoutFiles(i *planner.Infrastructure) *planner.Infrastructure {
 		return nil
 	}
 	shown := *i
-	shown.Files, shown.Sealed = nil, nil
+	shown.Files, shown.Beside, shown.Sealed = nil, nil, nil
 	return &shown
 }

@@ -124,16 +124,26 @@ func infrastructureSummary(i *planner.Infrastructure) string {
 		return fmt.Sprintf("Infrastructure: unchanged (%s).\n", i.Tool)
 	}
 	var parts []string
-	outside := 0
+	outside, last := 0, 0
 	for _, r := range i.Resources {
 		if r.Outside {
 			outside++
 		}
+		if r.Last {
+			last++
+		}
 	}
 	for _, a := range []planner.Action{planner.Create, planner.Update, planner.Replace, planner.Delete} {
-		if n := i.Count(a); n > 0 {
+		n := i.Count(a)
+		if a == planner.Delete {
+			n -= last
+		}
+		if n > 0 {
 			parts = append(parts, fmt.Sprintf("%d to %s", n, a))
 		}
+	}
+	if last > 0 {
+		parts = append(parts, fmt.Sprintf("%d to delete after the units", last))
 	}
 	line := "Infrastructure: " + strings.Join(parts, ", ")
 	if i.Unchanged > 0 {

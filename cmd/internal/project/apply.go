@@ -132,7 +132,7 @@ func (s *Session) Apply(ctx context.Context, p *planner.Plan, o ApplyOptions) (*
 		return nil, err
 	}
 	opts.Protection = permitted
-	if opts.Provision, err = s.provision(ctx, p); err != nil {
+	if opts.Provision, opts.Retire, err = s.provision(ctx, p); err != nil {
 		return nil, err
 	}
 	if p.Cause == nil { // a controller does not use the sources in the folder

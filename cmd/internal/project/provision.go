@@ -143,14 +143,27 @@ func (p *provisioner) open() (s sealedState, err error) {
 
 // head is the part of a state of Terraform that tenon reads.
 type head struct {
-	Serial    int64  `json:"serial"`
-	Lineage   string `json:"lineage"`
-	Resources []struct {
-		Mode      string            `json:"mode"`
-		Type      string            `json:"type"`
-		Name      string            `json:"name"`
-		Instances []json.RawMessage `json:"instances"`
-	} `json:"resources"`
+	Serial    int64          `json:"serial"`
+	Lineage   string         `json:"lineage"`
+	Resources []headResource `json:"resources"`
+}
+
+type headResource struct {
+	Module    string `json:"module"` // "" or "module.a"
+	Mode      string `json:"mode"`
+	Type      string `json:"type"`
+	Name      string `json:"name"`
+	Instances []struct {
+		Dependencies []string `json:"dependencies"` // addresses of resources, without keys of instances
+	} `json:"instances"`
+}
+
+// address returns the address of a managed resource without keys of instances.
+func (r headResource) address() string {
+	if r.Module == "" {
+		return r.Type + "." + r.Name
+	}
+	return resourceOf(r.Module) + "." + r.Type + "." + r.Name
 }
 
 func headOf(b []byte) (h head, err error) {

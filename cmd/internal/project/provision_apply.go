@@ -72,49 +72,72 @@ func (w *Workspace) recordedProvisioner(ctx context.Context, recorded *state.Inf
 	return p, kept, err
 }
 
-// provision returns what changes the infrastructure as a plan says, or nil if nothing changes.
-func (s *Session) provision(ctx context.Context, plan *planner.Plan) (func(context.Context, int, func(executors.Event)) error, error) {
+// provision returns what changes the infrastructure as a plan says: before units run, and what is removed after them.
+// Either is nil if there is nothing to do then.
+func (s *Session) provision(ctx context.Context, plan *planner.Plan) (first, last executors.ProvisionFunc, err error) {
 	i := plan.Infrastructure
 	if !i.Changes() {
-		return nil, nil
+		return nil, nil, nil
 	}
 	recorded := i.Sealed == nil // of a controller, which may have been killed while it applied the plan
 	if recorded {
 		if err := s.RecoverInfrastructure(ctx); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	p, err := s.provisioner(ctx, plan.System.Target)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if p == nil {
-		return nil, errors.New("the plan changes the infrastructure of a target that has none: plan again")
+		return nil, nil, errors.New("the plan changes the infrastructure of a target that has none: plan again")
 	}
 	var moved error
 	if now := p.version(); now != i.Version {
 		moved = fmt.Errorf("%w: the infrastructure was at version %d and is now at %d: plan again", executors.ErrMoved, i.Version, now)
 	}
 	if moved != nil && !recorded {
-		return nil, moved
+		return nil, nil, moved
 	}
 	var file []byte
 	if !recorded {
 		if file, err = p.key.Open(i.Sealed, p.purpose("plan")); err != nil {
-			return nil, fmt.Errorf("the plan of the infrastructure: %w: plan again", err)
+			return nil, nil, fmt.Errorf("the plan of the infrastructure: %w: plan again", err)
 		}
 	}
-	return func(ctx context.Context, revision int, send func(executors.Event)) error {
-		if recorded {
+	apply := func(ctx context.Context, revision int, file []byte, send func(executors.Event)) error {
+		return p.apply(ctx, &keeper{p: p, lease: s.lease, revision: revision, sealedState: sealedState{Files: i.Files, Target: plan.System.Target}}, file, send)
+	}
+	// again makes a part of the plan again that was shown. It may do less by now, and nothing else.
+	again := func(only []string) executors.ProvisionFunc {
+		return func(ctx context.Context, revision int, send func(executors.Event)) error {
 			if moved != nil && (p.recorded == nil || p.recorded.Revision != revision) {
 				return moved
 			}
-			if file, err = p.again(ctx, i); err != nil || file == nil {
+			now, file, err := p.compare(ctx, i.Files, tool.Scope{Only: only})
+			if err == nil && now != nil {
+				err = onlyShown(now.resources, i.Resources)
+			}
+			if err != nil || now == nil {
 				return err
 			}
+			return apply(ctx, revision, file, send)
 		}
-		return p.apply(ctx, &keeper{p: p, lease: s.lease, revision: revision, sealedState: sealedState{Files: i.Files, Target: plan.System.Target}}, file, send)
-	}, nil
+	}
+	shown := func(ctx context.Context, revision int, send func(executors.Event)) error {
+		return apply(ctx, revision, file, send)
+	}
+	if recorded {
+		shown = again(nil)
+	}
+	switch before, last := stages(i.Resources); {
+	case !last:
+		return shown, nil, nil
+	case len(before) == 0:
+		return nil, shown, nil
+	default:
+		return again(append(before, i.Beside...)), again(nil), nil
+	}
 }
 
 // version returns that of the recorded state, or 0.
@@ -123,15 +146,6 @@ func (p *provisioner) version() int64 {
 		return 0
 	}
 	return p.recorded.Version
-}
-
-// again makes the plan again that was shown. It may do less by now, and nothing else.
-func (p *provisioner) again(ctx context.Context, shown *planner.Infrastructure) ([]byte, error) {
-	now, file, err := p.compare(ctx, shown.Files, tool.Scope{})
-	if err != nil || now == nil {
-		return nil, err
-	}
-	return file, onlyShown(now.resources, shown.Resources)
 }
 
 // onlyShown returns an error if something would be done that was not shown.
@@ -253,7 +267,7 @@ func (s store) override() string {
 }
 
 // deprovision returns what removes the infrastructure, or nil if there is none.
-func (s *Session) deprovision(r *InfrastructureRemoval) func(context.Context, int, func(executors.Event)) error {
+func (s *Session) deprovision(r *InfrastructureRemoval) executors.ProvisionFunc {
 	if r == nil {
 		return nil
 	}
@@ -262,7 +276,7 @@ func (s *Session) deprovision(r *InfrastructureRemoval) func(context.Context, in
 		if r.artifacts != nil && r.artifacts.forced {
 			k.Files = maps.Clone(k.Files)
 			k.Files[overrideName] = r.artifacts.override()
-			changes, file, err := r.p.compare(ctx, k.Files, tool.Scope{Only: r.artifacts.kind + "." + artifactsName})
+			changes, file, err := r.p.compare(ctx, k.Files, tool.Scope{Only: []string{r.artifacts.kind + "." + artifactsName}})
 			if err != nil {
 				return err
 			}

@@ -85,7 +85,7 @@ func (r *rig) change(ctx context.Context, t *testing.T, s *Session, what string,
 		return err
 	}
 	if what == "apply" {
-		f, err := s.provision(ctx, r.plan(ctx, t, s.Workspace, files))
+		f, _, err := s.provision(ctx, r.plan(ctx, t, s.Workspace, files))
 		if err != nil || f == nil {
 			return err
 		}

@@ -78,15 +78,30 @@ func (p *provisioner) plan(ctx context.Context, files map[string]string) (*plann
 	if err != nil || changes == nil {
 		return out, err
 	}
-	out.Resources, out.Unchanged = changes.resources, changes.unchanged
+	out.Resources, out.Unchanged = changes.resources, len(changes.unchanged)
+	if err := keepsArtifacts(out.Resources); err != nil {
+		return nil, err
+	}
+	if out.Count(planner.Delete) > 0 {
+		b, err := (&keeper{p: p}).Read(ctx)
+		if err != nil {
+			return nil, err
+		}
+		h, err := headOf(b)
+		if err != nil {
+			return nil, err
+		}
+		h.order(out.Resources)
+		out.Beside = lookedAt(changes, out.Resources)
+	}
 	out.Sealed, err = p.key.Seal(file, p.purpose("plan"))
 	return out, err
 }
 
 // compared is what a plan of the tool does.
 type compared struct {
-	resources []planner.Resource
-	unchanged int
+	resources        []planner.Resource
+	unchanged, moved []string // addresses, see [tool.Changes]
 }
 
 // compare plans a configuration, or its removal. It returns nil if nothing changes.
@@ -109,7 +124,7 @@ func (p *provisioner) compare(ctx context.Context, files map[string]string, scop
 		return nil, nil, nil
 	}
 	c := new(compared)
-	c.resources, c.unchanged = tool.Changes(changes)
+	c.resources, c.unchanged, c.moved = tool.Changes(changes)
 	return c, file, nil
 }
 

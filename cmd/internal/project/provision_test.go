@@ -96,15 +96,17 @@ func (r *rig) plan(ctx context.Context, t *testing.T, w *Workspace, files map[st
 
 // apply applies a plan as revision n.
 func (r *rig) apply(ctx context.Context, t *testing.T, s *Session, p *planner.Plan, n int, report func(executors.Event)) {
-	f, err := s.provision(ctx, p)
+	first, last, err := s.provision(ctx, p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f == nil {
-		return
-	}
-	if err := f(ctx, n, report); err != nil {
-		t.Fatal(err)
+	for _, f := range []executors.ProvisionFunc{first, last} {
+		if f == nil {
+			continue
+		}
+		if err := f(ctx, n, report); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -188,14 +190,14 @@ func TestInfrastructureIsRefused(t *testing.T) {
 	s := r.lock(ctx, t, w)
 	stale := r.plan(ctx, t, w, r.files("1", "a"))
 	r.apply(ctx, t, s, r.plan(ctx, t, w, r.files("1", "a")), 1, silent)
-	if _, err := s.provision(ctx, stale); !errors.Is(err, executors.ErrMoved) {
+	if _, _, err := s.provision(ctx, stale); !errors.Is(err, executors.ErrMoved) {
 		t.Errorf("a plan from before: %v", err)
 	}
 	// A recorded plan is made again, and must not do more than it says.
 	recorded := r.plan(ctx, t, w, r.files("1", "a", "b"))
 	recorded.Infrastructure.Sealed, recorded.Infrastructure.Resources = nil, recorded.Infrastructure.Resources[:0:0]
 	recorded.Infrastructure.Resources = append(recorded.Infrastructure.Resources, planner.Resource{Address: "terraform_data.other", Action: planner.Create})
-	f, err := s.provision(ctx, recorded)
+	f, _, err := s.provision(ctx, recorded)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +241,7 @@ func TestARecordedPlanOfInfrastructureIsContinued(t *testing.T) {
 		revision int
 		want     error
 	}{{1, nil}, {1, nil}, {2, executors.ErrMoved}} {
-		f, err := s.provision(ctx, p)
+		f, _, err := s.provision(ctx, p)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -384,7 +386,7 @@ func TestInterruptedApplyOfInfrastructureContinues(t *testing.T) {
 	ctx, r := t.Context(), newRig(t)
 	w := r.open(ctx, t)
 	s := r.lock(ctx, t, w)
-	f, err := s.provision(ctx, r.plan(ctx, t, w, r.files("1", "a", "b", "c")))
+	f, _, err := s.provision(ctx, r.plan(ctx, t, w, r.files("1", "a", "b", "c")))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,9 +13,9 @@ import (
 	"github.com/tenon-ml/tenon/planner"
 )
 
-// Changes returns what a plan does to resources, in the order of their addresses, and how many it leaves
-// as they are.
-func Changes(p *tfjson.Plan) (all []planner.Resource, unchanged int) {
+// Changes returns what a plan does to resources, in the order of their addresses, the addresses of those that it leaves
+// as they are, and both addresses of each that has got another one.
+func Changes(p *tfjson.Plan) (all []planner.Resource, unchanged, moved []string) {
 	drifted := map[string]*tfjson.ResourceChange{}
 	for _, c := range p.ResourceDrift {
 		drifted[c.Address] = c
@@ -24,10 +24,13 @@ func Changes(p *tfjson.Plan) (all []planner.Resource, unchanged int) {
 		if c.Mode != tfjson.ManagedResourceMode || c.Change == nil {
 			continue
 		}
+		if c.PreviousAddress != "" {
+			moved = append(moved, c.PreviousAddress, c.Address)
+		}
 		r := planner.Resource{Address: c.Address, Unit: unitOf(c.Change)}
 		switch a := c.Change.Actions; {
 		case a.NoOp() || a.Read() || a.Forget():
-			unchanged++
+			unchanged = append(unchanged, c.Address)
 			continue
 		case a.Replace():
 			r.Action, r.Reasons = planner.Replace, differences(c.Change, true)
@@ -53,7 +56,7 @@ func Changes(p *tfjson.Plan) (all []planner.Resource, unchanged int) {
 		all = append(all, r)
 	}
 	slices.SortStableFunc(all, func(a, b planner.Resource) int { return strings.Compare(a.Address, b.Address) })
-	return all, unchanged
+	return all, unchanged, moved
 }
 
 // unitOf returns the unit that the tags of a resource name, or "".

@@ -3,6 +3,7 @@ package tool_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -28,6 +29,7 @@ func TestChangesSayWhy(t *testing.T) {
 		{"a replacement", `"change": {"actions": ["delete", "create"], "before": {"name": "a", "arn": "1"}, "after": {"name": "b"}, "after_unknown": {"arn": true}, "replace_paths": [["name"]]}`,
 			"", "replace: name, which forces a replacement a -> b"},
 		{"a leftover", `"deposed": "abc", "change": {"actions": ["delete"], "before": {}}`, "", "delete: left by an interrupted replacement"},
+		{"a move", `"previous_address": "aws_iam_role.b", "change": {"actions": ["no-op"], "before": {}, "after": {}}`, "", ""},
 		{"no change", `"change": {"actions": ["no-op"], "before": {}, "after": {}}`, "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -36,9 +38,12 @@ func TestChangesSayWhy(t *testing.T) {
 			if err := json.Unmarshal([]byte(text), &p); err != nil {
 				t.Fatal(err)
 			}
-			all, unchanged := tool.Changes(&p)
-			if len(all)+unchanged != 1 {
-				t.Fatalf("got %+v, and %d unchanged", all, unchanged)
+			all, unchanged, moved := tool.Changes(&p)
+			if len(all)+len(unchanged) != 1 {
+				t.Fatalf("got %+v, and %q unchanged", all, unchanged)
+			}
+			if was := p.ResourceChanges[0].PreviousAddress; was != "" && !slices.Equal(moved, []string{was, "aws_iam_role.a"}) {
+				t.Errorf("moved %q", moved)
 			}
 			if got := describe(all); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)

@@ -148,8 +148,8 @@ func (d *Dir) Locks() (string, error) {
 
 // A Scope says what a plan is for.
 type Scope struct {
-	Destroy bool   // remove everything
-	Only    string // address of the only resource to look at, or ""
+	Destroy bool     // remove everything
+	Only    []string // addresses of the only resources to look at, besides those that they need; nil is all
 }
 
 // Plan compares the configuration with what exists. It returns nil if
@@ -159,8 +159,8 @@ func (d *Dir) Plan(ctx context.Context, s Scope) (changes *tfjson.Plan, file []b
 	if s.Destroy {
 		args = append(args, "-destroy")
 	}
-	if s.Only != "" {
-		args = append(args, "-target="+s.Only)
+	for _, address := range s.Only {
+		args = append(args, "-target="+address)
 	}
 	defer os.Remove(filepath.Join(d.Path, planName))
 	err = d.run(ctx, func(message) {}, args...)
