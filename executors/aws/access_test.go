@@ -162,13 +162,26 @@ func TestRolesAllowExactlyWhatUnitsDo(t *testing.T) {
 			policies = policiesOf(t, roles)
 		}
 		for _, u := range sys.Units {
-			p, has := policies[label(u.ID)]
+			place := must(SettingsOf(sys.Target)).place(&u)
+			p, has := policies[placedAt(place, u.ID)]
+			starts := p // what may use its secrets, its log and its image
+			if onECS(place) {
+				starts = policies[execution(u.ID)]
+				for _, a := range []string{"logs:PutLogEvents", "secretsmanager:GetSecretValue", "ecr:BatchGetImage", "ecr:GetAuthorizationToken"} {
+					if slices.ContainsFunc(p.Statement, func(s permission) bool { return slices.Contains(s.Action, a) }) {
+						t.Fatalf("the program of %s may %s", u.ID, a)
+					}
+				}
+				if slices.ContainsFunc(starts.Statement, func(s permission) bool { return strings.HasPrefix(s.Action[0], "s3:") }) {
+					t.Fatalf("what starts %s has the bucket", u.ID)
+				}
+			}
 			if has != (u.Kind != ir.Record) {
 				t.Fatalf("%s has a role: %v", u.ID, has)
 			}
 			for _, of := range sys.Units {
 				same := u.ID == of.ID
-				if got, want := p.allows("logs:PutLogEvents", "aws_cloudwatch_log_group/"+label(of.ID)+":*", nil), same && has && u.Needs.GPU == 0; got != want {
+				if got, want := starts.allows("logs:PutLogEvents", "aws_cloudwatch_log_group/"+placedAt(must(SettingsOf(sys.Target)).place(&of), of.ID)+":*", nil), same && has && u.Needs.GPU == 0; got != want {
 					t.Fatalf("%s may write the log of %s: %v", u.ID, of.ID, got)
 				}
 				for _, folder := range cloudtest.Folders(of) {
@@ -203,11 +216,11 @@ func TestRolesAllowExactlyWhatUnitsDo(t *testing.T) {
 			}
 			for _, variable := range []string{"TOKEN", "KEY"} {
 				want := slices.ContainsFunc(u.Secrets, func(s ir.Secret) bool { return s.Env == variable })
-				if got := p.allows("secretsmanager:GetSecretValue", "aws_secretsmanager_secret/"+variable, nil); got != want {
+				if got := starts.allows("secretsmanager:GetSecretValue", "aws_secretsmanager_secret/"+variable, nil); got != want {
 					t.Fatalf("%s may read the secret %s: %v", u.ID, variable, got)
 				}
 			}
-			for _, s := range p.Statement {
+			for _, s := range slices.Concat(p.Statement, starts.Statement) {
 				for _, a := range s.Action {
 					if strings.Contains(a, "*") || slices.Contains(s.Resource, "*") && a != "ecr:GetAuthorizationToken" {
 						t.Fatalf("%s may do %v to %v", u.ID, s.Action, s.Resource)
@@ -255,7 +268,7 @@ func TestEveryStatementIsNeeded(t *testing.T) {
 	w := newWriter(sys, must(SettingsOf(sys.Target)))
 	for _, u := range append(all, w.units...) {
 		seen := map[string]string{}
-		for _, s := range w.statements(u) {
+		for _, s := range append(w.program(u), w.start(u)...) {
 			for _, a := range s.actions {
 				if other := seen[a]; other != "" {
 					t.Errorf("%s: %s is allowed by %s and %s", u.ID, a, other, s.id)

@@ -54,11 +54,29 @@ func (w *writer) objectives(f *terraform.File, slo, on *ir.Unit, o objectives) {
 		tagged(b, slo)
 		return b
 	}
-	for _, r := range o.Burns(on) {
-		b := alarm(r.Name, r.Description)
-		b.Set("threshold", terraform.Number(r.Share))
-		b.Set("evaluation_periods", terraform.Int(1))
-		for _, q := range []struct{ id, metric string }{{"requests", m.requests}, {"errors", m.errors}} {
+	if goal, err := o.Availability.Float64(); err == nil {
+		if w.place(on) == onFargate {
+			w.outage(alarm("outage", fmt.Sprintf("no container of %s has been healthy for %d minutes", on.ID, outageMinutes)), m)
+		}
+		for _, r := range burnRates {
+			rate := r.Budget * duration.Parse(o.Window).Hours() / r.Window.Hours()
+			if rate*(1-goal) >= 1 {
+				continue // more than every request would have to fail
+			}
+			b := alarm("availability-"+strconv.Itoa(int(r.Window.Hours()))+"h",
+				fmt.Sprintf("%s%% of the error budget of %s for %s is used up in %gh", number(r.Budget*100), on.ID, o.Window, r.Window.Hours()))
+			b.Set("threshold", terraform.Number(number(rate*(1-goal))))
+			b.Set("evaluation_periods", terraform.Int(1))
+			for _, q := range []struct{ id, metric string }{{"requests", m.requests}, {"errors", m.errors}} {
+				query := b.Block("metric_query")
+				query.Set("id", terraform.Text(q.id))
+				x := query.Block("metric")
+				x.Set("namespace", terraform.Text(m.namespace))
+				x.Set("metric_name", terraform.Text(q.metric))
+				x.Set("period", terraform.Int(int64(r.Window.Seconds())))
+				x.Set("stat", terraform.Text("Sum"))
+				x.Set("dimensions", terraform.Object(m.dimensions...))
+			}
 			query := b.Block("metric_query")
 			query.Set("id", terraform.Text(q.id))
 			x := query.Block("metric")
@@ -84,6 +102,23 @@ func (w *writer) objectives(f *terraform.File, slo, on *ir.Unit, o objectives) {
 		b.Set("evaluation_periods", terraform.Int(3))
 		b.Set("threshold", terraform.Number(number(float64(x.Limit)/float64(m.unit))))
 	}
+}
+
+// outageMinutes is how long no container answers before there is an alarm. A first version may take as long to start.
+const outageMinutes = 5
+
+// outage completes the alarm for containers of which none is healthy. The load balancer answers instead of them, and counts
+// no request of their group, so that the share of requests that fail does not show it. It reports nothing of a group without containers.
+func (w *writer) outage(b *terraform.Body, m metrics) {
+	b.Set("comparison_operator", terraform.Text("LessThanThreshold"))
+	b.Set("treat_missing_data", terraform.Text("breaching"))
+	b.Set("namespace", terraform.Text(m.namespace))
+	b.Set("metric_name", terraform.Text("HealthyHostCount"))
+	b.Set("dimensions", terraform.Object(m.dimensions...))
+	b.Set("statistic", terraform.Text("Maximum")) // of the zones
+	b.Set("period", terraform.Int(60))
+	b.Set("evaluation_periods", terraform.Int(outageMinutes))
+	b.Set("threshold", terraform.Int(1))
 }
 
 // topicARN returns where alarms and the budget go.

@@ -128,15 +128,11 @@ type refusedError struct{ error }
 
 func (e *refusedError) Unwrap() error { return e.error }
 
-// A containerOf says in what a container of AWS Batch differs from others.
-type containerOf struct {
-	image, role, group string // group is that of its log
-	open               bool   // it reaches the Internet
-	milli, memory      int64  // thousandths of cores, and MiB
-}
-
-// container returns the properties of a container on Fargate.
-func (e *Executor) container(c *cloud, of containerOf) *types.ContainerProperties {
+// register registers a definition for one start of a task.
+func (e batchJobs) register(ctx context.Context, c *cloud, st *taskState, t executors.Task, image string, secrets []pod.Secret) error {
+	w := e.names()
+	role, execution := w.role(c, placedAt(onBatch, t.Unit.ID)), w.role(c, execution(t.Unit.ID))
+	milli, memory, _ := size(t.Unit.Needs)
 	ip, architecture := types.AssignPublicIpDisabled, "X86_64"
 	if of.open && e.opts.Existing.Network == nil {
 		ip = types.AssignPublicIpEnabled // there is no NAT gateway
@@ -144,8 +140,8 @@ func (e *Executor) container(c *cloud, of containerOf) *types.ContainerPropertie
 	if e.opts.Architecture == "arm64" {
 		architecture = "ARM64"
 	}
-	return &types.ContainerProperties{
-		Image: &of.image, JobRoleArn: &of.role, ExecutionRoleArn: &of.role,
+	p := &types.ContainerProperties{
+		Image: &image, JobRoleArn: &role, ExecutionRoleArn: &execution,
 		User: aws.String("0"), // the user of the image may not make the folders; a task of Fargate is a machine of its own
 		ResourceRequirements: []types.ResourceRequirement{
 			{Type: types.ResourceTypeVcpu, Value: aws.String(strconv.FormatFloat(float64(of.milli)/1000, 'f', -1, 64))},

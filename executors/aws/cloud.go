@@ -165,7 +165,7 @@ func registryOf(account, region, partition string) string {
 	return account + ".dkr.ecr." + region + "." + domainOf(partition)
 }
 
-// role returns the ARN of the role of a unit.
-func (w *writer) role(c *cloud, unit string) string {
-	return "arn:" + c.partition + ":iam::" + c.account + ":role/" + w.roleName(unit)
+// role returns the ARN of a role by what it is called among the resources.
+func (w *writer) role(c *cloud, name string) string {
+	return "arn:" + c.partition + ":iam::" + c.account + ":role/" + w.roleName(name)
 }

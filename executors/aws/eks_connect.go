@@ -51,7 +51,7 @@ func ReachCluster(ctx context.Context, cluster string) (access clouds.ClusterAcc
 	}
 	err = newClient(eksService, cfg, partitionOf(region)).get(ctx, "/clusters/"+url.PathEscape(name), &found)
 	if hasCode(err, "ResourceNotFoundException") {
-		return access, fmt.Errorf("there is no cluster %s in %s: %s", name, region, infrastructure)
+		return access, &clouds.NoClusterError{Name: name, Where: region, Fix: infrastructure}
 	}
 	if err != nil {
 		return access, explainCall("look for the cluster "+name, err)

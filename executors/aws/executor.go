@@ -170,7 +170,7 @@ func (e *Executor) Placed(u *ir.Unit, h state.Handle) (before, after string) {
 	if err != nil || !to.serves() || !st.Place.serves() {
 		return "", ""
 	}
-	name := func(p place, instance, host string, secure bool) string {
+	name := func(p place, instance, host, network string, secure bool) string {
 		switch p {
 		case onSageMaker:
 			return "SageMaker, " + instance
@@ -178,7 +178,10 @@ func (e *Executor) Placed(u *ir.Unit, h state.Handle) (before, after string) {
 			if secure {
 				host += " over HTTPS"
 			}
-			return "AWS Fargate, " + cmp.Or(host, "without a host")
+			if host = cmp.Or(host, "without a host"); network != "" {
+				host += ", in " + network
+			}
+			return "AWS Fargate, " + host
 		}
 		return "AWS Lambda"
 	}
@@ -186,7 +189,7 @@ func (e *Executor) Placed(u *ir.Unit, h state.Handle) (before, after string) {
 		return "", ""
 	}
 	at := e.opts.endpoint(u)
-	return name(st.Place, st.Instance, st.Host, strings.HasPrefix(st.URL, "https:")), name(to, at.Instance, at.Host, e.opts.Balancer.secure())
+	return name(st.Place, st.Instance, st.Host, st.Network, strings.HasPrefix(st.URL, "https:")), name(to, at.Instance, at.Host, e.opts.networkOf(u), e.opts.Balancer.secure())
 }
 
 // Missing returns nil: which layers are missing is known only when the image is made.

@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"context"
 	"encoding/json"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -29,4 +30,17 @@ func EndpointNames(h state.Handle) []string {
 	var st taskState
 	_ = json.Unmarshal(h.Data, &st) // without names, nothing was created
 	return []string{st.Endpoint, st.Run + oneVariant, st.Run + "-" + clouds.MainVariant}
+}
+
+// PublicAddress returns whether the tasks of a service have public addresses, as Amazon ECS says it.
+func (e *Executor) PublicAddress(ctx context.Context, h state.Handle) (string, error) {
+	st, c, err := e.open(ctx, h)
+	if err != nil {
+		return "", err
+	}
+	s, err := c.service(ctx, &st)
+	if err != nil || s == nil {
+		return "", err
+	}
+	return s.NetworkConfiguration.AwsvpcConfiguration.AssignPublicIP, nil
 }

@@ -47,7 +47,7 @@ func (e containers) prepare(st *taskState, t executors.Task) {
 	w := e.names()
 	st.Cluster, st.Service, st.Group = w.ecsCluster(), w.container(&t.Unit), w.logGroup(&t.Unit)
 	st.Run = st.Service + "-" + e.taskSum(t.Name)
-	st.Record, st.Host, st.Machine = st.Run, e.opts.endpoint(&t.Unit).Host, e.machine()
+	st.Record, st.Host, st.Network, st.Machine = st.Run, e.opts.endpoint(&t.Unit).Host, e.opts.networkOf(&t.Unit), e.machine()
 }
 
 // apply implements [backend].
@@ -86,6 +86,18 @@ func (e containers) apply(ctx context.Context, c *cloud, st *taskState, t execut
 	return err
 }
 
+// networkOf describes the existing network in which a service on Fargate is, or returns "" for one that Tenon makes.
+func (s Settings) networkOf(u *ir.Unit) string {
+	n := s.Existing.Network
+	switch {
+	case n == nil:
+		return ""
+	case open(u):
+		return strings.Join(n.OpenSubnets, " ") + " of " + n.VPC
+	}
+	return strings.Join(n.Subnets, " ") + " of " + n.VPC
+}
+
 // register registers the task definition of a task, with what its container has to do.
 func (e containers) register(ctx context.Context, c *cloud, st *taskState, t executors.Task) (*definition, error) {
 	var secrets []pod.Secret
@@ -121,14 +133,15 @@ func (e containers) register(ctx context.Context, c *cloud, st *taskState, t exe
 
 // definitionOf returns the task definition of a task.
 func (e containers) definitionOf(c *cloud, st *taskState, u ir.Unit, image string, command []string, secrets []pod.Secret) map[string]any {
-	role := e.names().role(c, st.Unit)
+	w := e.names()
 	values := make([]map[string]string, len(secrets))
 	for i, x := range secrets {
 		values[i] = map[string]string{"name": pod.SecretEnv + x.Name, "valueFrom": x.ARN}
 	}
 	milli, memory, _ := size(u.Needs)
 	in := map[string]any{
-		"family": st.Run, "networkMode": "awsvpc", "requiresCompatibilities": []string{"FARGATE"}, "taskRoleArn": role, "executionRoleArn": role,
+		"family": st.Run, "networkMode": "awsvpc", "requiresCompatibilities": []string{"FARGATE"},
+		"taskRoleArn": w.role(c, placedAt(onFargate, st.Unit)), "executionRoleArn": w.role(c, execution(st.Unit)),
 		"cpu": strconv.FormatInt(milli*1024/1000, 10), "memory": strconv.FormatInt(memory, 10),
 		"runtimePlatform": map[string]string{"cpuArchitecture": st.Machine, "operatingSystemFamily": "LINUX"},
 		"tags":            ecsTags(e.tagsOfService(st, tag{tagURL, st.URL}, tag{tagReplicas, replicasOf(u).String()})),
@@ -159,13 +172,13 @@ func (e containers) tagsOfService(st *taskState, more ...tag) map[string]string 
 
 // roll makes the service of a unit move to a task definition, unless it does so already.
 func (e containers) roll(ctx context.Context, c *cloud, st *taskState, at *site, u ir.Unit, d *definition) error {
-	ip := "DISABLED"
+	where := network{at.subnets, at.groups, "DISABLED"}
 	if open(&u) && e.opts.Existing.Network == nil {
-		ip = "ENABLED" // there is no NAT gateway
+		where.AssignPublicIP = "ENABLED" // there is no NAT gateway
 	}
 	in := map[string]any{
 		"cluster": st.Cluster, "taskDefinition": d.TaskDefinitionArn,
-		"networkConfiguration":          map[string]any{"awsvpcConfiguration": map[string]any{"subnets": at.subnets, "securityGroups": at.groups, "assignPublicIp": ip}},
+		"networkConfiguration":          map[string]any{"awsvpcConfiguration": where},
 		"loadBalancers":                 []any{map[string]any{"targetGroupArn": at.targets, "containerName": mainContainer, "containerPort": d.port()}},
 		"healthCheckGracePeriodSeconds": int64(startup(&u) / time.Second),
 		"deploymentConfiguration": map[string]any{
@@ -186,7 +199,7 @@ func (e containers) roll(ctx context.Context, c *cloud, st *taskState, at *site,
 			return err == nil, e.unless(err, "create the service "+st.Service)
 		case !now.lives():
 			return false, nil // until the one before has ended
-		case familyOf(now.TaskDefinition) == st.Run && !now.failed():
+		case familyOf(now.TaskDefinition) == st.Run && !now.failed() && now.NetworkConfiguration.AwsvpcConfiguration.is(where):
 			return true, nil
 		}
 		if err := e.mark(ctx, c, now.ServiceArn, tag{tagTask, st.Name}); err != nil { // it says later whether Amazon ECS went back

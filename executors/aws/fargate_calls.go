@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/aws/smithy-go"
+
+	"github.com/tenon-ml/tenon/compiler/ir"
 )
 
 // ecsService is Amazon ECS. Source of its calls and fields: its API reference.
@@ -74,9 +77,24 @@ type ecsState struct {
 		FailedTasks                      int64
 		CreatedAt                        epoch
 	}
-	Events []struct{ Message string } // the newest first
-	Tags   []ecsTag
+	NetworkConfiguration struct{ AwsvpcConfiguration network }
+	Events               []struct{ Message string } // the newest first
+	Tags                 []ecsTag
 }
+
+// A network is where the tasks of a service are.
+type network struct {
+	Subnets        []string `json:"subnets"`
+	SecurityGroups []string `json:"securityGroups"`
+	AssignPublicIP string   `json:"assignPublicIp"`
+}
+
+// is reports whether two networks are the same, whatever the order of their parts.
+func (n network) is(other network) bool {
+	return n.AssignPublicIP == other.AssignPublicIP && slices.Equal(sorted(n.Subnets), sorted(other.Subnets)) && slices.Equal(sorted(n.SecurityGroups), sorted(other.SecurityGroups))
+}
+
+func sorted(list []string) []string { return slices.Sorted(slices.Values(list)) }
 
 // lives reports whether a service exists and is not being removed.
 func (s *ecsState) lives() bool { return s != nil && s.Status == "ACTIVE" }
@@ -119,7 +137,7 @@ func (c *cloud) service(ctx context.Context, st *taskState) (*ecsState, error) {
 // A definition is a task definition.
 type definition struct {
 	TaskDefinitionArn    string
-	Status               string
+	Status, CPU          string // CPU is in units of 1/1024
 	RegisteredAt         epoch
 	RuntimePlatform      struct{ CPUArchitecture string }
 	ContainerDefinitions []struct {
@@ -127,6 +145,25 @@ type definition struct {
 		LogConfiguration struct{ Options map[string]string }
 	}
 	tags map[string]string
+}
+
+// cores returns how many cores the tasks have that a service has now.
+func (e containers) cores(ctx context.Context, c *cloud, u *ir.Unit) (float64, error) {
+	w := e.names()
+	st := taskState{Cluster: w.ecsCluster(), Service: w.container(u)}
+	now, err := c.service(ctx, &st)
+	if err != nil || !now.lives() {
+		return 0, err
+	}
+	d, err := c.definition(ctx, familyOf(now.TaskDefinition))
+	if err != nil || d == nil {
+		return 0, err
+	}
+	units, err := strconv.ParseFloat(d.CPU, 64)
+	if err != nil {
+		return 0, fmt.Errorf("the task definition %s has %q units of CPU: %w", d.TaskDefinitionArn, d.CPU, err)
+	}
+	return units / 1024 * float64(max(now.RunningCount+now.PendingCount, now.DesiredCount)), nil
 }
 
 func (d *definition) port() int64 { return d.ContainerDefinitions[0].PortMappings[0].ContainerPort }

@@ -137,7 +137,6 @@ func (w *writer) definition(f *terraform.File, u *ir.Unit) {
 	b.Set("type", terraform.Text("container"))
 	b.Set("platform_capabilities", terraform.Texts("FARGATE"))
 	b.Set("propagate_tags", terraform.Bool(true))
-	role := reference("aws_iam_role", label(u.ID), "arn")
 	milli, memory, _ := size(u.Needs)
 	resource := func(kind, value string) terraform.Expr {
 		return terraform.Object(terraform.Field{Key: "type", Value: terraform.Text(kind)}, terraform.Field{Key: "value", Value: terraform.Text(value)})
@@ -151,14 +150,14 @@ func (w *writer) definition(f *terraform.File, u *ir.Unit) {
 	}
 	fields := []terraform.Field{
 		{Key: "image", Value: key("images", u)},
-		{Key: "jobRoleArn", Value: role},
-		{Key: "executionRoleArn", Value: role},
+		{Key: "jobRoleArn", Value: reference("aws_iam_role", w.placed(u), "arn")},
+		{Key: "executionRoleArn", Value: reference("aws_iam_role", execution(u.ID), "arn")},
 		{Key: "resourceRequirements", Value: terraform.List(resource("VCPU", strconv.FormatFloat(float64(milli)/1000, 'f', -1, 64)), resource("MEMORY", strconv.FormatInt(memory, 10)))},
 		{Key: "networkConfiguration", Value: terraform.Object(terraform.Field{Key: "assignPublicIp", Value: terraform.Text(ip)})},
 		{Key: "runtimePlatform", Value: terraform.Object(
 			terraform.Field{Key: "cpuArchitecture", Value: terraform.Text(architecture)}, terraform.Field{Key: "operatingSystemFamily", Value: terraform.Text("LINUX")})},
 		{Key: "logConfiguration", Value: terraform.Object(terraform.Field{Key: "logDriver", Value: terraform.Text("awslogs")}, terraform.Field{Key: "options", Value: terraform.Object(
-			terraform.Field{Key: "awslogs-group", Value: reference("aws_cloudwatch_log_group", label(u.ID), "name")},
+			terraform.Field{Key: "awslogs-group", Value: reference("aws_cloudwatch_log_group", w.placed(u), "name")},
 			terraform.Field{Key: "awslogs-region", Value: terraform.Code("var.region")},
 			terraform.Field{Key: "awslogs-stream-prefix", Value: terraform.Text("job")})})},
 	}

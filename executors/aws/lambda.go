@@ -230,7 +230,7 @@ func (e functions) configuration(c *cloud, st *taskState, t executors.Task) (*la
 		disk = int32(max((d-1)>>20+1, leastScratch))
 	}
 	return &lambda.UpdateFunctionConfigurationInput{
-		FunctionName: &st.Function, Description: aws.String(st.Unit + " of " + e.opts.System), Role: aws.String(e.names().role(c, st.Unit)),
+		FunctionName: &st.Function, Description: aws.String(st.Unit + " of " + e.opts.System), Role: aws.String(e.names().role(c, placedAt(onLambda, st.Unit))),
 		Runtime: types.RuntimeProvidedal2023, Handler: aws.String("bootstrap"), MemorySize: aws.Int32(memoryOf(t.Unit.Needs)), Timeout: aws.Int32(lambdaTimeout),
 		Environment:      &types.Environment{Variables: variables},
 		EphemeralStorage: &types.EphemeralStorage{Size: &disk},

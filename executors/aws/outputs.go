@@ -18,7 +18,7 @@ func (w *writer) outputs() {
 		}
 	}
 	f.Output("artifacts", "Folder of the system in the bucket.", terraform.Join("s3://", terraform.Code("local.bucket"), "/", terraform.Code("local.root")))
-	f.Output("roles", "Roles by unit.", clouds.Each(w.units, func(u *ir.Unit) terraform.Expr { return reference("aws_iam_role", label(u.ID), "arn") }))
+	f.Output("roles", "Roles by unit.", clouds.Each(w.units, func(u *ir.Unit) terraform.Expr { return reference("aws_iam_role", w.placed(u), "arn") }))
 	if len(w.tasks()) > 0 || w.any(onTraining) || w.any(onSageMaker) {
 		f.Output("repository", "Where images are pushed.", terraform.Code("local.repository_url"))
 	}

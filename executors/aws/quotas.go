@@ -61,29 +61,29 @@ func (e *Executor) Admit(ctx context.Context, units []ir.Unit) (asked bool, err 
 					return false, err
 				}
 			}
-			of := needs[q]
-			if of == nil {
-				of = &need{}
-				needs[q], order = of, append(order, q)
+		}
+		of := needs[q]
+		if of == nil {
+			of = &need{}
+			needs[q], order = of, append(order, q)
+		}
+		switch place := e.opts.place(&units[i]); {
+		case place == onSageMaker || place == onFargate:
+			old, variants, err := e.beside(ctx, c, &units[i])
+			if err != nil {
+				return false, err
 			}
-			switch place := e.opts.place(&units[i]); {
-			case place == onSageMaker:
-				old, variants, err := (endpoints{e}).beside(ctx, c, &units[i])
-				if err != nil {
-					return false, err
-				}
-				if n = n*float64(variants) + float64(old); old > 0 {
-					of.who += fmt.Sprintf(", %s during its update (%d are there, and %v start beside them)", units[i].ID, old, n-float64(old))
-				} else {
-					of.who += ", " + units[i].ID
-				}
-				of.services += n
-			case place == onFargate:
+			if n = n*float64(variants) + old; old > 0 {
+				of.who += fmt.Sprintf(", %s during its update (%v are there, and %v start beside them)", units[i].ID, old, n-old)
+			} else {
 				of.who += ", " + units[i].ID
 				of.services += n
 			case n > of.job:
 				of.job, of.largest = n, ", "+units[i].ID
 			}
+			of.services += n
+		case n > of.job:
+			of.job, of.largest = n, ", "+units[i].ID
 		}
 	}
 	var small []error
@@ -129,9 +129,18 @@ func (e *Executor) quotasOf(u *ir.Unit) ([]quota, float64) {
 	return nil, 0
 }
 
-// beside returns how many instances of the declared type the endpoint of a unit has, which answer until its update is done, and
-// how many variants the update has.
-func (e endpoints) beside(ctx context.Context, c *cloud, u *ir.Unit) (instances int64, variants int, err error) {
+// beside returns how much of its quota a service has already, which answers until its update is done, and how many variants the
+// update has.
+func (e *Executor) beside(ctx context.Context, c *cloud, u *ir.Unit) (old float64, variants int, err error) {
+	if e.opts.place(u) == onFargate {
+		old, err = containers{e}.cores(ctx, c, u)
+		return old, 1, err // the versions of a release are in one container
+	}
+	return endpoints{e}.beside(ctx, c, u)
+}
+
+// beside returns how many instances of the declared type the endpoint of a unit has, and how many variants its update has.
+func (e endpoints) beside(ctx context.Context, c *cloud, u *ir.Unit) (instances float64, variants int, err error) {
 	now, err := c.describeEndpoint(ctx, e.names().endpoint(u))
 	if err != nil || now == nil {
 		return 0, 1, err
@@ -142,7 +151,7 @@ func (e endpoints) beside(ctx context.Context, c *cloud, u *ir.Unit) (instances 
 	}
 	for _, v := range x.ProductionVariants {
 		if v.InstanceType == e.opts.endpoint(u).Instance {
-			instances += v.InitialInstanceCount
+			instances += float64(v.InitialInstanceCount)
 		}
 	}
 	if u.Release != nil {

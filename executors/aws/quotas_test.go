@@ -50,7 +50,7 @@ func TestServicesOnFargateShareAQuota(t *testing.T) {
 	}))
 	defer s.Close()
 	e := New(Options{Settings: Settings{Region: "eu-central-1", Endpoints: map[string]Endpoint{"a": {On: "fargate"}, "b": {On: "fargate"}}}})
-	e.clouds["eu-central-1"] = &cloud{region: "eu-central-1", warn: e.opts.Warn, quotas: newClient(quotasService, fake(s), "aws")}
+	e.clouds["eu-central-1"] = &cloud{region: "eu-central-1", warn: e.opts.Warn, quotas: newClient(quotasService, fake(s), "aws"), ecs: newClient(ecsService, fake(s), "aws")}
 	cores := func(n int64) func(*ir.Unit) { return func(u *ir.Unit) { u.Needs.MilliCPU = 1000 * n } }
 	a, b, small, large := service("a", cores(2)), service("b", cores(2)), job("steps/small", cores(1)), job("steps/large", cores(2))
 	if asked, err := e.Admit(t.Context(), []ir.Unit{a, small, b, large}); err != nil || !asked {

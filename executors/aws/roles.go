@@ -25,60 +25,128 @@ var principals = map[place]string{
 // mostPolicy is the number of characters that AWS allows in the policies within a role.
 const mostPolicy = 10_240
 
-// roles writes a role for each unit, with the rights of [accessOf] and no others.
+// roles writes a role for each unit, with the rights of [accessOf] and no others. What a task of Amazon ECS needs before its
+// program runs is allowed to another role, which the program does not have.
 func (w *writer) roles() error {
 	f := w.file("roles.tf")
 	for _, u := range w.units {
-		trust := statement{id: "Assume", principal: &principal{service: principals[w.place(u)]}, actions: []string{"sts:AssumeRole"}}
-		switch w.place(u) {
-		case onCluster:
-			trust.actions, trust.conditions = append(trust.actions, "sts:TagSession"), w.ofPod(u)
-		case onLambda: // its requests to assume a role have no source
-		default:
-			trust.conditions = []condition{{"StringEquals", "aws:SourceAccount", []terraform.Expr{terraform.Code("local.account")}}}
+		program, start := w.program(u), w.start(u)
+		if !onECS(w.place(u)) {
+			if err := w.unitRole(f, u, w.placed(u), "What "+u.ID+" of "+w.sys.Name+" may do.", append(program, start...)); err != nil {
+				return err
+			}
+			continue
 		}
-		b := f.Resource("aws_iam_role", label(u.ID))
-		b.Set("name", terraform.Text(w.roleName(u.ID)))
-		b.Set("description", terraform.Text("What "+u.ID+" of "+w.sys.Name+" may do."))
-		b.Set("assume_role_policy", policy(trust))
-		tagged(b, u)
-		statements := w.statements(u)
-		if n := characters(statements); n > mostPolicy {
-			return fmt.Errorf("the policy of %s would have %d characters, and AWS allows %d: it has %d inputs and outputs; put a step in between that joins some of them", u.ID, n, mostPolicy, len(u.Inputs)+len(u.Outputs))
+		if err := w.unitRole(f, u, w.placed(u), "What the program of "+u.ID+" of "+w.sys.Name+" may do.", program); err != nil {
+			return err
 		}
-		b = f.Resource("aws_iam_role_policy", label(u.ID))
-		b.Set("name", terraform.Text("unit"))
-		b.Set("role", reference("aws_iam_role", label(u.ID), "id"))
-		b.Set("policy", policy(statements...))
+		if err := w.unitRole(f, u, execution(u.ID), "What starts "+u.ID+" of "+w.sys.Name+".", start); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// roleName returns the name of the role of a unit.
-func (w *writer) roleName(unit string) string { return fit(w.prefix+"-"+label(unit), mostRole) }
+// onECS reports whether a place runs tasks of Amazon ECS, which have two roles.
+func onECS(p place) bool { return p == onBatch || p == onFargate }
 
-// statements returns what the role of a unit allows.
-func (w *writer) statements(u *ir.Unit) (all []statement) {
+// unitRole writes one role of a unit.
+func (w *writer) unitRole(f *terraform.File, u *ir.Unit, name, description string, allowed statements) error {
+	trust := statement{id: "Assume", principal: &principal{service: principals[w.place(u)]}, actions: []string{"sts:AssumeRole"}}
 	switch w.place(u) {
 	case onCluster:
-		return w.inCluster(u)
-	case onSchedule:
-		return w.controls(u)
+		trust.actions, trust.conditions = append(trust.actions, "sts:TagSession"), w.ofPod(u)
+	case onLambda: // its requests to assume a role have no source
+	default:
+		trust.conditions = []condition{{"StringEquals", "aws:SourceAccount", []terraform.Expr{terraform.Code("local.account")}}}
 	}
-	a := w.access(u)
-	add := func(id string, resources []terraform.Expr, actions ...string) {
-		if len(resources) > 0 {
-			all = append(all, statement{id: id, actions: actions, resources: resources})
+	b := f.Resource("aws_iam_role", name)
+	b.Set("name", terraform.Text(w.roleName(name)))
+	b.Set("description", terraform.Text(description))
+	b.Set("assume_role_policy", policy(trust))
+	tagged(b, u)
+	if n := characters(allowed); n > mostPolicy {
+		return fmt.Errorf("the policy of %s would have %d characters, and AWS allows %d: it has %d inputs and outputs; put a step in between that joins some of them", u.ID, n, mostPolicy, len(u.Inputs)+len(u.Outputs))
+	}
+	b = f.Resource("aws_iam_role_policy", name)
+	b.Set("name", terraform.Text("unit"))
+	b.Set("role", reference("aws_iam_role", name, "id"))
+	b.Set("policy", policy(allowed...))
+	return nil
+}
+
+// placed returns what the role and the log group of a unit are called among the resources. A service that moves to another
+// place has others there, so that those before stay as they are until it has moved.
+func (w *writer) placed(u *ir.Unit) string { return placedAt(w.place(u), u.ID) }
+
+func placedAt(p place, unit string) string {
+	return map[place]string{onFargate: "task-", onSageMaker: "endpoint-"}[p] + label(unit)
+}
+
+// execution is [writer.placed] for the role with which Amazon ECS starts the tasks of a unit.
+func execution(unit string) string { return "execution-" + label(unit) }
+
+// roleName returns the name of a role by what it is called among the resources.
+func (w *writer) roleName(name string) string { return fit(w.prefix+"-"+name, mostRole) }
+
+// statements are what a role allows.
+type statements []statement
+
+// add allows actions on resources, if there are any.
+func (s *statements) add(id string, resources []terraform.Expr, actions ...string) {
+	if len(resources) > 0 {
+		*s = append(*s, statement{id: id, actions: actions, resources: resources})
+	}
+}
+
+// start returns what a unit needs before its program runs: its secrets, its log and its image.
+func (w *writer) start(u *ir.Unit) (all statements) {
+	if w.place(u) == onCluster {
+		return nil // other roles allow it
+	}
+	var kept, parameters []terraform.Expr
+	for _, variable := range w.access(u).Secrets {
+		if strings.Contains(w.Existing.Secrets[variable], ":ssm:") {
+			parameters = append(parameters, w.secret(variable))
+		} else {
+			kept = append(kept, w.secret(variable))
 		}
 	}
-	add("Read", under("local.root_arn", a.Reads), "s3:GetObject")
+	all.add("Secrets", kept, "secretsmanager:GetSecretValue")
+	all.add("Parameters", parameters, "ssm:GetParameters")
+	if w.place(u) == onTraining {
+		const group = "log-group:/aws/sagemaker/TrainingJobs"
+		// AWS compares the name of a group with ":*" behind it.
+		all.add("LogGroup", []terraform.Expr{arn("logs", group+":*")}, "logs:CreateLogGroup", "logs:DescribeLogStreams")
+		all.add("Log", []terraform.Expr{arn("logs", group+":log-stream:"+w.training(u)+"*")}, "logs:CreateLogStream", "logs:PutLogEvents")
+	} else {
+		writes := []string{"logs:CreateLogStream", "logs:PutLogEvents"}
+		if w.place(u) == onSageMaker { // as "CreateModel API: Execution Role Permissions" of its developer guide says
+			writes = append(writes, "logs:DescribeLogStreams")
+		}
+		all.add("Log", []terraform.Expr{terraform.Join(reference("aws_cloudwatch_log_group", w.placed(u), "arn"), ":*")}, writes...)
+	}
+	if w.place(u) != onLambda {
+		all.add("Image", []terraform.Expr{terraform.Code("local.repository_arn")}, "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
+		all = append(all, statement{id: "Registry", actions: []string{"ecr:GetAuthorizationToken"}, resources: []terraform.Expr{terraform.Text("*")},
+			comment: "AWS has no resource for this action. The token alone opens no repository."})
+	}
+	return all
+}
+
+// program returns what the program of a unit does.
+func (w *writer) program(u *ir.Unit) (all statements) {
+	if w.place(u) == onCluster {
+		return w.inCluster(u)
+	}
+	a := w.access(u)
+	all.add("Read", under("local.root_arn", a.Reads), "s3:GetObject")
 	if len(a.Reads) > 0 {
 		all = append(all, statement{id: "List", actions: []string{"s3:ListBucket"}, resources: []terraform.Expr{terraform.Code("local.bucket_arn")},
 			conditions: []condition{{"StringLike", "s3:prefix", under("local.root", a.Reads)}}})
 	}
-	add("Write", under("local.root_arn", a.Writes), "s3:PutObject", "s3:AbortMultipartUpload")
-	add("Remove", under("local.root_arn", a.Removes), "s3:DeleteObject")
-	all = append(all, w.secretRights(a)...)
+	all.add("Write", under("local.root_arn", a.Writes), "s3:PutObject", "s3:AbortMultipartUpload")
+	all.add("Remove", under("local.root_arn", a.Removes), "s3:DeleteObject")
 	var functions, endpoints []terraform.Expr
 	for _, id := range a.Asks {
 		asked := w.sys.Unit(id)
@@ -100,22 +168,7 @@ func (w *writer) statements(u *ir.Unit) (all []statement) {
 			statement{id: "InvokeFunctionsByUrl", actions: []string{"lambda:InvokeFunction"}, resources: functions,
 				conditions: []condition{{"Bool", "lambda:InvokedViaFunctionUrl", []terraform.Expr{terraform.Text("true")}}}})
 	}
-	add("InvokeEndpoints", endpoints, "sagemaker:InvokeEndpoint")
-	if w.place(u) == onTraining {
-		const group = "log-group:/aws/sagemaker/TrainingJobs"
-		// AWS compares the name of a group with ":*" behind it.
-		add("LogGroup", []terraform.Expr{arn("logs", group+":*")}, "logs:CreateLogGroup", "logs:DescribeLogStreams")
-		add("Log", []terraform.Expr{arn("logs", group+":log-stream:"+w.training(u)+"*")}, "logs:CreateLogStream", "logs:PutLogEvents")
-	} else {
-		writes := []string{"logs:CreateLogStream", "logs:PutLogEvents"}
-		if w.place(u) == onSageMaker { // as "CreateModel API: Execution Role Permissions" of its developer guide says
-			writes = append(writes, "logs:DescribeLogStreams")
-		}
-		add("Log", []terraform.Expr{terraform.Join(reference("aws_cloudwatch_log_group", label(u.ID), "arn"), ":*")}, writes...)
-	}
-	if w.place(u) != onLambda {
-		all = append(all, imageRights()...)
-	}
+	all.add("InvokeEndpoints", endpoints, "sagemaker:InvokeEndpoint")
 	return all
 }
 

@@ -129,7 +129,7 @@ func (e endpoints) model(ctx context.Context, c *cloud, st *taskState, v clouds.
 	}
 	err = e.again(ctx, func() error {
 		return c.sagemaker.call(ctx, "CreateModel", map[string]any{
-			"ModelName": name, "ExecutionRoleArn": e.names().role(c, st.Unit), "Tags": tagList(e.tags(*st)),
+			"ModelName": name, "ExecutionRoleArn": e.names().role(c, placedAt(onSageMaker, st.Unit)), "Tags": tagList(e.tags(*st)),
 			"PrimaryContainer": map[string]any{"Image": image, "Environment": variables},
 		}, nil)
 	})

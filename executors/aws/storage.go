@@ -104,7 +104,7 @@ func (w *writer) logs() {
 		if group == "" {
 			continue
 		}
-		b := f.Resource("aws_cloudwatch_log_group", label(u.ID))
+		b := f.Resource("aws_cloudwatch_log_group", w.placed(u))
 		b.Set("name", terraform.Text(group))
 		b.Set("retention_in_days", terraform.Code("var.log_retention_days"))
 		tagged(b, u)

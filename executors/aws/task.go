@@ -44,6 +44,7 @@ type taskState struct {
 	Cluster string `json:"cluster,omitempty"` // of Amazon ECS
 	Service string `json:"service,omitempty"` // name there, of all versions
 	Host    string `json:"host,omitempty"`    // that the target has given a service, or ""
+	Network string `json:"network,omitempty"` // that the target has given a service, or "" for one that Tenon makes
 	Machine string `json:"machine,omitempty"` // architecture of its tasks, as Amazon ECS spells it
 }
 

@@ -89,7 +89,7 @@ func (e trainingJobs) apply(ctx context.Context, c *cloud, st *taskState, t exec
 		resources["KeepAlivePeriodInSeconds"] = warm / time.Second
 	}
 	in := map[string]any{
-		"TrainingJobName": st.Run, "RoleArn": e.names().role(c, t.Unit.ID), "Tags": tagList(e.tags(*st)),
+		"TrainingJobName": st.Run, "RoleArn": e.names().role(c, placedAt(onTraining, t.Unit.ID)), "Tags": tagList(e.tags(*st)),
 		"AlgorithmSpecification": map[string]any{
 			"TrainingImage": image, "TrainingInputMode": "File", "ContainerEntrypoint": command[:1], "ContainerArguments": command[1:],
 		},

@@ -170,7 +170,7 @@ func init() {
 		"aws_cloudwatch_metric_alarm": {name: "AWS::CloudWatch::Alarm", properties: map[string]string{
 			"alarm_name": "AlarmName", "alarm_description": "AlarmDescription", "comparison_operator": "ComparisonOperator", "treat_missing_data": "TreatMissingData",
 			"alarm_actions": "AlarmActions", "ok_actions": "OKActions", "threshold": "Threshold", "evaluation_periods": "EvaluationPeriods", "namespace": "Namespace",
-			"metric_name": "MetricName", "dimensions": "pairs Dimensions", "extended_statistic": "ExtendedStatistic", "period": "Period",
+			"metric_name": "MetricName", "dimensions": "pairs Dimensions", "statistic": "Statistic", "extended_statistic": "ExtendedStatistic", "period": "Period",
 			"metric_query.id": "Metrics[].Id", "metric_query.label": "Metrics[].Label", "metric_query.expression": "Metrics[].Expression", "metric_query.return_data": "Metrics[].ReturnData",
 			"metric_query.metric.namespace": "Metrics[].MetricStat.Metric.Namespace", "metric_query.metric.metric_name": "Metrics[].MetricStat.Metric.MetricName",
 			"metric_query.metric.dimensions": "pairs Metrics[].MetricStat.Metric.Dimensions", "metric_query.metric.period": "Metrics[].MetricStat.Period", "metric_query.metric.stat": "Metrics[].MetricStat.Stat"},

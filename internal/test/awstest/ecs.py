@@ -170,7 +170,7 @@ class Task:
 class Service:
     def __init__(self, given):
         self.cluster, self.name, self.status = given["cluster"], given["serviceName"], "ACTIVE"
-        self.arn, self.tags, self.tasks, self.deployments, self.completed, self.definition = arn("service", f"{self.cluster}/{self.name}"), {}, [], [], None, None
+        self.arn, self.tags, self.tasks, self.deployments, self.completed, self.definition, self.network = arn("service", f"{self.cluster}/{self.name}"), {}, [], [], None, None, None
         self.change(given)
 
     def change(self, given):
@@ -181,13 +181,16 @@ class Service:
         if "loadBalancers" in given:
             b = given["loadBalancers"][0]
             self.group, self.port = b["targetGroupArn"], b["containerPort"]
-        if "taskDefinition" in given or given.get("forceNewDeployment"):
+        forced = given.get("forceNewDeployment")
+        if given.get("networkConfiguration", self.network) != self.network:
+            self.network, forced = given["networkConfiguration"], True
+        if "taskDefinition" in given or forced:
             self.definition = defined(given.get("taskDefinition", self.definition and self.definition["taskDefinitionArn"]))
             for d in self.deployments:
                 d["status"] = "ACTIVE"
             now = {"id": uuid.uuid4().hex, "status": "PRIMARY", "taskDefinition": self.definition["taskDefinitionArn"], "rolloutState": "IN_PROGRESS", "failedTasks": 0, "createdAt": time.time()}
             self.deployments.insert(0, now)
-            threading.Thread(target=self.deploy, args=(now, self.definition, given.get("forceNewDeployment")), daemon=True).start()
+            threading.Thread(target=self.deploy, args=(now, self.definition, forced), daemon=True).start()
 
     def deploy(self, d, definition, forced):
         with guard:  # what runs already goes on
@@ -227,7 +230,7 @@ class Service:
             endpoints.gone("service", self.name)
 
     def described(self):
-        return {"serviceArn": self.arn, "serviceName": self.name, "status": self.status, "taskDefinition": self.definition["taskDefinitionArn"], "desiredCount": self.count,
+        return {"serviceArn": self.arn, "serviceName": self.name, "status": self.status, "taskDefinition": self.definition["taskDefinitionArn"], "desiredCount": self.count, "networkConfiguration": self.network,
                 "runningCount": sum(t.process is not None and not t.ended.is_set() for t in self.tasks), "pendingCount": 0, "deployments": self.deployments, "events": [], "tags": pairs(self.tags)}
 
 

@@ -8,7 +8,7 @@ output "artifacts" {
 output "roles" {
   description = "Roles by unit."
   value = {
-    "deployments/api" = aws_iam_role.deployments-api.arn
+    "deployments/api" = aws_iam_role.task-deployments-api.arn
   }
 }
 

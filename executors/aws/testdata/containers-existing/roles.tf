@@ -1,8 +1,8 @@
 # Written by `tenon compile --format=terraform`, which replaces this file.
 
-resource "aws_iam_role" "deployments-api" {
-  name        = "tenon-shop-deployments-api"
-  description = "What deployments/api of shop may do."
+resource "aws_iam_role" "task-deployments-api" {
+  name        = "tenon-shop-task-deployments-api"
+  description = "What the program of deployments/api of shop may do."
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
@@ -24,9 +24,9 @@ resource "aws_iam_role" "deployments-api" {
   }
 }
 
-resource "aws_iam_role_policy" "deployments-api" {
+resource "aws_iam_role_policy" "task-deployments-api" {
   name = "unit"
-  role = aws_iam_role.deployments-api.id
+  role = aws_iam_role.task-deployments-api.id
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [
@@ -53,6 +53,40 @@ resource "aws_iam_role_policy" "deployments-api" {
           }
         }
       },
+    ]
+  })
+}
+
+resource "aws_iam_role" "execution-deployments-api" {
+  name        = "tenon-shop-execution-deployments-api"
+  description = "What starts deployments/api of shop."
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid    = "Assume"
+      Effect = "Allow"
+      Principal = {
+        Service = "ecs-tasks.amazonaws.com"
+      }
+      Action = ["sts:AssumeRole"]
+      Condition = {
+        StringEquals = {
+          "aws:SourceAccount" = [local.account]
+        }
+      }
+    }]
+  })
+  tags = {
+    "tenon:unit" = "deployments/api"
+  }
+}
+
+resource "aws_iam_role_policy" "execution-deployments-api" {
+  name = "unit"
+  role = aws_iam_role.execution-deployments-api.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
       {
         Sid    = "Log"
         Effect = "Allow"
@@ -60,7 +94,7 @@ resource "aws_iam_role_policy" "deployments-api" {
           "logs:CreateLogStream",
           "logs:PutLogEvents",
         ]
-        Resource = ["${aws_cloudwatch_log_group.deployments-api.arn}:*"]
+        Resource = ["${aws_cloudwatch_log_group.task-deployments-api.arn}:*"]
       },
       {
         Sid    = "Image"

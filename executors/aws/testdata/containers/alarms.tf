@@ -1,5 +1,27 @@
 # Written by `tenon compile --format=terraform`, which replaces this file.
 
+resource "aws_cloudwatch_metric_alarm" "slos-api-outage" {
+  alarm_name          = "tenon-shop-slos-api-outage"
+  alarm_description   = "no container of deployments/api has been healthy for 5 minutes"
+  comparison_operator = "LessThanThreshold"
+  treat_missing_data  = "breaching"
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+  ok_actions          = [aws_sns_topic.alarms.arn]
+  tags = {
+    "tenon:unit" = "slos/api"
+  }
+  namespace   = "AWS/ApplicationELB"
+  metric_name = "HealthyHostCount"
+  dimensions = {
+    LoadBalancer = aws_lb.main.arn_suffix
+    TargetGroup  = aws_lb_target_group.deployments-api.arn_suffix
+  }
+  statistic          = "Maximum"
+  period             = 60
+  evaluation_periods = 5
+  threshold          = 1
+}
+
 resource "aws_cloudwatch_metric_alarm" "slos-api-availability-1h" {
   alarm_name          = "tenon-shop-slos-api-availability-1h"
   alarm_description   = "2% of the error budget of deployments/api for 7d is used up in 1h"

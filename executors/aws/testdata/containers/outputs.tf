@@ -8,8 +8,8 @@ output "artifacts" {
 output "roles" {
   description = "Roles by unit."
   value = {
-    "deployments/api"    = aws_iam_role.deployments-api.arn
-    "deployments/vision" = aws_iam_role.deployments-vision.arn
+    "deployments/api"    = aws_iam_role.task-deployments-api.arn
+    "deployments/vision" = aws_iam_role.task-deployments-vision.arn
   }
 }
 

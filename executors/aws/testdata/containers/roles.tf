@@ -1,8 +1,8 @@
 # Written by `tenon compile --format=terraform`, which replaces this file.
 
-resource "aws_iam_role" "deployments-api" {
-  name        = "tenon-shop-deployments-api"
-  description = "What deployments/api of shop may do."
+resource "aws_iam_role" "task-deployments-api" {
+  name        = "tenon-shop-task-deployments-api"
+  description = "What the program of deployments/api of shop may do."
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
@@ -24,9 +24,9 @@ resource "aws_iam_role" "deployments-api" {
   }
 }
 
-resource "aws_iam_role_policy" "deployments-api" {
+resource "aws_iam_role_policy" "task-deployments-api" {
   name = "unit"
-  role = aws_iam_role.deployments-api.id
+  role = aws_iam_role.task-deployments-api.id
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [
@@ -64,6 +64,40 @@ resource "aws_iam_role_policy" "deployments-api" {
         ]
         Resource = ["${local.root_arn}/units/deployments-api/notes/*"]
       },
+    ]
+  })
+}
+
+resource "aws_iam_role" "execution-deployments-api" {
+  name        = "tenon-shop-execution-deployments-api"
+  description = "What starts deployments/api of shop."
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid    = "Assume"
+      Effect = "Allow"
+      Principal = {
+        Service = "ecs-tasks.amazonaws.com"
+      }
+      Action = ["sts:AssumeRole"]
+      Condition = {
+        StringEquals = {
+          "aws:SourceAccount" = [local.account]
+        }
+      }
+    }]
+  })
+  tags = {
+    "tenon:unit" = "deployments/api"
+  }
+}
+
+resource "aws_iam_role_policy" "execution-deployments-api" {
+  name = "unit"
+  role = aws_iam_role.execution-deployments-api.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
       {
         Sid      = "Secrets"
         Effect   = "Allow"
@@ -77,7 +111,7 @@ resource "aws_iam_role_policy" "deployments-api" {
           "logs:CreateLogStream",
           "logs:PutLogEvents",
         ]
-        Resource = ["${aws_cloudwatch_log_group.deployments-api.arn}:*"]
+        Resource = ["${aws_cloudwatch_log_group.task-deployments-api.arn}:*"]
       },
       {
         Sid    = "Image"
@@ -100,9 +134,9 @@ resource "aws_iam_role_policy" "deployments-api" {
   })
 }
 
-resource "aws_iam_role" "deployments-vision" {
-  name        = "tenon-shop-deployments-vision"
-  description = "What deployments/vision of shop may do."
+resource "aws_iam_role" "task-deployments-vision" {
+  name        = "tenon-shop-task-deployments-vision"
+  description = "What the program of deployments/vision of shop may do."
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
@@ -124,9 +158,9 @@ resource "aws_iam_role" "deployments-vision" {
   }
 }
 
-resource "aws_iam_role_policy" "deployments-vision" {
+resource "aws_iam_role_policy" "task-deployments-vision" {
   name = "unit"
-  role = aws_iam_role.deployments-vision.id
+  role = aws_iam_role.task-deployments-vision.id
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [
@@ -153,6 +187,40 @@ resource "aws_iam_role_policy" "deployments-vision" {
           }
         }
       },
+    ]
+  })
+}
+
+resource "aws_iam_role" "execution-deployments-vision" {
+  name        = "tenon-shop-execution-deployments-vision"
+  description = "What starts deployments/vision of shop."
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid    = "Assume"
+      Effect = "Allow"
+      Principal = {
+        Service = "ecs-tasks.amazonaws.com"
+      }
+      Action = ["sts:AssumeRole"]
+      Condition = {
+        StringEquals = {
+          "aws:SourceAccount" = [local.account]
+        }
+      }
+    }]
+  })
+  tags = {
+    "tenon:unit" = "deployments/vision"
+  }
+}
+
+resource "aws_iam_role_policy" "execution-deployments-vision" {
+  name = "unit"
+  role = aws_iam_role.execution-deployments-vision.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
       {
         Sid    = "Log"
         Effect = "Allow"
@@ -160,7 +228,7 @@ resource "aws_iam_role_policy" "deployments-vision" {
           "logs:CreateLogStream",
           "logs:PutLogEvents",
         ]
-        Resource = ["${aws_cloudwatch_log_group.deployments-vision.arn}:*"]
+        Resource = ["${aws_cloudwatch_log_group.task-deployments-vision.arn}:*"]
       },
       {
         Sid    = "Image"

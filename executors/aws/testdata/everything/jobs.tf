@@ -79,7 +79,7 @@ resource "aws_batch_job_definition" "features-late" {
   container_properties = jsonencode({
     image            = var.images["features/late"]
     jobRoleArn       = aws_iam_role.features-late.arn
-    executionRoleArn = aws_iam_role.features-late.arn
+    executionRoleArn = aws_iam_role.execution-features-late.arn
     resourceRequirements = [
       {
         type  = "VCPU"
@@ -129,7 +129,7 @@ resource "aws_batch_job_definition" "sources-airports" {
   container_properties = jsonencode({
     image            = var.images["sources/airports"]
     jobRoleArn       = aws_iam_role.sources-airports.arn
-    executionRoleArn = aws_iam_role.sources-airports.arn
+    executionRoleArn = aws_iam_role.execution-sources-airports.arn
     resourceRequirements = [
       {
         type  = "VCPU"
@@ -173,7 +173,7 @@ resource "aws_batch_job_definition" "sources-flights" {
   container_properties = jsonencode({
     image            = var.images["sources/flights"]
     jobRoleArn       = aws_iam_role.sources-flights.arn
-    executionRoleArn = aws_iam_role.sources-flights.arn
+    executionRoleArn = aws_iam_role.execution-sources-flights.arn
     resourceRequirements = [
       {
         type  = "VCPU"
@@ -221,7 +221,7 @@ resource "aws_batch_job_definition" "sources-weather" {
   container_properties = jsonencode({
     image            = var.images["sources/weather"]
     jobRoleArn       = aws_iam_role.sources-weather.arn
-    executionRoleArn = aws_iam_role.sources-weather.arn
+    executionRoleArn = aws_iam_role.execution-sources-weather.arn
     resourceRequirements = [
       {
         type  = "VCPU"
@@ -265,7 +265,7 @@ resource "aws_batch_job_definition" "steps-Report_2-d4032937" {
   container_properties = jsonencode({
     image            = var.images["steps/Report.2"]
     jobRoleArn       = aws_iam_role.steps-Report_2-d4032937.arn
-    executionRoleArn = aws_iam_role.steps-Report_2-d4032937.arn
+    executionRoleArn = aws_iam_role.execution-steps-Report_2-d4032937.arn
     resourceRequirements = [
       {
         type  = "VCPU"

@@ -8,7 +8,7 @@ resource "aws_cloudwatch_log_group" "deployments-api" {
   }
 }
 
-resource "aws_cloudwatch_log_group" "deployments-vision" {
+resource "aws_cloudwatch_log_group" "endpoint-deployments-vision" {
   name              = "/aws/sagemaker/Endpoints/tenon-flights-prod-deployments-vision"
   retention_in_days = var.log_retention_days
   tags = {

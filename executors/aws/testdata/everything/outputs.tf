@@ -9,7 +9,7 @@ output "roles" {
   description = "Roles by unit."
   value = {
     "deployments/api"    = aws_iam_role.deployments-api.arn
-    "deployments/vision" = aws_iam_role.deployments-vision.arn
+    "deployments/vision" = aws_iam_role.endpoint-deployments-vision.arn
     "features/late"      = aws_iam_role.features-late.arn
     "models/late/train"  = aws_iam_role.models-late-train.arn
     "sources/airports"   = aws_iam_role.sources-airports.arn

@@ -36,8 +36,8 @@ resource "aws_iam_role_policy" "deployments-api" {
   })
 }
 
-resource "aws_iam_role" "deployments-vision" {
-  name        = "tenon-flights-prod-deployments-vision"
+resource "aws_iam_role" "endpoint-deployments-vision" {
+  name        = "tenon-flights-prod-endpoint-deployments-vision"
   description = "What deployments/vision of flights may do."
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -60,9 +60,9 @@ resource "aws_iam_role" "deployments-vision" {
   }
 }
 
-resource "aws_iam_role_policy" "deployments-vision" {
+resource "aws_iam_role_policy" "endpoint-deployments-vision" {
   name = "unit"
-  role = aws_iam_role.deployments-vision.id
+  role = aws_iam_role.endpoint-deployments-vision.id
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [
@@ -97,7 +97,7 @@ resource "aws_iam_role_policy" "deployments-vision" {
           "logs:PutLogEvents",
           "logs:DescribeLogStreams",
         ]
-        Resource = ["${aws_cloudwatch_log_group.deployments-vision.arn}:*"]
+        Resource = ["${aws_cloudwatch_log_group.endpoint-deployments-vision.arn}:*"]
       },
       {
         Sid    = "Image"
@@ -122,7 +122,7 @@ resource "aws_iam_role_policy" "deployments-vision" {
 
 resource "aws_iam_role" "features-late" {
   name        = "tenon-flights-prod-features-late"
-  description = "What features/late of flights may do."
+  description = "What the program of features/late of flights may do."
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
@@ -187,6 +187,40 @@ resource "aws_iam_role_policy" "features-late" {
           "${local.root_arn}/units/features-late/out/out/*",
         ]
       },
+    ]
+  })
+}
+
+resource "aws_iam_role" "execution-features-late" {
+  name        = "tenon-flights-prod-execution-features-late"
+  description = "What starts features/late of flights."
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid    = "Assume"
+      Effect = "Allow"
+      Principal = {
+        Service = "ecs-tasks.amazonaws.com"
+      }
+      Action = ["sts:AssumeRole"]
+      Condition = {
+        StringEquals = {
+          "aws:SourceAccount" = [local.account]
+        }
+      }
+    }]
+  })
+  tags = {
+    "tenon:unit" = "features/late"
+  }
+}
+
+resource "aws_iam_role_policy" "execution-features-late" {
+  name = "unit"
+  role = aws_iam_role.execution-features-late.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
       {
         Sid    = "Log"
         Effect = "Allow"
@@ -323,7 +357,7 @@ resource "aws_iam_role_policy" "models-late-train" {
 
 resource "aws_iam_role" "sources-airports" {
   name        = "tenon-flights-prod-sources-airports"
-  description = "What sources/airports of flights may do."
+  description = "What the program of sources/airports of flights may do."
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
@@ -380,6 +414,40 @@ resource "aws_iam_role_policy" "sources-airports" {
           "${local.root_arn}/units/sources-airports/out/out/*",
         ]
       },
+    ]
+  })
+}
+
+resource "aws_iam_role" "execution-sources-airports" {
+  name        = "tenon-flights-prod-execution-sources-airports"
+  description = "What starts sources/airports of flights."
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid    = "Assume"
+      Effect = "Allow"
+      Principal = {
+        Service = "ecs-tasks.amazonaws.com"
+      }
+      Action = ["sts:AssumeRole"]
+      Condition = {
+        StringEquals = {
+          "aws:SourceAccount" = [local.account]
+        }
+      }
+    }]
+  })
+  tags = {
+    "tenon:unit" = "sources/airports"
+  }
+}
+
+resource "aws_iam_role_policy" "execution-sources-airports" {
+  name = "unit"
+  role = aws_iam_role.execution-sources-airports.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
       {
         Sid    = "Log"
         Effect = "Allow"
@@ -412,7 +480,7 @@ resource "aws_iam_role_policy" "sources-airports" {
 
 resource "aws_iam_role" "sources-flights" {
   name        = "tenon-flights-prod-sources-flights"
-  description = "What sources/flights of flights may do."
+  description = "What the program of sources/flights of flights may do."
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
@@ -469,6 +537,40 @@ resource "aws_iam_role_policy" "sources-flights" {
           "${local.root_arn}/units/sources-flights/out/out/*",
         ]
       },
+    ]
+  })
+}
+
+resource "aws_iam_role" "execution-sources-flights" {
+  name        = "tenon-flights-prod-execution-sources-flights"
+  description = "What starts sources/flights of flights."
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid    = "Assume"
+      Effect = "Allow"
+      Principal = {
+        Service = "ecs-tasks.amazonaws.com"
+      }
+      Action = ["sts:AssumeRole"]
+      Condition = {
+        StringEquals = {
+          "aws:SourceAccount" = [local.account]
+        }
+      }
+    }]
+  })
+  tags = {
+    "tenon:unit" = "sources/flights"
+  }
+}
+
+resource "aws_iam_role_policy" "execution-sources-flights" {
+  name = "unit"
+  role = aws_iam_role.execution-sources-flights.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
       {
         Sid      = "Secrets"
         Effect   = "Allow"
@@ -507,7 +609,7 @@ resource "aws_iam_role_policy" "sources-flights" {
 
 resource "aws_iam_role" "sources-weather" {
   name        = "tenon-flights-prod-sources-weather"
-  description = "What sources/weather of flights may do."
+  description = "What the program of sources/weather of flights may do."
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
@@ -570,6 +672,40 @@ resource "aws_iam_role_policy" "sources-weather" {
           "${local.root_arn}/units/sources-weather/out/out/*",
         ]
       },
+    ]
+  })
+}
+
+resource "aws_iam_role" "execution-sources-weather" {
+  name        = "tenon-flights-prod-execution-sources-weather"
+  description = "What starts sources/weather of flights."
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid    = "Assume"
+      Effect = "Allow"
+      Principal = {
+        Service = "ecs-tasks.amazonaws.com"
+      }
+      Action = ["sts:AssumeRole"]
+      Condition = {
+        StringEquals = {
+          "aws:SourceAccount" = [local.account]
+        }
+      }
+    }]
+  })
+  tags = {
+    "tenon:unit" = "sources/weather"
+  }
+}
+
+resource "aws_iam_role_policy" "execution-sources-weather" {
+  name = "unit"
+  role = aws_iam_role.execution-sources-weather.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
       {
         Sid    = "Log"
         Effect = "Allow"
@@ -602,7 +738,7 @@ resource "aws_iam_role_policy" "sources-weather" {
 
 resource "aws_iam_role" "steps-Report_2-d4032937" {
   name        = "tenon-flights-prod-steps-Report_2-d4032937"
-  description = "What steps/Report.2 of flights may do."
+  description = "What the program of steps/Report.2 of flights may do."
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
@@ -666,12 +802,6 @@ resource "aws_iam_role_policy" "steps-Report_2-d4032937" {
         ]
       },
       {
-        Sid      = "Secrets"
-        Effect   = "Allow"
-        Action   = ["secretsmanager:GetSecretValue"]
-        Resource = [aws_secretsmanager_secret.REPORT_TOKEN.arn]
-      },
-      {
         Sid      = "InvokeFunctionUrls"
         Effect   = "Allow"
         Action   = ["lambda:InvokeFunctionUrl"]
@@ -698,6 +828,46 @@ resource "aws_iam_role_policy" "steps-Report_2-d4032937" {
         Effect   = "Allow"
         Action   = ["sagemaker:InvokeEndpoint"]
         Resource = ["arn:${local.partition}:sagemaker:${var.region}:${local.account}:endpoint/tenon-flights-prod-deployments-vision"]
+      },
+    ]
+  })
+}
+
+resource "aws_iam_role" "execution-steps-Report_2-d4032937" {
+  name        = "tenon-flights-prod-execution-steps-Report_2-d4032937"
+  description = "What starts steps/Report.2 of flights."
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid    = "Assume"
+      Effect = "Allow"
+      Principal = {
+        Service = "ecs-tasks.amazonaws.com"
+      }
+      Action = ["sts:AssumeRole"]
+      Condition = {
+        StringEquals = {
+          "aws:SourceAccount" = [local.account]
+        }
+      }
+    }]
+  })
+  tags = {
+    "tenon:unit" = "steps/Report.2"
+  }
+}
+
+resource "aws_iam_role_policy" "execution-steps-Report_2-d4032937" {
+  name = "unit"
+  role = aws_iam_role.execution-steps-Report_2-d4032937.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid      = "Secrets"
+        Effect   = "Allow"
+        Action   = ["secretsmanager:GetSecretValue"]
+        Resource = [aws_secretsmanager_secret.REPORT_TOKEN.arn]
       },
       {
         Sid    = "Log"

@@ -82,7 +82,7 @@ resource "aws_batch_job_definition" "steps-count" {
   container_properties = jsonencode({
     image            = var.images["steps/count"]
     jobRoleArn       = aws_iam_role.steps-count.arn
-    executionRoleArn = aws_iam_role.steps-count.arn
+    executionRoleArn = aws_iam_role.execution-steps-count.arn
     resourceRequirements = [
       {
         type  = "VCPU"
@@ -126,7 +126,7 @@ resource "aws_batch_job_definition" "steps-post" {
   container_properties = jsonencode({
     image            = var.images["steps/post"]
     jobRoleArn       = aws_iam_role.steps-post.arn
-    executionRoleArn = aws_iam_role.steps-post.arn
+    executionRoleArn = aws_iam_role.execution-steps-post.arn
     resourceRequirements = [
       {
         type  = "VCPU"

@@ -38,7 +38,7 @@ resource "aws_iam_role_policy" "deployments-api" {
 
 resource "aws_iam_role" "steps-count" {
   name        = "acme-ml-steps-count"
-  description = "What steps/count of notify may do."
+  description = "What the program of steps/count of notify may do."
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
@@ -95,6 +95,40 @@ resource "aws_iam_role_policy" "steps-count" {
           "${local.root_arn}/units/steps-count/out/out/*",
         ]
       },
+    ]
+  })
+}
+
+resource "aws_iam_role" "execution-steps-count" {
+  name        = "acme-ml-execution-steps-count"
+  description = "What starts steps/count of notify."
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid    = "Assume"
+      Effect = "Allow"
+      Principal = {
+        Service = "ecs-tasks.amazonaws.com"
+      }
+      Action = ["sts:AssumeRole"]
+      Condition = {
+        StringEquals = {
+          "aws:SourceAccount" = [local.account]
+        }
+      }
+    }]
+  })
+  tags = {
+    "tenon:unit" = "steps/count"
+  }
+}
+
+resource "aws_iam_role_policy" "execution-steps-count" {
+  name = "unit"
+  role = aws_iam_role.execution-steps-count.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
       {
         Sid    = "Log"
         Effect = "Allow"
@@ -127,7 +161,7 @@ resource "aws_iam_role_policy" "steps-count" {
 
 resource "aws_iam_role" "steps-post" {
   name        = "acme-ml-steps-post"
-  description = "What steps/post of notify may do."
+  description = "What the program of steps/post of notify may do."
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
@@ -184,6 +218,40 @@ resource "aws_iam_role_policy" "steps-post" {
           "${local.root_arn}/units/steps-post/out/out/*",
         ]
       },
+    ]
+  })
+}
+
+resource "aws_iam_role" "execution-steps-post" {
+  name        = "acme-ml-execution-steps-post"
+  description = "What starts steps/post of notify."
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid    = "Assume"
+      Effect = "Allow"
+      Principal = {
+        Service = "ecs-tasks.amazonaws.com"
+      }
+      Action = ["sts:AssumeRole"]
+      Condition = {
+        StringEquals = {
+          "aws:SourceAccount" = [local.account]
+        }
+      }
+    }]
+  })
+  tags = {
+    "tenon:unit" = "steps/post"
+  }
+}
+
+resource "aws_iam_role_policy" "execution-steps-post" {
+  name = "unit"
+  role = aws_iam_role.execution-steps-post.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
       {
         Sid      = "Secrets"
         Effect   = "Allow"
