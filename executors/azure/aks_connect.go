@@ -56,7 +56,7 @@ func (c *client) reach(ctx context.Context, cluster string) (access cloud.Cluste
 	case err != nil:
 		return access, err
 	case !there:
-		return access, fmt.Errorf("there is no cluster %s in the resource group %s: %s", name, w.Group, infrastructure)
+		return access, &cloud.NoClusterError{Name: name, Where: "the resource group " + w.Group, Fix: infrastructure}
 	case is.Properties.Power.Code == "Stopped":
 		return access, fmt.Errorf("the cluster %s is stopped: start it with `az aks start --resource-group %s --name %[1]s`", name, w.Group)
 	case is.Properties.FQDN == "":

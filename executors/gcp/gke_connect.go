@@ -29,7 +29,7 @@ func (c *client) reach(ctx context.Context, cluster string) (access cloud.Cluste
 	}
 	err = c.call(ctx, http.MethodGet, c.container+"/v1/projects/"+project+"/locations/"+region+"/clusters/"+name, nil, &found)
 	if isStatus(err, http.StatusNotFound) {
-		return access, fmt.Errorf("there is no cluster %s in %s: %s", name, region, infrastructure)
+		return access, &cloud.NoClusterError{Name: name, Where: region, Fix: infrastructure}
 	}
 	if err != nil {
 		return access, explainCall("look for the cluster "+name, err)

@@ -46,7 +46,7 @@ func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 		}
 		return e.destroy(ctx, l, ts)
 	})
-	if err == nil {
+	if err == nil || unmade(err) {
 		err = ts.forget(ctx)
 	}
 	if err != nil {

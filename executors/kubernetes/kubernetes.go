@@ -344,7 +344,7 @@ func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, e
 		found, err = e.read(ctx, l, name, dir, p)
 		return err
 	})
-	if err != nil {
+	if err != nil && !unmade(err) {
 		return nil, fmt.Errorf("find %s: %w", name, err)
 	}
 	if found == nil {
@@ -352,6 +352,12 @@ func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, e
 	}
 	h, err := found.handle()
 	return &h, err
+}
+
+// unmade reports whether an error says that a cluster that Tenon makes does not exist, and so no task in it.
+func unmade(err error) bool {
+	var none *cloud.NoClusterError
+	return errors.As(err, &none)
 }
 
 // visit calls do with the connection to the place of a task and with its current task state
@@ -387,7 +393,10 @@ func (e *Executor) Inspect(ctx context.Context, h state.Handle) (st state.Status
 		st, err = e.ask(ctx, l, *now)
 		return err
 	})
-	if err != nil {
+	switch {
+	case unmade(err):
+		return state.Status{Phase: state.Absent}, nil
+	case err != nil:
 		return st, fmt.Errorf("look at %s: %w", ts.Unit, err)
 	}
 	return st, nil

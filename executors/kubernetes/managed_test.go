@@ -81,7 +81,8 @@ func TestAClusterThatTenonMakes(t *testing.T) {
 	p := newPlace(t)
 	p.definePools(t)
 	const name = "tenon-flights"
-	ekstest.Serve(t, map[string]ekstest.Cluster{name: ekstest.Front(t, name, p.Config(t)), "other": ekstest.Front(t, "elsewhere", p.Config(t))})
+	clusters := map[string]ekstest.Cluster{name: ekstest.Front(t, name, p.Config(t)), "other": ekstest.Front(t, "elsewhere", p.Config(t))}
+	ekstest.Serve(t, nil) // the infrastructure has not made it yet
 	clusterOf := func(pools map[string]any) *cloud.Cluster {
 		c, err := aws.ClusterOf(ir.Target{Settings: map[string]any{
 			"cluster": aws.EKS, "account": ekstest.Account, "region": ekstest.Region, "pools": pools, "ingress": map[string]any{"certificates": []string{"arn:aws:acm:eu-central-1:123456789012:certificate/0a"}},
@@ -96,6 +97,13 @@ func TestAClusterThatTenonMakes(t *testing.T) {
 	}
 	e := p.executor(t, managed(clusterOf(map[string]any{"gpu": pool("g5.xlarge"), "big": pool("m7i.4xlarge")}), p.namespace))
 	task := job(t, "count", "exit", "0")
+	if h, err := e.Find(t.Context(), task.Name, task.Dir); h != nil || err != nil {
+		t.Errorf("without the cluster, there is %+v, %v", h, err)
+	}
+	if _, err := e.Apply(t.Context(), task, nil); err == nil || !strings.Contains(err.Error(), "there is no cluster tenon-flights in eu-central-1: apply the infrastructure") {
+		t.Errorf("without the cluster: %v", err)
+	}
+	ekstest.Serve(t, clusters) // the same executor reaches it from now on
 	h := apply(t, e, task)
 	if st := wait(t, e, h)(); st.Phase != state.Succeeded {
 		t.Fatalf("status %+v", st)
@@ -137,6 +145,14 @@ func TestAClusterThatTenonMakes(t *testing.T) {
 	if _, err := e.Apply(t.Context(), job(t, "count", "exit", "0"), nil); err == nil || !strings.Contains(err.Error(), "does not accept this user") {
 		t.Errorf("got %v", err)
 	}
+
+	// Nothing runs in a cluster that somebody has removed: the next apply makes it, and runs what was there.
+	ekstest.Serve(t, nil)
+	gone := p.executor(t, managed(clusterOf(nil), p.namespace))
+	if st, err := gone.Inspect(t.Context(), h); err != nil || st.Phase != state.Absent {
+		t.Errorf("%+v, %v", st, err)
+	}
+	ok(t, gone.Destroy(t.Context(), h))
 }
 
 // A cluster of AKS is reached with a token of Microsoft Entra. The account of a unit names the identity of the unit, pods
