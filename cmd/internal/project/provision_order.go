@@ -86,7 +86,7 @@ func keepsArtifacts(all []planner.Resource) error {
 			}
 			why = append(why, text)
 		}
-		return fmt.Errorf("%s has the artifacts of this environment, and the plan would %s it: %s\nRestore the former settings of the target, or remove everything with tenon destroy --delete-artifacts first, with the former settings.",
+		return fmt.Errorf("%s has the artifacts of this environment, and the plan would %s it: %s\nRestore the former settings of the target, or remove everything with tenon destroy --delete-artifacts first, with the former settings",
 			r.Address, r.Action, strings.Join(why, ", "))
 	}
 	return nil

@@ -79,7 +79,7 @@ func (e *Emulator) Change(c tofutest.Change) error {
 	}
 	services, err := filepath.Glob(filepath.Join(e.Dir, "hosted", "service."+c.Text("name")+"-*"))
 	if len(services) > 0 {
-		err = errors.New("ClusterContainsServicesException: The Cluster cannot be deleted while Services are active.")
+		err = errors.New("ClusterContainsServicesException: The Cluster cannot be deleted while Services are active")
 	}
 	return err
 }
