@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -17,7 +16,6 @@ import (
 
 	"github.com/tenon-ml/tenon/executors/executortest"
 	"github.com/tenon-ml/tenon/internal/test/awstest"
-	"github.com/tenon-ml/tenon/internal/test/tofutest"
 )
 
 // aws starts an emulator of AWS, and builds what runs in its jobs. It sets the variables with
@@ -36,9 +34,6 @@ func cmdAWS(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Setenv(k, v)
 	}
 	ts.Setenv("ECR", e.Hosts)
-	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { tofutest.Answer(w, r, e.Change) }))
-	t.Cleanup(hook.Close)
-	ts.Setenv(tofutest.Hook, hook.URL)
 	program := ts.MkAbs("tenon-pod")
 	ts.Check(executortest.BuildStatic(program, "github.com/tenon-ml/tenon/cmd/tenon-pod"))
 	ts.Setenv("TENON_POD", program)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -20,8 +19,6 @@ import (
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
 	"github.com/zclconf/go-cty/cty/function/stdlib"
-
-	"github.com/tenon-ml/tenon/internal/test/tofutest"
 )
 
 // Provision makes what jobs need of the infrastructure in files of Terraform: buckets, log
@@ -69,19 +66,6 @@ func (r *reader) rule(b *hclsyntax.Block) map[string]any {
 // block returns the block of a kind in another one.
 func block(b *hclsyntax.Block, kind string) *hclsyntax.Block {
 	return b.Body.Blocks[slices.IndexFunc(b.Body.Blocks, func(b *hclsyntax.Block) bool { return b.Type == kind })]
-}
-
-// Change refuses what AWS refuses of what a provider made from a schema changes: to remove a cluster of Amazon ECS that has
-// services. It changes nothing, see [Emulator.Provision].
-func (e *Emulator) Change(c tofutest.Change) error {
-	if c.Action != "delete" || c.Type != "aws_ecs_cluster" {
-		return nil
-	}
-	services, err := filepath.Glob(filepath.Join(e.Dir, "hosted", "service."+c.Text("name")+"-*"))
-	if len(services) > 0 {
-		err = errors.New("ClusterContainsServicesException: The Cluster cannot be deleted while Services are active")
-	}
-	return err
 }
 
 // cluster returns what the emulator has of a cluster of Amazon ECS: its tags, the paths of target groups by ARN, and the target
