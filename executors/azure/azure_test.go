@@ -21,8 +21,11 @@ func TestMain(m *testing.M) {
 			return cloudtest.Emulator{}, err
 		}
 		return cloudtest.Emulator{At: []string{c.URL, c.Dir}, Environ: c.Environ(), Stop: c.Stop}, nil
-	}, nil)
+	}, map[string]string{serveVar: "github.com/tenon-ml/tenon/internal/test/awstest/function"})
 }
+
+// serveVar is the variable with the path of a small tenon-serve.
+const serveVar = "TENON_AZURE_TEST_SERVE"
 
 func ok(t testing.TB, err error) {
 	t.Helper()

@@ -33,6 +33,10 @@ func (s Settings) check(u ir.Unit) *checks {
 		c.Unit(u, "Azure")
 		c.ml(u)
 		return c
+	case onEndpoint:
+		c.Unit(u, "Azure")
+		c.hosted(u)
+		return c
 	case onJob, onService:
 	}
 	c.Unit(u, "Azure")
@@ -42,6 +46,8 @@ func (s Settings) check(u ir.Unit) *checks {
 		hint := "request less, or split the work"
 		if u.Kind == ir.Job {
 			hint += `, or write jobs: on: "ml" in the target`
+		} else {
+			hint += fmt.Sprintf(`, or write endpoints: %s: on: "ml" in the target`, cloud.EntityName(&u))
 		}
 		c.Fault("needs", hint, "a container of Container Apps has at most 4 cores, 8 GiB of memory and 8 GiB for files")
 	}
@@ -96,6 +102,11 @@ func (c *checks) service(u ir.Unit) {
 	if _, most := cloud.Replicas(e); most > mostReplicas {
 		c.Fault("replicas", "write at most 1000", "a revision of Container Apps has at most %d replicas", mostReplicas)
 	}
+	if m := c.settings.endpoint(&u).Machine; m != "" {
+		name := cloud.EntityName(&u)
+		c.Faults = append(c.Faults, ir.Fault{Field: "endpoints", Target: true, Message: fmt.Sprintf("%s runs on Container Apps, which have no machine %s", name, m),
+			Hint: fmt.Sprintf(`leave out machine, or write endpoints: %s: on: "ml"`, name)})
+	}
 	var p struct{ Auth json.RawMessage }
 	_ = json.Unmarshal(u.Params, &p) // which may be none
 	if c.settings.Ingress == External && len(p.Auth) == 0 {
@@ -113,7 +124,7 @@ func (c *checks) gpus(u ir.Unit) {
 		for _, p := range gpuProfiles {
 			all = append(all, fmt.Sprintf("%d cores, %d GiB and one %s with %d GiB", p.cores, p.memory, p.model, p.gpuMemory))
 		}
-		hint := "request less, or choose another target; endpoints of Azure Machine Learning are not supported"
+		hint := fmt.Sprintf(`request less, or write endpoints: %s: on: "ml" in the target`, cloud.EntityName(&u))
 		if u.Kind == ir.Job {
 			hint = `request less, or remove jobs: on: "apps" from the target`
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/image"
 	"github.com/tenon-ml/tenon/executors/inside"
+	"github.com/tenon-ml/tenon/executors/kubernetes/pod"
 	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/planner"
 	"github.com/tenon-ml/tenon/planner/state"
@@ -39,14 +40,15 @@ type Options struct {
 	Drain time.Duration
 }
 
-// Executor runs jobs and services on Container Apps, and jobs that need more on Azure Machine Learning. The assertions below list what it implements besides
+// Executor runs jobs and services on Container Apps, and those that need more on Azure Machine Learning. The assertions below list what it implements besides
 // [executors.Executor].
 type Executor struct {
-	opts   Options
-	images inside.Images
-	sender inside.Sender
-	stores cloud.Stores
-	client *client
+	opts     Options
+	images   inside.Images // of Container Apps and jobs
+	entering inside.Images // of endpoints of Azure Machine Learning, which start tenon-pod by themselves
+	sender   inside.Sender
+	stores   cloud.Stores
+	client   *client
 	cloud.Versions
 
 	mu         sync.Mutex
@@ -56,18 +58,21 @@ type Executor struct {
 }
 
 var (
-	_ executors.Executor      = (*Executor)(nil)
-	_ executors.Waiter        = (*Executor)(nil)
-	_ executors.Preparer      = (*Executor)(nil)
-	_ executors.Checker       = (*Executor)(nil)
-	_ executors.Logger        = (*Executor)(nil)
-	_ executors.PortIsolation = (*Executor)(nil)
-	_ executors.Scheduler     = (*Executor)(nil)
-	_ executors.Remote        = (*Executor)(nil)
-	_ executors.ImageRunner   = (*Executor)(nil)
-	_ executors.VersionRunner = (*Executor)(nil)
-	_ executors.RequestPricer = (*Executor)(nil)
-	_ executors.Rooted        = (*Executor)(nil)
+	_ executors.Executor       = (*Executor)(nil)
+	_ executors.Waiter         = (*Executor)(nil)
+	_ executors.Preparer       = (*Executor)(nil)
+	_ executors.Checker        = (*Executor)(nil)
+	_ executors.Logger         = (*Executor)(nil)
+	_ executors.PortIsolation  = (*Executor)(nil)
+	_ executors.Scheduler      = (*Executor)(nil)
+	_ executors.Remote         = (*Executor)(nil)
+	_ executors.ImageRunner    = (*Executor)(nil)
+	_ executors.VersionRunner  = (*Executor)(nil)
+	_ executors.RequestPricer  = (*Executor)(nil)
+	_ executors.Rooted         = (*Executor)(nil)
+	_ executors.Placer         = (*Executor)(nil)
+	_ executors.HourPricer     = (*Executor)(nil)
+	_ executors.DeployedPricer = (*Executor)(nil)
 )
 
 // New returns an executor. It connects on first use.
@@ -77,7 +82,8 @@ func New(o Options) *Executor {
 	o.Drain, o.Stuck = cmp.Or(o.Drain, 10*time.Second), cmp.Or(o.Stuck, 2*time.Minute)
 	e := &Executor{
 		opts: o, client: newClient(), begun: map[string]time.Time{}, workspaces: map[string]string{},
-		images: inside.Images{Programs: o.Programs, Pod: o.Pod, Bare: true, Build: o.Build, Publish: o.Publish},
+		images:   inside.Images{Programs: o.Programs, Pod: o.Pod, Bare: true, Build: o.Build, Publish: o.Publish},
+		entering: inside.Images{Programs: o.Programs, Pod: o.Pod, Bare: true, Entry: []string{pod.Program, pod.HostedCommand}, Build: o.Build, Publish: o.Publish},
 	}
 	e.Service = e.versioned
 	return e
@@ -98,6 +104,9 @@ func (e *Executor) Remote() bool { return true }
 // ReadyWithin returns how long a service may take to become ready: as long as Container Apps wait for its program, and
 // some time to prepare it.
 func (e *Executor) ReadyWithin(u *ir.Unit) time.Duration {
+	if e.opts.place(u) == onEndpoint {
+		return deployTime(u) + machineTime
+	}
 	return cmp.Or(u.Timeout, startTime*time.Second+6*time.Minute)
 }
 
@@ -139,6 +148,9 @@ func (e *Executor) image(ctx context.Context, t executors.Task) (string, error) 
 		e.mu.Lock()
 		e.registered = true
 		e.mu.Unlock()
+	}
+	if e.opts.place(&t.Unit) == onEndpoint {
+		return e.entering.Of(ctx, t, w.repository())
 	}
 	return e.images.Of(ctx, t, w.repository())
 }
@@ -185,6 +197,8 @@ func (e *Executor) apply(ctx context.Context, st *taskState, t executors.Task) e
 			return e.deploy(ctx, st, t)
 		case onML:
 			return e.startML(ctx, st, t)
+		case onEndpoint:
+			return e.host(ctx, st, t)
 		case onTenon, onJob:
 		}
 		there, err := e.find(ctx, st)
@@ -223,6 +237,9 @@ func (e *Executor) Find(ctx context.Context, name, dir string) (*state.Handle, e
 	if err == nil && !there {
 		there, err = e.searchML(ctx, &st)
 	}
+	if err == nil && !there {
+		there, err = e.searchHosted(ctx, &st)
+	}
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("find %s: %w", name, err)
@@ -249,7 +266,7 @@ func (e *Executor) Wait(ctx context.Context, h state.Handle) (now state.Status, 
 	err = e.follow(ctx, h, "wait for", func(r cloud.Run, j *followed) (err error) {
 		now, err = r.Wait(ctx, j)
 		if err == nil && r.Serves && now.Phase == state.Ready {
-			now.Message, err = "", e.promote(ctx, j.st)
+			now.Message, err = "", e.takeOver(ctx, j.st)
 		}
 		return err
 	}, &now)
@@ -293,7 +310,11 @@ func (e *Executor) Destroy(ctx context.Context, h state.Handle) error {
 	err = cloud.Locked(ctx, st.Dir, func() error {
 		if run := e.run(st); run.Serves {
 			run.SaveLog(ctx, &followed{e: e, st: st, soon: true})
-			return errors.Join(e.withdraw(ctx, st), run.Forget(ctx))
+			end := e.withdraw
+			if st.Endpoint != "" {
+				end = e.unhost
+			}
+			return errors.Join(end(ctx, st), run.Forget(ctx))
 		}
 		if err := e.endTask(ctx, st); err != nil {
 			return err

@@ -38,7 +38,7 @@ var reasons = []struct{ part, message string }{
 const noCapacity = "the location has no capacity for it now: try again, lower needs, or choose another location"
 
 // lacking are the messages about a lack of capacity or of a quota.
-var lacking = []string{noCapacity, quota, mlQuota, noNode}
+var lacking = []string{noCapacity, quota, mlQuota, noNode, servingQuota, noHost}
 
 // notReady is what a revision lacks about which Azure says nothing else.
 const notReady = "its program ended, or did not answer in time"

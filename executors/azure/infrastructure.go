@@ -101,7 +101,7 @@ func (w *writer) file(name string) *terraform.File { return w.files.File(name) }
 func (w *writer) at(p place) []*ir.Unit { return cloud.At(w.units, w.place, p) }
 
 func (w *writer) in(opened bool) []*ir.Unit {
-	return slices.DeleteFunc(cloud.At(w.units, open, opened), func(u *ir.Unit) bool { return w.place(u) == onML })
+	return slices.DeleteFunc(cloud.At(w.units, open, opened), func(u *ir.Unit) bool { return w.place(u) == onML || w.place(u) == onEndpoint })
 }
 
 // global returns a name that is unique among all customers of Azure, of letters and digits: it has a part of the
@@ -190,7 +190,7 @@ func (w *writer) versions() {
 	p.Set("resource_provider_registrations", terraform.Text("core"))
 	p.Set("resource_providers_to_register", terraform.Texts(w.namespaces()...))
 	features := p.Block("features")
-	if len(w.at(onML)) > 0 {
+	if w.learns() {
 		b := features.Block("machine_learning")
 		b.Comment("Azure would keep a workspace that is removed, and its name.")
 		b.Set("purge_soft_deleted_workspace_on_destroy", terraform.Bool(true))
@@ -215,7 +215,7 @@ func (w *writer) namespaces() []string {
 	if w.sys.Budget.Month != nil {
 		all = append(all, "Microsoft.Consumption")
 	}
-	if len(w.at(onML)) > 0 {
+	if w.learns() {
 		all = append(all, "Microsoft.Insights", "Microsoft.KeyVault", "Microsoft.MachineLearningServices")
 	}
 	slices.Sort(all)

@@ -17,12 +17,13 @@ type followed struct {
 	st   taskState
 	soon bool // do not wait between queries of Log Analytics
 
-	execution string    // its name, once it is known
-	seen      int       // lines of its log that were read
-	asked     time.Time // when Log Analytics was asked last
-	read      int64     // bytes of the log of a job of Azure Machine Learning that were read
-	began     time.Time // when such a job began to run, once it is known
-	queued    time.Time // since when it was seen to wait for a node
+	execution string            // its name, once it is known
+	seen      int               // lines of its log that were read
+	asked     time.Time         // when Log Analytics was asked last
+	read      int64             // bytes of the log of a job of Azure Machine Learning that were read
+	began     time.Time         // when such a job began to run, once it is known
+	tails     map[string]string // ends of the logs of deployments at an endpoint that were read, by variant
+	queued    time.Time         // since when it was seen to wait for a node
 }
 
 // missing is how long Container Apps may take to list an execution.
@@ -36,6 +37,10 @@ func (f *followed) Look(ctx context.Context) (state.Status, *pod.Result, error) 
 	absent := state.Status{Phase: state.Absent}
 	if f.st.Service != "" {
 		now, err := f.lookService(ctx)
+		return now, nil, err
+	}
+	if f.st.Endpoint != "" {
+		now, err := f.lookHosted(ctx)
 		return now, nil, err
 	}
 	if f.st.Workspace != "" {
@@ -132,7 +137,7 @@ func (f *followed) why(ctx context.Context) string {
 // Abandon ends a job of Azure Machine Learning that waits for a node. A job on Container Apps makes one attempt, so that
 // one that has failed starts no more.
 func (f *followed) Abandon(ctx context.Context) error {
-	if f.st.Workspace == "" {
+	if f.st.Workspace == "" || f.st.Endpoint != "" {
 		return nil
 	}
 	return f.e.endML(ctx, f.st, []mlJob{{Name: f.st.start()}})
@@ -144,6 +149,9 @@ const mostLines = 5000
 // Printed returns the lines that the job has printed after those of the last call. They arrive in Log Analytics after
 // minutes, and some late: the container of blobs has all of them at the end.
 func (f *followed) Printed(ctx context.Context) ([]byte, error) {
+	if f.st.Endpoint != "" {
+		return f.printedHosted(ctx)
+	}
 	if f.st.Workspace != "" {
 		return f.printedML(ctx)
 	}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
@@ -81,8 +80,7 @@ func (e *Executor) searchML(ctx context.Context, st *taskState) (bool, error) {
 	now := *st
 	now.Workspace = e.names().workspace()
 	there, _, err := e.findML(ctx, &now)
-	var api *refusal
-	if errors.As(err, &api) && (api.status == http.StatusForbidden || api.code == "MissingSubscriptionRegistration") {
+	if noLearning(err) {
 		return false, nil
 	}
 	if err == nil && there {
@@ -109,7 +107,7 @@ func (e *Executor) startML(ctx context.Context, st *taskState, t executors.Task)
 	if err != nil {
 		return err
 	}
-	environment, err := e.client.environment(ctx, *st, e.names().nodes(st.Unit), need.image)
+	environment, err := e.client.environment(ctx, *st, e.names().nodes(st.Unit), mlImage{Image: need.image, OS: "Linux"})
 	if err != nil {
 		return err
 	}
@@ -139,7 +137,7 @@ func (e *Executor) commandOf(st taskState, t executors.Task, need appNeeds, envi
 	return mlJob{Properties: mlCommand{
 		Type: "Command", Display: st.Unit, Experiment: w.prefix, Command: strings.Join(words, " "), Environment: environment,
 		Compute: st.learningID("computes", w.nodes(st.Unit)), Identity: &mlIdentity{"Managed", need.client},
-		Variables: map[string]string{pod.StoreEnv + "AZURE_CLIENT_ID": need.client, pod.StoreEnv + "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential"},
+		Variables: need.variables(),
 		Limits:    &mlLimits{"Command", fmt.Sprintf("PT%dS", int64((cmp.Or(t.Unit.Timeout, longestTime)+time.Second-1)/time.Second))}, // if this machine is gone by then
 		Resources: &mlResources{1}, Tags: tags,
 	}}

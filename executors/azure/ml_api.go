@@ -2,6 +2,9 @@ package azure
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -53,8 +56,9 @@ type (
 		Properties mlImage `json:"properties"`
 	}
 	mlImage struct {
-		Image string `json:"image"`
-		OS    string `json:"osType"`
+		Image     string       `json:"image"`
+		OS        string       `json:"osType"`
+		Inference *mlInference `json:"inferenceConfig,omitempty"`
 	}
 	mlCluster struct {
 		Properties struct {
@@ -130,15 +134,19 @@ func (c *client) removeML(ctx context.Context, st taskState, name string) error 
 	return explainCall("remove "+name, err)
 }
 
-// environment makes sure that the workspace knows an image, and returns the resource id of that. The same image has the
-// same id.
-func (c *client) environment(ctx context.Context, st taskState, name, image string) (string, error) {
-	_, digest, _ := strings.Cut(image, "@sha256:")
-	id := st.learningID("environments", name, "versions", digest[:min(len(digest), 32)])
+// environment makes sure that the workspace knows an image, and returns the resource id of that. The same image, asked at the
+// same paths, has the same id.
+func (c *client) environment(ctx context.Context, st taskState, name string, is mlImage) (string, error) {
+	text, err := json.Marshal(is)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(text)
+	id := st.learningID("environments", name, "versions", hex.EncodeToString(sum[:16]))
 	at := c.resource(id, learningVersion)
 	there, err := c.get(ctx, "the environment "+name, forManager, at, &mlEnvironment{})
 	if err == nil && !there {
-		err = explainML("make the environment "+name, c.call(ctx, http.MethodPut, forManager, at, mlEnvironment{mlImage{image, "Linux"}}, nil))
+		err = explainML("make the environment "+name, c.call(ctx, http.MethodPut, forManager, at, mlEnvironment{is}, nil))
 	}
 	return id, err
 }

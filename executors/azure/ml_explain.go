@@ -8,10 +8,13 @@ import (
 	"github.com/tenon-ml/tenon/executors/cloud"
 )
 
+// An mlReason is a part of what Azure Machine Learning says, in lower case, and what that means to a user.
+type mlReason struct{ part, message string }
+
 // mlReasons are parts of what Azure Machine Learning says when it refuses a job, when a cluster gets no node, and when a
 // job has failed, in lower case, and what that means to a user. The first that fits counts. Source: "Troubleshoot jobs and
 // compute" of Azure Machine Learning.
-var mlReasons = []struct{ part, message string }{
+var mlReasons = []mlReason{
 	{"quota", mlQuota},
 	{"exceeds the limit of cores", mlQuota},
 	{"preempt", takenBack},
@@ -43,9 +46,12 @@ const (
 )
 
 // knownML returns what to do about an error of Azure Machine Learning, with what Azure says, or "".
-func knownML(is mlError) string {
+func knownML(is mlError) string { return matchedML(mlReasons, is) }
+
+// matchedML returns the message of the first reason that fits, with what Azure says, or "".
+func matchedML(reasons []mlReason, is mlError) string {
 	low := strings.ToLower(is.Code + " " + is.Message)
-	for _, r := range mlReasons {
+	for _, r := range reasons {
 		if strings.Contains(low, r.part) {
 			return r.message + " (Azure: " + strings.TrimSuffix(oneLine(is.Message), ".") + ")"
 		}

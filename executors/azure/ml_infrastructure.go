@@ -9,6 +9,7 @@ import (
 const (
 	mostWorkspace = 32
 	mostCluster   = 24
+	mostEndpoint  = 32
 )
 
 // workspace returns the name of the workspace of Azure Machine Learning, and nodes that of the cluster of a unit.
@@ -18,12 +19,19 @@ func (w *writer) nodes(unit string) string {
 	return plain(cloud.Label(unit), mostCluster)
 }
 
-// learning writes a workspace of Azure Machine Learning, with what it cannot exist without, and a cluster for each unit
+// endpoint returns the name of the endpoint of a unit, which is unique among all customers of Azure in a location.
+func (w *writer) endpoint(unit string) string {
+	return plain(w.prefix+"-"+cloud.Label(unit), mostEndpoint-9) + "-" + cloud.Short(w.groupID()+"/"+w.prefix+"/"+unit)
+}
+
+// learns reports whether units run on Azure Machine Learning.
+func (w *writer) learns() bool { return len(w.at(onML))+len(w.at(onEndpoint)) > 0 }
+
+// learning writes a workspace of Azure Machine Learning, with what it cannot exist without, and a cluster for each job
 // that runs there. A program gets tokens of every identity of its cluster, so that units share none. A cluster has no
 // nodes, and costs nothing, while nothing runs.
 func (w *writer) learning() {
-	units := w.at(onML)
-	if len(units) == 0 {
+	if !w.learns() {
 		return
 	}
 	f := w.file("ml.tf")
@@ -64,7 +72,7 @@ func (w *writer) learning() {
 	if w.Jobs.Spot {
 		priority = "LowPriority"
 	}
-	for _, u := range units {
+	for _, u := range w.at(onML) {
 		m, _ := machineFor(u.Needs)
 		b := f.Resource("azurerm_machine_learning_compute_cluster", cloud.Label(u.ID))
 		b.Set("name", terraform.Text(w.nodes(u.ID)))

@@ -97,7 +97,11 @@ func (w *writer) access(u *ir.Unit) cloud.Access {
 	if w.Service == AKS {
 		return cloud.AccessInCluster(w.sys.Env, u)
 	}
-	return cloud.AccessInContainer(u)
+	as := *u
+	if w.place(u) == onEndpoint {
+		as.Release = nil // whose versions share no route in the container of blobs
+	}
+	return cloud.AccessInContainer(&as)
 }
 
 func (w *writer) unitRights(f *terraform.File, u *ir.Unit) error {

@@ -43,7 +43,7 @@ func (e *Executor) findService(ctx context.Context, st *taskState) (a *app, ther
 	if there, err = e.client.app(ctx, *st, a); err != nil || !there {
 		return nil, false, false, err
 	}
-	if err = st.owns(a); err != nil {
+	if err = st.ownsApp(a); err != nil {
 		return nil, false, false, err
 	}
 	all, err := e.client.revisions(ctx, *st)
@@ -69,16 +69,18 @@ func (e *Executor) findService(ctx context.Context, st *taskState) (a *app, ther
 	return a, false, false, nil
 }
 
-// owns returns an error if an app was not made for the unit and the state of a task.
-func (st taskState) owns(a *app) error {
-	switch unit := a.Tags[tagUnit]; {
+// owns returns an error if what has tags was not made for the unit and the state of a task: "app NAME".
+func (st taskState) owns(what string, tags map[string]string) error {
+	switch unit := tags[tagUnit]; {
 	case unit == "":
-		return fmt.Errorf("the resource group %s has an app %s that tenon apply has not made: remove it or choose another prefix", st.Group, st.Service)
-	case unit != st.Unit || a.Tags[tagState] != st.State:
-		return fmt.Errorf("the resource group %s already has the app %s of %s of another state: choose another prefix or resource group", st.Group, st.Service, unit)
+		return fmt.Errorf("the resource group %s has an %s that tenon apply has not made: remove it or choose another prefix", st.Group, what)
+	case unit != st.Unit || tags[tagState] != st.State:
+		return fmt.Errorf("the resource group %s already has the %s of %s of another state: choose another prefix or resource group", st.Group, what, unit)
 	}
 	return nil
 }
+
+func (st taskState) ownsApp(a *app) error { return st.owns("app "+st.Service, a.Tags) }
 
 // takeRevision completes the state of a task with what is known of its revision.
 func (st *taskState) takeRevision(a *app, token string) {
@@ -274,7 +276,11 @@ func (e *Executor) lead(ctx context.Context, st taskState, a app, to string) err
 
 // until calls do until it is done.
 func (e *Executor) until(ctx context.Context, what string, do func(context.Context) (bool, error)) error {
-	return e.opts.Until(ctx, makePatience, fmt.Errorf("%s: Azure has not done it within %s: see the portal, and try again", what, makePatience), do)
+	return e.within(ctx, makePatience, what, do)
+}
+
+func (e *Executor) within(ctx context.Context, limit time.Duration, what string, do func(context.Context) (bool, error)) error {
+	return e.opts.Until(ctx, limit, fmt.Errorf("%s: Azure has not done it within %s: see the portal, and try again", what, limit), do)
 }
 
 // makePatience is how long Azure may take for a change of an app.
@@ -287,7 +293,7 @@ func (e *Executor) withdraw(ctx context.Context, st taskState) error {
 	return e.until(ctx, "remove "+st.start(), func(ctx context.Context) (bool, error) {
 		a := app{}
 		there, err := e.client.app(ctx, st, &a)
-		if err != nil || !there || st.owns(&a) != nil {
+		if err != nil || !there || st.ownsApp(&a) != nil {
 			return true, err
 		}
 		if a.busy() {

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/tenon-ml/tenon/executors/cloud"
 )
 
 // Apps of Container Apps, with the names and meanings of version 2025-01-01 of Microsoft.App.
@@ -211,21 +209,8 @@ func (e *Executor) put(ctx context.Context, st taskState, want app) (bool, error
 	if !strings.HasPrefix(at, c.manager+"/") {
 		return false, foreign(at)
 	}
-	for pause := e.opts.Pause / 2; ; pause = min(2*pause, e.opts.Longest) {
-		var now operation
-		there, err := c.get(ctx, what, forManager, at, &now)
-		switch {
-		case err != nil:
-			return false, err
-		case !there || now.Status == "Succeeded":
-			return true, nil
-		case now.Status == "Failed" || now.Status == "Canceled":
-			return false, explainApp(what, refused(http.StatusBadRequest, []byte(`{"error":`+string(now.Error)+`}`)))
-		}
-		if err := cloud.Sleep(ctx, pause); err != nil {
-			return false, err
-		}
-	}
+	err = e.operated(ctx, what, at, explainApp)
+	return err == nil, err
 }
 
 // patch changes tags and the traffic of an app. It reports false if Azure still works on it.

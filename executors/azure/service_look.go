@@ -15,7 +15,7 @@ func (f *followed) lookService(ctx context.Context) (state.Status, error) {
 	absent := state.Status{Phase: state.Absent}
 	var a app
 	there, err := f.e.client.app(ctx, f.st, &a)
-	if err != nil || !there || f.st.owns(&a) != nil || a.Properties.State == "Deleting" {
+	if err != nil || !there || f.st.ownsApp(&a) != nil || a.Properties.State == "Deleting" {
 		return absent, err
 	}
 	var r revision

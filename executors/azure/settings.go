@@ -12,20 +12,21 @@ const Name = "azure"
 
 // Settings are the settings of a target, as defined by tenon.#Azure.
 type Settings struct {
-	Subscription string            `json:"subscription"` // id
-	Group        string            `json:"resource_group"`
-	Location     string            `json:"location"`
-	Prefix       string            `json:"prefix"` // of names; "" follows from the system
-	Folder       string            `json:"folder"` // of the container of blobs
-	Existing     Existing          `json:"existing"`
-	CIDR         string            `json:"cidr"`     // of a network that is made
-	Tier         string            `json:"registry"` // of a registry that is made
-	Retention    int64             `json:"retention"`
-	Emails       []string          `json:"emails"`
-	Tags         map[string]string `json:"tags"`
-	Ingress      string            `json:"ingress"` // External, or only from the environment
-	Jobs         Jobs              `json:"jobs"`
-	Hosts        string            `json:"hosts"` // folder with HOST/hosts.toml for registries
+	Subscription string              `json:"subscription"` // id
+	Group        string              `json:"resource_group"`
+	Location     string              `json:"location"`
+	Prefix       string              `json:"prefix"` // of names; "" follows from the system
+	Folder       string              `json:"folder"` // of the container of blobs
+	Existing     Existing            `json:"existing"`
+	CIDR         string              `json:"cidr"`     // of a network that is made
+	Tier         string              `json:"registry"` // of a registry that is made
+	Retention    int64               `json:"retention"`
+	Emails       []string            `json:"emails"`
+	Tags         map[string]string   `json:"tags"`
+	Ingress      string              `json:"ingress"` // External, or only from the environment
+	Jobs         Jobs                `json:"jobs"`
+	Endpoints    map[string]Endpoint `json:"endpoints"` // by deployment
+	Hosts        string              `json:"hosts"`     // folder with HOST/hosts.toml for registries
 	Cluster
 	terraform.Provisioned
 }
@@ -36,11 +37,20 @@ type Jobs struct {
 	Spot bool   `json:"spot"` // those on Azure Machine Learning run on machines that Azure may take back
 }
 
-// What says where jobs run.
+// What says where jobs and deployments run.
 const (
 	byApps = "apps"
 	byML   = "ml"
 )
+
+// An Endpoint is what answers for a deployment.
+type Endpoint struct {
+	On      string `json:"on"`      // "apps", "ml", or "" for what follows from needs
+	Machine string `json:"machine"` // size of machines of Azure Machine Learning; "" for one that follows from needs
+}
+
+// endpoint returns what the target says about a service.
+func (s Settings) endpoint(u *ir.Unit) Endpoint { return s.Endpoints[cloud.EntityName(u)] }
 
 // Existing are resources that are used instead of new ones.
 type Existing struct {
@@ -76,23 +86,26 @@ func Provisioning(t ir.Target) (terraform.Provisioning, error) {
 type place string
 
 const (
-	onTenon   place = ""        // tenon itself writes records
-	onJob     place = "job"     // jobs, on Container Apps jobs
-	onML      place = "ml"      // jobs that need more, as command jobs of Azure Machine Learning
-	onService place = "service" // deployments, on Container Apps
+	onTenon    place = ""         // tenon itself writes records
+	onJob      place = "job"      // jobs, on Container Apps jobs
+	onML       place = "ml"       // jobs that need more, as command jobs of Azure Machine Learning
+	onService  place = "service"  // deployments, on Container Apps
+	onEndpoint place = "endpoint" // deployments that need more, at online endpoints of Azure Machine Learning
 )
 
 // place returns what runs a unit.
 func (s Settings) place(u *ir.Unit) place {
-	switch {
+	_, fits := containerFor(u.Needs)
+	switch on := s.endpoint(u).On; {
 	case u.Kind == ir.Record:
 		return onTenon
+	case u.Kind == ir.Service && s.Cluster.Service == "" && u.Endpoint != nil && (on == byML || on == "" && !fits):
+		return onEndpoint
 	case u.Kind == ir.Service:
 		return onService
 	case s.Cluster.Service == AKS || s.Jobs.On == byApps:
 		return onJob
 	}
-	_, fits := containerFor(u.Needs)
 	if gpu := u.Needs.GPU > 0; gpu && !fits || s.Jobs.On == byML && (gpu || !fits) {
 		return onML
 	}

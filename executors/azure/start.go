@@ -33,13 +33,27 @@ type appNeeds struct {
 	container
 }
 
-// need returns what the container of a task needs, after it has pushed its image and uploaded what it reads.
-func (e *Executor) need(ctx context.Context, st taskState, t executors.Task) (need appNeeds, err error) {
-	w, bucket := e.names(), e.bucket(st)
-	if _, err := e.codeOf(ctx, st); err != nil {
+// need returns what the container of a task needs, after [Executor.supply].
+func (e *Executor) need(ctx context.Context, st taskState, t executors.Task) (appNeeds, error) {
+	need, task, err := e.supply(ctx, st, t)
+	if err != nil {
 		return need, err
 	}
-	task, err := bucket.Send(ctx, t,
+	if st.Workspace != "" {
+		task.Claim = &pod.Claim{Task: st.Run, Start: st.Token}
+	}
+	need.command, err = e.bucket(st).Command(ctx, st.Unit, task, pod.Work+"/end")
+	return need, err
+}
+
+// supply pushes the image of a task and uploads what it reads. It returns what its container needs but for a command, and
+// what that has to do.
+func (e *Executor) supply(ctx context.Context, st taskState, t executors.Task) (need appNeeds, task pod.Task, err error) {
+	w, bucket := e.names(), e.bucket(st)
+	if _, err := e.codeOf(ctx, st); err != nil {
+		return need, task, err
+	}
+	task, err = bucket.Send(ctx, t,
 		func(ctx context.Context) (err error) {
 			need.image, err = e.image(ctx, t)
 			return err
@@ -60,16 +74,14 @@ func (e *Executor) need(ctx context.Context, st taskState, t executors.Task) (ne
 			}
 			return e.run(st).PutRoute(ctx, *t.Route)
 		})
-	if err != nil {
-		return need, err
-	}
 	need.container, _ = containerFor(t.Unit.Needs)
 	task.Name, task.Grace, task.Places = st.start(), e.opts.Grace, bucket.Places(t)
-	if st.Workspace != "" {
-		task.Claim = &pod.Claim{Task: st.Run, Start: st.Token}
-	}
-	need.command, err = bucket.Command(ctx, st.Unit, task, pod.Work+"/end")
-	return need, err
+	return need, task, err
+}
+
+// variables are those with which tenon-pod finds the identity of its unit, and looks for no other credentials.
+func (need *appNeeds) variables() map[string]string {
+	return map[string]string{pod.StoreEnv + "AZURE_CLIENT_ID": need.client, pod.StoreEnv + "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential"}
 }
 
 // containerOf returns the container of a task, and the secrets that it names.

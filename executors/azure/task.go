@@ -31,8 +31,9 @@ type taskState struct {
 	URL          string `json:"url,omitempty"`       // of a service
 	State        string `json:"state,omitempty"`     // lineage, of a service
 	Idle         bool   `json:"idle,omitempty"`      // a service may have no replica
-	Workspace    string `json:"workspace,omitempty"` // of Azure Machine Learning, of a job there
+	Workspace    string `json:"workspace,omitempty"` // of Azure Machine Learning, of what runs there
 	Dir          string `json:"dir,omitempty"`
+	cloud.HostedState
 }
 
 // named returns the state of a task of which only the name is known.
@@ -93,7 +94,7 @@ func (e *Executor) bucket(st taskState) cloud.Bucket {
 func (e *Executor) run(st taskState) cloud.Run {
 	at := e.bucket(st).URL
 	return cloud.Run{
-		Start: st.start(), Record: st.start(), Serves: st.Service != "", Dir: st.Dir, File: "azure.json", LateLog: true,
+		Start: st.start(), Record: st.start(), Serves: st.Service != "" || st.Endpoint != "", Dir: st.Dir, File: "azure.json", LateLog: true,
 		Notes: at(cloud.Below(st.Unit, "notes")), Out: func(port string) string { return at(cloud.Below(st.Unit, "out", port)) },
 		Pause: e.opts.Pause, Longest: e.opts.Longest, Stores: &e.stores,
 	}

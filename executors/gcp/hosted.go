@@ -52,16 +52,6 @@ const (
 // deployTime returns how long the container of a deployment may take to become ready.
 func deployTime(u *ir.Unit) time.Duration { return min(cmp.Or(u.Timeout, usualDeploy), mostDeploy) }
 
-// A hostedState is what a task state has about a task at an endpoint, by variant where there are several.
-type hostedState struct {
-	Endpoint  string            `json:"endpoint,omitempty"`  // id
-	Machine   string            `json:"machine,omitempty"`   // type, if it is known
-	Operation string            `json:"operation,omitempty"` // that deploys its last model
-	Versions  map[string]string `json:"versions,omitempty"`
-	Shares    map[string]int    `json:"shares,omitempty"` // percent of the requests at first
-	Serial    int64             `json:"serial,omitempty"` // of its first route, or 0
-}
-
 // deployed returns the id of a deployed model: ten digits.
 func (st taskState) deployed(variant string) string {
 	sum := sha256.Sum256([]byte(st.Run + "\n" + variant + "\n" + st.Token))

@@ -62,7 +62,7 @@ func (c *checks) hosted(u ir.Unit) {
 		c.Fault("network", "remove network: false, or "+cloudRun, "an endpoint of Vertex AI reaches the Internet")
 	}
 	c.Service(u, "Vertex AI")
-	c.releases(u)
+	c.Split(u, "Vertex AI", fmt.Sprintf(", or leave out endpoints: %s of the target: Cloud Run has both versions in each instance", entityName(&u)))
 	if u.Code.Runtime != ir.Plane && u.Code.Runtime != ir.PlaneDuckDB {
 		c.Fault("component", cloudRun, "Vertex AI posts requests to /predict, which only deployments of serve.#HTTP answer")
 		return

@@ -5,11 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"strconv"
-	"strings"
 	"time"
 
-	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
@@ -54,19 +51,15 @@ func (e *Executor) stillHosts(ctx context.Context, st taskState) (*hostedEndpoin
 
 // routed returns the labels of an endpoint whose route is that of a task from now on.
 func (st taskState) routed(serial int64) map[string]string {
-	return map[string]string{labelStart: st.Token, labelRoute: fmt.Sprintf("%d-%d", serial, time.Now().UnixMilli())}
+	return map[string]string{labelStart: st.Token, labelRoute: cloud.RouteMark(serial)}
 }
 
 // setSplit divides the requests of an endpoint by a route. A version that is no longer in it is undeployed, and its model
 // removed.
 func (e *Executor) setSplit(ctx context.Context, st taskState, r step.Route) error {
 	split := map[string]int{}
-	for variant, version := range st.Versions {
-		for _, v := range r.Versions {
-			if v.Name == version && v.Weight > 0 {
-				split[st.deployed(variant)] = v.Weight
-			}
-		}
+	for variant, weight := range st.Weights(r) {
+		split[st.deployed(variant)] = weight
 	}
 	return e.hosting(ctx, "divide the requests of "+st.Endpoint, func(ctx context.Context) (bool, error) {
 		x, err := e.stillHosts(ctx, st)
@@ -126,10 +119,8 @@ func (e *Executor) leaveOne(ctx context.Context, st taskState, own map[string]de
 
 // route returns which route of a task an endpoint has, and since when.
 func (x *hostedEndpoint) route(st taskState) (serial int64, since time.Time, ok bool) {
-	first, second, _ := strings.Cut(x.Labels[labelRoute], "-")
-	serial, bad := strconv.ParseInt(first, 10, 64)
-	at, worse := strconv.ParseInt(second, 10, 64)
-	return serial, time.UnixMilli(at).UTC(), bad == nil && worse == nil && x.Labels[labelStart] == st.Token
+	serial, since, ok = cloud.MarkedRoute(x.Labels[labelRoute])
+	return serial, since, ok && x.Labels[labelStart] == st.Token
 }
 
 // observeHosted says which route is in effect: nothing counts what the versions answer.
@@ -147,22 +138,4 @@ func (e *Executor) observeHosted(ctx context.Context, st taskState) (*step.Obser
 		seen.Versions[st.Versions[variant]] = step.Observation{}
 	}
 	return seen, nil
-}
-
-// releases reports what a release cannot have at an endpoint of Vertex AI, where nothing has both versions.
-func (c *checks) releases(u ir.Unit) {
-	r, another := u.Release, fmt.Sprintf(`, or leave out endpoints: %s of the target: Cloud Run has both versions in each instance`, entityName(&u))
-	if r == nil {
-		return
-	}
-	if r.By != "" {
-		c.Fault("release.by", "remove by"+another, "Vertex AI chooses the version of each request by chance")
-	}
-	if r.Shadow > 0 {
-		c.Fault("release.shadow", "remove shadow"+another, "nothing compares what the deployed models of an endpoint answer")
-	}
-	if j := r.Judge; j.Disagreement != nil || j.ErrorRate != nil || j.P99 > 0 || j.Requests > 0 || j.Within > 0 {
-		c.Fault("release.judge", "remove judge: its steps then take as long as each, and `tenon release abort` ends them"+another,
-			"nothing counts what each deployed model answers in time for a judge")
-	}
 }

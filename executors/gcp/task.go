@@ -32,7 +32,7 @@ type taskState struct {
 	State   string `json:"state,omitempty"`   // lineage, of a service
 	Idle    bool   `json:"idle,omitempty"`    // a service may have no instance
 	Dir     string `json:"dir,omitempty"`
-	hostedState
+	cloud.HostedState
 }
 
 // taskState returns the state of a task that has no job yet.

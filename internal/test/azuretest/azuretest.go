@@ -88,6 +88,8 @@ type server struct {
 	apps       map[string]*app
 	learned    map[string]*command   // jobs of Azure Machine Learning
 	clusters   map[string]*cluster   // by id
+	endpoints  map[string]*endpoint  // of Azure Machine Learning
+	deploys    map[string]int        // how often a deployment there was made
 	gone       map[string]bool       // names of jobs of Azure Machine Learning that were deleted
 	operations map[string]*operation // by path
 	resources  map[string]object     // properties of what Terraform makes, by id
@@ -111,7 +113,7 @@ func Start(ctx context.Context, dir string) (*Cloud, error) {
 	trusting := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}
 	s := &server{
 		dir: dir, authority: c.authority(), images: containers.Images{Dir: dir}, client: &http.Client{Transport: trusting, Timeout: time.Minute},
-		certificate: certificate, jobs: map[string]*job{}, apps: map[string]*app{}, learned: map[string]*command{}, clusters: map[string]*cluster{}, gone: map[string]bool{},
+		certificate: certificate, jobs: map[string]*job{}, apps: map[string]*app{}, learned: map[string]*command{}, clusters: map[string]*cluster{}, gone: map[string]bool{}, endpoints: map[string]*endpoint{}, deploys: map[string]int{},
 		operations: map[string]*operation{}, resources: map[string]object{}, identities: map[string]*identity{}, vaults: map[string]map[string][]string{}, roles: map[string]string{},
 	}
 	c.stop = append(c.stop, trusting.CloseIdleConnections)
@@ -211,6 +213,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	case r.URL.Path == "/msi":
 		s.msi(w, r)
+		return
+	case strings.HasPrefix(r.URL.Path, inference):
+		s.score(w, r)
 		return
 	case strings.HasPrefix(r.URL.Path, "/printed/"):
 		s.print(w, r)
@@ -396,6 +401,14 @@ func (s *server) listed(body object) []string {
 		return slices.Sorted(maps.Keys(s.apps))
 	case "commands":
 		return slices.Sorted(maps.Keys(s.learned))
+	case "endpoints":
+		return s.listEndpoints()
+	case "deploys":
+		all := []string{}
+		for name, times := range s.deploys {
+			all = append(all, fmt.Sprintf("%s %d", name, times))
+		}
+		return all
 	case "hosts":
 		all := []string{}
 		for name, a := range s.apps {

@@ -47,7 +47,7 @@ const (
 )
 
 var (
-	learningPath = regexp.MustCompile(`/providers/Microsoft\.MachineLearningServices/workspaces/([A-Za-z0-9-]{3,33})/(jobs|environments|computes)(?:/([A-Za-z0-9_-]+))?(?:/(versions/[0-9a-f]+|cancel))?$`)
+	learningPath = regexp.MustCompile(`/providers/Microsoft\.MachineLearningServices/workspaces/([A-Za-z0-9-]{3,33})/(jobs|environments|computes|onlineEndpoints)(?:/([A-Za-z0-9_-]+))?(?:/(versions/[0-9a-f]+|cancel|listKeys|deployments))?(?:/([A-Za-z0-9_-]+))?(?:/(getLogs))?$`)
 	runPath      = regexp.MustCompile(`^/learning/` + Location + `/history/v1\.0/.*/workspaces/[A-Za-z0-9-]+/experiments/[A-Za-z0-9_-]+/runs/([A-Za-z0-9_-]+)/details$`)
 	isoSeconds   = regexp.MustCompile(`^PT[0-9]+S$`)
 	shellWord    = regexp.MustCompile(`^'([^']*)'( |$)`)
@@ -77,6 +77,8 @@ func (s *server) learn(r *http.Request, names []string, body object) (int, objec
 		return s.environment(r, body)
 	case names[2] == "computes":
 		return s.clusterOf(r)
+	case names[2] == "onlineEndpoints":
+		return s.online(r, workspace, names[3:], body)
 	case names[3] == "":
 		return s.commands(r)
 	}
@@ -117,6 +119,9 @@ func (s *server) environment(r *http.Request, body object) (int, object, error) 
 		}
 		if p := is.Properties; p == nil || p.Image == nil || !digest.MatchString(*p.Image) || p.OSType == nil || *p.OSType != learning.OperatingSystemTypeLinux {
 			return 0, nil, &problem{http.StatusBadRequest, "UserError", "an environment needs an image with a digest, and Linux"}
+		}
+		if err := validInference(is.Properties.InferenceConfig); err != nil {
+			return 0, nil, err
 		}
 		s.resources[r.URL.Path] = part(body, "properties")
 	}
@@ -266,16 +271,7 @@ func (s *server) containCommand(j *command) string {
 	if err != nil {
 		return err.Error()
 	}
-	env := append(config.Config.Env, "SSL_CERT_FILE=/etc/authority.pem", "MSI_ENDPOINT="+s.url+"/msi", "MSI_SECRET="+j.client, "DEFAULT_IDENTITY_CLIENT_ID="+j.client,
-		"AZUREML_RUN_ID="+j.name)
-	for _, kv := range environ(s.url, "", "") {
-		if strings.HasPrefix(kv, "AZURE_STORAGE_") {
-			env = append(env, kv)
-		}
-	}
-	for k, v := range j.spec.EnvironmentVariables {
-		env = append(env, k+"="+*v)
-	}
+	env := append(append(config.Config.Env, s.identified(j.client, j.spec.EnvironmentVariables)...), "AZUREML_RUN_ID="+j.name)
 	lines := &containers.Lines{Line: func(text string) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -309,6 +305,20 @@ func (s *server) containCommand(j *command) string {
 		return fmt.Sprintf("Execution failed. User process '%s' exited with status code %d.", filepath.Base(argv[0]), cmd.ProcessState.ExitCode())
 	}
 	return ""
+}
+
+// identified returns the variables of a container of Azure Machine Learning that has an identity, and those that it is given.
+func (s *server) identified(client string, given map[string]*string) []string {
+	env := []string{"SSL_CERT_FILE=/etc/authority.pem", "MSI_ENDPOINT=" + s.url + "/msi", "MSI_SECRET=" + client, "DEFAULT_IDENTITY_CLIENT_ID=" + client}
+	for _, kv := range environ(s.url, "", "") {
+		if strings.HasPrefix(kv, "AZURE_STORAGE_") {
+			env = append(env, kv)
+		}
+	}
+	for k, v := range given {
+		env = append(env, k+"="+*v)
+	}
+	return env
 }
 
 // history answers what the history of runs says about a job, with the names that the models of azure-ai-ml have for it.
