@@ -30,9 +30,10 @@ const (
 // locked for.
 const PythonVersion = "3.11"
 
-// Large files of tests are in folders _testdata: go:embed leaves out names that begin with "_".
+// Large files of tests are in folders _testdata: go:embed leaves out names that begin with "_". Of serve/plane,
+// which is the program of tenon-serve, components import only requests.
 //
-//go:embed builtin col cue.mod duck evaluate feature lib loop monitor serve slo source split step tenon train tune
+//go:embed builtin col cue.mod duck evaluate feature lib loop monitor serve/*.cue serve/batch serve/http serve/plane/requests slo source split step tenon train tune
 var files embed.FS
 
 // Files returns the tree of the library as it is in the repository.
