@@ -28,8 +28,9 @@ GOTEST = gotestsum --format standard-quiet --hide-summary skipped --rerun-fails=
 
 # Threads of OpenMP that wait for each other in a loop take the cores from the tests beside them.
 test: export GOMP_SPINCOUNT ?= 1000
+test: export TENON_TEST_BIN = $(CURDIR)/bin
 .PHONY: test
-test: tools test-tools base-image test-python ## run all tests
+test: tools test-tools base-image build test-python ## run all tests
 	@# By itself and in its folder, because only then go test shows how many moments it is.
 	cd cmd/tenon && go test -timeout 25m -run '^TestKilledAtEveryMoment$$'
 	$(GOTEST) --packages ./... -- -vet=off -p 3 -timeout 25m -skip '^TestKilledAtEveryMoment$$'

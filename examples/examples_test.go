@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -29,8 +28,10 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	tenonPath = filepath.Join(dir, "tenon")
-	if out, err := exec.Command("go", "build", "-o", dir, "github.com/tenon-ml/tenon/cmd/tenon", "github.com/tenon-ml/tenon/cmd/tenon-duck").CombinedOutput(); err != nil {
-		panic(fmt.Sprintf("build tenon: %v\n%s", err, out))
+	for _, name := range []string{"tenon", "tenon-duck"} {
+		if err := executortest.Build(filepath.Join(dir, name), "github.com/tenon-ml/tenon/cmd/"+name); err != nil {
+			panic(err)
+		}
 	}
 	for _, name := range []string{"tenon-run", "tenon-pod", "tenon-host", "tenon-serve"} {
 		if err := executortest.BuildStatic(filepath.Join(dir, name), "github.com/tenon-ml/tenon/cmd/"+name); err != nil {

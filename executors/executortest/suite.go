@@ -73,6 +73,9 @@ type Elsewhere interface {
 // start and kill.
 const programVar = "TENON_EXECUTORTEST_PROGRAM"
 
+// builtVar names the folder with the programs of Tenon that `make test` has built.
+const builtVar = "TENON_TEST_BIN"
+
 // ofMachine is what this machine says about time, text and threads. No program may see it:
 // a result may depend on it, and it is no part of a unit's key.
 var ofMachine = map[string]string{
@@ -120,10 +123,19 @@ func Main(m *testing.M, prepare ...func(dir string) (stop func() error, err erro
 // Program is where [Main] has put what the units of the suite run.
 func Program() string { return os.Getenv(programVar) }
 
-// BuildStatic builds a package into a program that runs in any image.
-func BuildStatic(to, pkg string) error {
+// Build builds a package into a program. In `make test`, which has built those of Tenon, it copies them.
+func Build(to, pkg string) error { return build(to, pkg, "1") }
+
+// BuildStatic is [Build] for a program that runs in any image.
+func BuildStatic(to, pkg string) error { return build(to, pkg, "0") }
+
+func build(to, pkg, cgo string) error {
+	if folder, ours := strings.CutPrefix(pkg, "github.com/tenon-ml/tenon/cmd/"); ours && os.Getenv(builtVar) != "" {
+		b, err := os.ReadFile(filepath.Join(os.Getenv(builtVar), folder))
+		return errors.Join(err, os.WriteFile(to, b, 0o755))
+	}
 	cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", to, pkg)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
 	}
