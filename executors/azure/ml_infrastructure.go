@@ -1,6 +1,8 @@
 package azure
 
 import (
+	"strings"
+
 	"github.com/tenon-ml/tenon/executors/cloud"
 	"github.com/tenon-ml/tenon/executors/terraform"
 )
@@ -12,11 +14,15 @@ const (
 	mostEndpoint  = 32
 )
 
-// workspace returns the name of the workspace of Azure Machine Learning, and nodes that of the cluster of a unit.
+// workspace returns the name of the workspace of Azure Machine Learning.
 func (w *writer) workspace() string { return plain(w.prefix, mostWorkspace) }
 
+// nodes returns the name of the cluster of a unit. It is unique in the location, and a letter follows its last hyphen, as
+// "Create an Azure Machine Learning compute cluster" asks.
 func (w *writer) nodes(unit string) string {
-	return plain(cloud.Label(unit), mostCluster)
+	const suffix = "-u00000000"
+	label := plain(cloud.Label(unit), mostIdentity)
+	return strings.TrimRight(label[:min(len(label), mostCluster-len(suffix))], "-") + "-u" + cloud.Short(w.groupID()+"/"+w.prefix+"/"+unit)
 }
 
 // endpoint returns the name of the endpoint of a unit, which is unique among all customers of Azure in a location.

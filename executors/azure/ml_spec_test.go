@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -45,8 +46,16 @@ func TestTheCommandJobOfATask(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if name := e.names().nodes("models/late/train"); len(name) > mostCluster {
-		t.Errorf("the name of a cluster, %s, has %d characters", name, len(name))
+}
+
+// Azure wants a letter after the last hyphen of a name of a cluster, and other environments have clusters in the location.
+func TestNamesOfClusters(t *testing.T) {
+	may, prod, dev := regexp.MustCompile(`^[a-z]([a-z0-9]|-[a-z0-9])+$`), newWriter(&ir.System{Name: "late", Env: "prod"}, Settings{}), newWriter(&ir.System{Name: "late", Env: "dev"}, Settings{})
+	for _, unit := range []string{"models/late/train", "models/a-2", "steps/a_2", "steps/A", "models/2", "models/" + strings.Repeat("a", 60)} {
+		name := prod.nodes(unit)
+		if last := name[strings.LastIndexByte(name, '-')+1:]; !may.MatchString(name) || len(name) > mostCluster || !strings.ContainsAny(last, "abcdefghijklmnopqrstuvwxyz") || name == dev.nodes(unit) {
+			t.Errorf("the cluster of %s is %s", unit, name)
+		}
 	}
 }
 

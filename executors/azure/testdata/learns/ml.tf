@@ -54,7 +54,7 @@ resource "azurerm_machine_learning_workspace" "ml" {
 }
 
 resource "azurerm_machine_learning_compute_cluster" "models-large-train" {
-  name     = "models-large-train"
+  name     = "models-large-t-u9be614e5"
   location = var.location
   tags = merge(local.tags, {
     tenon-unit = "models/large/train"
@@ -76,7 +76,7 @@ resource "azurerm_machine_learning_compute_cluster" "models-large-train" {
 }
 
 resource "azurerm_machine_learning_compute_cluster" "models-late-train" {
-  name     = "models-late-train"
+  name     = "models-late-tr-u90f8d3a8"
   location = var.location
   tags = merge(local.tags, {
     tenon-unit = "models/late/train"
