@@ -2,12 +2,26 @@ package azure
 
 import (
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/cloud/cloudtest"
+	"github.com/tenon-ml/tenon/planner/state"
 )
+
+// online is a deployment with more GPUs than a container of Container Apps has.
+func online(change func(*ir.Unit)) ir.Unit {
+	return service("api", func(u *ir.Unit) {
+		u.Code.Runtime, u.Code.Lock, u.Needs.GPU, u.Params = ir.Plane, "sha256:0a", 2, []byte(`{}`)
+		if change != nil {
+			change(u)
+		}
+	})
+}
+
+var onApps = map[string]any{"endpoints": map[string]any{"api": map[string]any{"on": "apps"}}}
 
 func TestWhatAzureCannotHonourIsRefused(t *testing.T) {
 	for _, c := range []struct {
@@ -37,7 +51,20 @@ func TestWhatAzureCannotHonourIsRefused(t *testing.T) {
 			u.Needs, u.Network, u.Timeout, u.Secrets = ir.Resources{GPU: 2, Nodes: 2}, ir.NetworkOpen, 169*time.Hour, []ir.Secret{{Name: "A", Env: "A"}}
 		}), []string{"needs.nodes", "secrets.A", "timeout"}},
 		{"many cores on Azure Machine Learning", map[string]any{"jobs": map[string]any{"on": "ml"}}, job("steps/a", func(u *ir.Unit) { u.Needs.MilliCPU, u.Network = 16_000, ir.NetworkOpen }), nil},
-		{"a service with several GPUs", nil, service("api", func(u *ir.Unit) { u.Needs.GPU = 2 }), []string{"needs"}},
+		{"a worker with several GPUs", nil, service("api", func(u *ir.Unit) { u.Endpoint, u.Needs.GPU = nil, 2 }), []string{"command", "needs"}},
+		{"an endpoint with several GPUs, which has keys", nil, online(nil), []string{"component"}},
+		{"one of a target whose apps the Internet reaches too", map[string]any{"ingress": "external"}, online(nil), nil},
+		{"several GPUs on Container Apps", onApps, online(nil), []string{"needs"}},
+		{"a machine of Container Apps", map[string]any{"endpoints": map[string]any{"api": map[string]any{"machine": "Standard_E4s_v3"}}}, service("api", nil), []string{"endpoints"}},
+		{"a machine without GPUs", map[string]any{"ingress": "external", "endpoints": map[string]any{"api": map[string]any{"machine": "Standard_E4s_v3"}}}, online(nil), []string{"needs"}},
+		{"an unknown GPU of an endpoint", map[string]any{"ingress": "external"}, online(func(u *ir.Unit) { u.Needs.GPUModel = "V100" }), []string{"needs"}},
+		{"what an endpoint does not have", map[string]any{"ingress": "external"}, online(func(u *ir.Unit) {
+			u.Endpoint.TLS, u.Endpoint.Scale, u.Network, u.Timeout, u.Keeps = true, &ir.Scale{Max: 2}, ir.NetworkNone, 3*time.Hour, "log"
+			u.Secrets, u.Params = []ir.Secret{{Name: "A", Env: "A"}}, []byte(`{"auth": {"keys": "/keys"}}`)
+			u.Release = &ir.Release{By: "id", Shadow: 10, Judge: ir.Judge{Requests: 1}}
+		}), []string{"component", "log", "network", "release.by", "release.judge", "release.shadow", "replicas", "secrets.A", "timeout", "tls"}},
+		{"too many machines", map[string]any{"ingress": "external"}, online(func(u *ir.Unit) { u.Endpoint.Replicas = 51 }), []string{"replicas"}},
+		{"another program at an endpoint", map[string]any{"ingress": "external"}, online(func(u *ir.Unit) { u.Code.Runtime = ir.Python }), []string{"component"}},
 		{"processes, nodes and pods", nil, job("steps/a", func(u *ir.Unit) {
 			u.Needs, u.Kubernetes = ir.Resources{PIDs: 8, Nodes: 2}, &ir.Placement{}
 		}), []string{"kubernetes", "needs.nodes", "needs.pids"}},
@@ -82,6 +109,37 @@ func TestSizesOfContainers(t *testing.T) {
 		milli, ok := size(ir.Resources{MilliCPU: c.milli, Memory: c.memory << 20, Disk: c.disk << 20})
 		if got := strconv.FormatFloat(float64(milli)/1000, 'f', -1, 64); got != c.cores || memoryOf(milli) != c.gib || !ok {
 			t.Errorf("%+v: got %s and %s", c, got, memoryOf(milli))
+		}
+	}
+}
+
+// A plan shows that a deployment moves, or gets other machines, which cost money also while idle.
+func TestWhereDeploymentsRun(t *testing.T) {
+	apps, ml := `{"name":"a","subscription":"s","resource_group":"g","run":"r","token":"t","service":"a"}`, `{"name":"a","subscription":"s","resource_group":"g","run":"r","token":"t","endpoint":"a","machine":"Standard_E2s_v3"}`
+	for _, c := range []struct {
+		unit                ir.Unit
+		settings            map[string]any
+		data, before, after string
+	}{
+		{online(nil), nil, apps, "Container Apps", "Azure Machine Learning, Standard_NC64as_T4_v3"},
+		{online(func(u *ir.Unit) { u.Needs = ir.Resources{} }), nil, apps, "Container Apps", "Container Apps"},
+		{online(func(u *ir.Unit) { u.Needs = ir.Resources{} }), nil, ml, "Azure Machine Learning, Standard_E2s_v3", "Container Apps"},
+		{online(func(u *ir.Unit) { u.Needs = ir.Resources{MilliCPU: 8000} }), nil, ml, "Azure Machine Learning, Standard_E2s_v3", "Azure Machine Learning, Standard_F8s_v2"},
+		{online(func(u *ir.Unit) { u.Needs = ir.Resources{} }), map[string]any{"endpoints": map[string]any{"api": map[string]any{"on": "ml"}}}, ml,
+			"Azure Machine Learning, Standard_E2s_v3", "Azure Machine Learning, Standard_E2s_v3"},
+		{job("steps/a", nil), nil, ml, "", ""},
+	} {
+		s, err := SettingsOf(target(c.settings))
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, h := New(Options{Settings: s}), state.Handle{Executor: Name, Data: []byte(c.data)}
+		if before, after := e.Placed(&c.unit, h); before != c.before || after != c.after {
+			t.Errorf("%s: got %q and %q, want %q and %q", c.data, before, after, c.before, c.after)
+		}
+		p, priced := e.PerHour(&c.unit)
+		if on := strings.HasPrefix(c.after, "Azure Machine Learning"); priced != on || on && "Azure Machine Learning, "+strings.TrimPrefix(p.Of, "1 x ") != c.after {
+			t.Errorf("it costs %+v, %v", p, priced)
 		}
 	}
 }

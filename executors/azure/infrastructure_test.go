@@ -58,6 +58,7 @@ func systems() map[string]*ir.System {
 		job("models/large/train", func(u *ir.Unit) {
 			u.Needs, u.Network = ir.Resources{GPU: 8, GPUModel: "H100"}, ir.NetworkOpen
 		}),
+		online(func(u *ir.Unit) { u.Release = &ir.Release{} }),
 	}}
 	return map[string]*ir.System{"everything": everything, "existing": existing, "learns": learns, "empty": {Name: "empty", Target: target(nil)}}
 }

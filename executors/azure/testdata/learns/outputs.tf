@@ -8,6 +8,7 @@ output "artifacts" {
 output "identities" {
   description = "Client ids of identities by unit."
   value = {
+    "deployments/api"    = azurerm_user_assigned_identity.deployments-api.client_id
     "models/large/train" = azurerm_user_assigned_identity.models-large-train.client_id
     "models/late/train"  = azurerm_user_assigned_identity.models-late-train.client_id
   }

@@ -25,6 +25,31 @@ resource "azurerm_role_definition" "write" {
   }
 }
 
+resource "azurerm_user_assigned_identity" "deployments-api" {
+  name                = "tenon-notify-prod-deployments-api"
+  resource_group_name = local.group
+  location            = var.location
+  tags = merge(local.tags, {
+    tenon-unit = "deployments/api"
+  })
+}
+
+resource "azurerm_role_assignment" "read-deployments-api" {
+  scope              = local.container_id
+  principal_id       = azurerm_user_assigned_identity.deployments-api.principal_id
+  principal_type     = "ServicePrincipal"
+  role_definition_id = azurerm_role_definition.read.role_definition_resource_id
+  condition_version  = "2.0"
+  condition          = "((!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read'} AND NOT SubOperationMatches{'Blob.List'})) OR (@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/notify/prod/units/deployments-api/code/' OR @Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringStartsWith 'tenon/notify/prod/units/models-late-register/out/model/')) AND ((!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read'} AND SubOperationMatches{'Blob.List'})) OR (@Request[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:prefix] StringStartsWith 'tenon/notify/prod/units/deployments-api/code/' OR @Request[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:prefix] StringStartsWith 'tenon/notify/prod/units/models-late-register/out/model/'))"
+}
+
+resource "azurerm_role_assignment" "pull-deployments-api" {
+  scope                = azurerm_container_registry.images.id
+  principal_id         = azurerm_user_assigned_identity.deployments-api.principal_id
+  principal_type       = "ServicePrincipal"
+  role_definition_name = "AcrPull"
+}
+
 resource "azurerm_user_assigned_identity" "models-large-train" {
   name                = "tenon-notify-prod-models-large-train"
   resource_group_name = local.group
