@@ -121,7 +121,7 @@ var Trials = []Trial{
 	{ssh.Name, "tenon.#SSH", "sshd and containerd in network namespaces", "other machines; GPUs of hosts, for which a fake nvidia-smi answers"},
 	{aws.Name, "tenon.#AWS", "an emulator (moto) in which jobs, functions, endpoints and services on Fargate run; OpenTofu with version 4.9 of the provider", "AWS itself; load balancers; version 6 of the provider, whose schema is checked"},
 	{gcp.Name, "tenon.#GCP", "a fake of the APIs in which jobs, services and endpoints run; OpenTofu with a provider made from the schema", "Google Cloud itself; GPUs of Vertex AI and Cloud Run; the provider, from whose schema that of the tests is made"},
-	{azure.Name, "tenon.#Azure", "a fake of the APIs in which jobs and services run; azurite for blobs; OpenTofu with a provider made from the schema", "Azure itself; GPUs of Container Apps and Azure Machine Learning, and the history of runs there; the provider, from whose schema that of the tests is made"},
+	{azure.Name, "tenon.#Azure", "a fake of the APIs in which jobs, services and endpoints run; azurite for blobs; OpenTofu with a provider made from the schema", "Azure itself; GPUs of Container Apps and Azure Machine Learning, and the history of runs there; the provider, from whose schema that of the tests is made"},
 }
 
 // Names are the executors that there are.

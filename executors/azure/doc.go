@@ -1,4 +1,4 @@
-// Package azure runs jobs and services on Container Apps, and jobs that need more on Azure Machine Learning. It knows Azure
+// Package azure runs jobs and services on Container Apps, and those that need more on Azure Machine Learning. It knows Azure
 // as a target: what a system needs there, and which units fit. It writes the infrastructure as files for OpenTofu or Terraform, and runs units in what these files make,
 // which it finds by its names.
 //
@@ -20,4 +20,7 @@
 // A service has an app of Container Apps, whose tags have its unit and the state, and a task is a revision of it. Requests
 // go to one revision by name: [Executor.Wait] moves them once a revision is ready, and [Executor.Destroy] to the former
 // one if there is one. A revision cannot be removed: one that is not active counts as absent.
+//
+// A service that needs more has an online endpoint of Azure Machine Learning, and a task is a deployment there for each of its
+// versions: see endpoint.go.
 package azure
