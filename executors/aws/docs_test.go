@@ -12,13 +12,15 @@ import (
 func TestTheDocumentationNamesTests(t *testing.T) {
 	page, err := os.ReadFile("../../docs/aws.md")
 	ok(t, err)
-	files, err := filepath.Glob("*_test.go")
-	ok(t, err)
 	var source strings.Builder
-	for _, name := range files {
-		b, err := os.ReadFile(name)
+	for _, dir := range []string{".", "../../examples"} {
+		files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
 		ok(t, err)
-		source.Write(b)
+		for _, name := range files {
+			b, err := os.ReadFile(name)
+			ok(t, err)
+			source.Write(b)
+		}
 	}
 	named := regexp.MustCompile("`(Test[A-Z]\\w*)`").FindAllSubmatch(page, -1)
 	if len(named) < 10 {
