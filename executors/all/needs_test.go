@@ -1,6 +1,7 @@
 package all_test
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -34,8 +35,10 @@ func clouds() map[string]ir.Target {
 	}
 	aws := amazon()
 	aws["jobs"], aws["architecture"] = map[string]any{"on": "batch", "cpu": 64, "wait": "1h"}, "x86_64"
+	learns := azure()
+	learns["jobs"] = map[string]any{"on": "ml"}
 	return map[string]ir.Target{
-		"tenon.#AWS": in("aws", aws), "tenon.#GCP": in("gcp", google("10.40.0.0/24")), "tenon.#Azure": in("azure", azure()),
+		"tenon.#AWS": in("aws", aws), "tenon.#GCP": in("gcp", google("10.40.0.0/24")), "tenon.#Azure": in("azure", learns),
 		"tenon.#EKS": inCluster("eks", amazon()), "tenon.#GKE": inCluster("gke", google("10.40.0.0/20")), "tenon.#AKS": inCluster("aks", azure()),
 	}
 }
@@ -62,15 +65,22 @@ func TestThePageOfInfrastructure(t *testing.T) {
 			continue
 		}
 		units := append(cloudtest.Everything(), cloudtest.SLO("api", "deployments/api", `{"window":"30d","availability":0.999,"latency":{"p99":"50ms"}}`))
-		docs, _, err := all.Infrastructure(&ir.System{Name: "flights", Env: "prod", Target: target, Units: units, Budget: ir.Budget{Currency: "USD", Month: &month}})
-		if err != nil {
-			t.Errorf("%s: %v", of, err)
-			continue
+		systems := []*ir.System{{Name: "flights", Env: "prod", Target: target, Units: units, Budget: ir.Budget{Currency: "USD", Month: &month}}}
+		if target.Executor == "aws" {
+			target.Settings = maps.Clone(target.Settings)
+			target.Settings["controller"] = map[string]any{"every": "15m"}
+			systems = append(systems, &ir.System{Name: "flights", Env: "prod", Target: target, Units: []ir.Unit{cloudtest.Job("steps/count", nil)}})
 		}
 		makes, found := map[string]bool{}, 0
-		for _, d := range docs {
-			for _, m := range written.FindAllStringSubmatch(string(d.Content), -1) {
-				makes[m[1]] = true
+		for _, sys := range systems {
+			docs, _, err := all.Infrastructure(sys)
+			if err != nil {
+				t.Errorf("%s: %v", of, err)
+			}
+			for _, d := range docs {
+				for _, m := range written.FindAllStringSubmatch(string(d.Content), -1) {
+					makes[m[1]] = true
+				}
 			}
 		}
 		for _, row := range table[1:] {
