@@ -130,6 +130,7 @@ func TestWhereDeploymentsRun(t *testing.T) {
 		{job("steps/a", nil), nil, ml, "", ""},
 	} {
 		s, err := SettingsOf(target(c.settings))
+		s.Location = "eastus" // whose prices are known
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,6 +141,9 @@ func TestWhereDeploymentsRun(t *testing.T) {
 		p, priced := e.PerHour(&c.unit)
 		if on := strings.HasPrefix(c.after, "Azure Machine Learning"); priced != on || on && "Azure Machine Learning, "+strings.TrimPrefix(p.Of, "1 x ") != c.after {
 			t.Errorf("it costs %+v, %v", p, priced)
+		}
+		if _, perRequest := e.PerRequest(c.unit); perRequest != (c.after == "Container Apps") {
+			t.Errorf("%s: its requests cost something on Container Apps", c.after)
 		}
 	}
 }

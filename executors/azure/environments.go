@@ -97,7 +97,7 @@ func (w *writer) environments() {
 		for _, p := range gpuProfiles {
 			if slices.ContainsFunc(w.in(x.open), func(u *ir.Unit) bool {
 				c, ok := containerFor(u.Needs)
-				return ok && c.profile == p.name
+				return ok && c.profile == p.name && w.place(u) != onEndpoint
 			}) {
 				profile(p.name, p.kind)
 			}

@@ -100,8 +100,10 @@ func (w *writer) file(name string) *terraform.File { return w.files.File(name) }
 // at returns the units of a place, and in those of an environment of Container Apps.
 func (w *writer) at(p place) []*ir.Unit { return cloud.At(w.units, w.place, p) }
 
+// A deployment at an endpoint of Azure Machine Learning counts as well: it may come from there, and its app is removed after
+// the infrastructure has changed.
 func (w *writer) in(opened bool) []*ir.Unit {
-	return slices.DeleteFunc(cloud.At(w.units, open, opened), func(u *ir.Unit) bool { return w.place(u) == onML || w.place(u) == onEndpoint })
+	return slices.DeleteFunc(cloud.At(w.units, open, opened), func(u *ir.Unit) bool { return w.place(u) == onML })
 }
 
 // global returns a name that is unique among all customers of Azure, of letters and digits: it has a part of the

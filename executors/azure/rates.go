@@ -32,7 +32,7 @@ var servicePrices = struct {
 // with releases looks at its route once a second, so that none of its replicas counts as waiting.
 func (e *Executor) PerRequest(u ir.Unit) (planner.PerRequest, bool) {
 	p := servicePrices
-	if u.Kind != ir.Service || u.Endpoint == nil || u.Needs.GPU > 0 || !slices.Contains(p.locations, e.opts.Location) {
+	if u.Kind != ir.Service || u.Endpoint == nil || u.Needs.GPU > 0 || e.opts.place(&u) != onService || !slices.Contains(p.locations, e.opts.Location) {
 		return planner.PerRequest{}, false
 	}
 	milli, _ := size(u.Needs)
