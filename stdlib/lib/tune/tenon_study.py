@@ -127,6 +127,7 @@ def chooser(step: Step, rounds: list[list[Trial]]) -> Iterator[Any]:
         finally:
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
+            process.terminate()  # what a killed trial left may still hold its input open
 
 
 if __name__ == "__main__":

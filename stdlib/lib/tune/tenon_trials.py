@@ -1,4 +1,4 @@
-"""What the trials of a study come to.
+"""The outcome of the trials of a study.
 
 A trial is {"params": {...}, "state": "complete" | "failed" | "skipped", "value"?, "error"?}.
 """

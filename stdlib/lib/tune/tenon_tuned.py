@@ -1,7 +1,7 @@
 """Runs a trainer with the parameters that a study found best.
 
-Input: `best`, what `tune.*` chose, beside the inputs of the trainer. The parameter `tuning` names its script;
-all others are the trainer's, and those that were searched take the place of theirs.
+Input: `best`, what `tune.*` chose, in addition to the inputs of the trainer. The parameter `tuning` names its
+script; all others are the trainer's, and searched values replace those that the model declares.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def placed(params: Mapping[str, Any], path: list[str], value: Any) -> dict[str, 
         return {**params, path[0]: value}
     within = params.get(path[0]) or {}
     if not isinstance(within, Mapping):
-        raise StepError(f"{path[0]} is no struct: it has no {'.'.join(path[1:])} to search")
+        raise StepError(f"{path[0]} is not a struct: it has no {'.'.join(path[1:])} to search")
     return {**params, path[0]: placed(within, path[1:], value)}
 
 

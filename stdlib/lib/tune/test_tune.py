@@ -91,7 +91,7 @@ def file(lab, doc):
             {"how": "Rigde"},
             {"state": "failed", "error": "sklearn.linear_model has no class Rigde; did you mean Ridge?"},
         ),
-        ({"how.much": 1}, {"state": "failed", "error": "how is no struct: it has no much to search"}),
+        ({"how.much": 1}, {"state": "failed", "error": "how is not a struct: it has no much to search"}),
         (None, {"state": "skipped"}),
     ],
 )
