@@ -46,6 +46,10 @@ func (c *checker) checkTuning(e *entity, task string) {
 	}
 	for _, f := range space {
 		first, _, _ := strings.Cut(f.name, ".")
+		if slices.Contains(strings.Split(f.name, "."), "") {
+			fault(fmt.Sprintf("the study of %s searches %q, which is not a path", e, f.name), "names separated by single dots", "", "space", f.name)
+			continue
+		}
 		if !slices.Contains(names, first) {
 			fault(fmt.Sprintf("the study of %s searches %q, but a %s has no parameter %s", e, f.name, e.component.name, first),
 				"a path that begins with one of "+strings.Join(names, ", "), nearest(first, names), "space", f.name)
@@ -76,6 +80,8 @@ func wrongRange(p object, sampler string) (message, hint string) {
 	switch {
 	case number(low).Cmp(number(high)) > 0:
 		return fmt.Sprintf("has a low above its high: %s, %s", low, high), "exchange them"
+	case p.get("type") == "int" && sampler != "grid" && (!exact(low) || !exact(high)):
+		return "has values beyond 2^53, which the sampler cannot distinguish", "narrow the range, or use tune.#Categorical"
 	case p.get("log") == true && number(low).Sign() <= 0:
 		return fmt.Sprintf("is searched by its logarithm, but its low is %s", low), "set low above 0, or remove log"
 	case p.get("log") == true && stepped && number(step).Cmp(big.NewRat(1, 1)) != 0,
@@ -85,6 +91,11 @@ func wrongRange(p object, sampler string) (message, hint string) {
 		return "has no step, but a grid has finitely many values", "set step, or use tune.#Categorical"
 	}
 	return "", ""
+}
+
+// exact reports whether all whole numbers up to n are distinct as floating-point numbers, with which samplers compute.
+func exact(n json.Number) bool {
+	return new(big.Rat).Abs(number(n)).Cmp(big.NewRat(1<<53, 1)) <= 0
 }
 
 // checkSearched checks the objects that trials make, with the lowest and the highest value of each

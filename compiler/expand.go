@@ -57,6 +57,10 @@ func (c *lowerer) expand(e *entity, s *stage, w work, units []ir.Unit) []ir.Unit
 	study.Outputs = append(stageOutputs(e, s), ir.Output{Port: "study", Kind: ir.File})
 	bounds := boundsOf(w.fields)
 	study.Expansion = &bounds
+	space, _ := w.fields.get("space").(object)
+	for _, f := range space { // what the model declares there is not what it is trained with
+		units[i].Params = withoutParam(units[i].Params, strings.Split(f.name, "."))
+	}
 	child, how := c.trial(e, s, units[i], bounds)
 	if w.fields.get("isolated") == true {
 		c.wrap(e, &child, trialProgram, how)
@@ -179,6 +183,24 @@ func (c *lowerer) wrap(e *entity, u *ir.Unit, program string, param map[string]a
 	}
 	u.Code.Files = slices.Concat(u.Code.Files, c.listed(sources))
 	sortCode(&u.Code)
+}
+
+// withoutParam returns parameters without the one at a path, if there is one.
+func withoutParam(params json.RawMessage, path []string) json.RawMessage {
+	var all map[string]json.RawMessage
+	if json.Unmarshal(params, &all) != nil || all[path[0]] == nil {
+		return params // the path leads nowhere
+	}
+	if len(path) == 1 {
+		delete(all, path[0])
+	} else {
+		all[path[0]] = withoutParam(all[path[0]], path[1:])
+	}
+	b, err := json.Marshal(all)
+	if err != nil {
+		panic(fmt.Sprintf("compiler: parameters that it made are not JSON: %v", err))
+	}
+	return b
 }
 
 // withParam returns parameters with one more.
