@@ -97,11 +97,10 @@ func plain(name string, most int) string {
 // file returns the file of a name.
 func (w *writer) file(name string) *terraform.File { return w.files.File(name) }
 
-// at returns the units of a place, and in those of an environment of Container Apps.
+// at returns the units of a place.
 func (w *writer) at(p place) []*ir.Unit { return cloud.At(w.units, w.place, p) }
 
-// A deployment at an endpoint of Azure Machine Learning counts as well: it may come from there, and its app is removed after
-// the infrastructure has changed.
+// in returns the units of an environment of Container Apps, in which no jobs of Azure Machine Learning are.
 func (w *writer) in(opened bool) []*ir.Unit {
 	return slices.DeleteFunc(cloud.At(w.units, open, opened), func(u *ir.Unit) bool { return w.place(u) == onML })
 }

@@ -81,7 +81,7 @@ func (c *checks) ml(u ir.Unit) {
 		c.Fault("needs", "request less, or another GPU", "Tenon knows no machine of Azure Machine Learning that has them; the largest is %s, with %d GiB", last.text(), last.memory)
 	}
 	if !open(&u) {
-		c.Fault("network", "write network: true, or choose another target", "it needs more than a container of Container Apps has, and a job of Azure Machine Learning reaches the Internet")
+		c.Fault("network", "write network: true, or choose another target", "a job of Azure Machine Learning reaches the Internet")
 	}
 	if u.Timeout > longestTime {
 		c.Fault("timeout", "write at most 168h", "tenon lets a job on Azure Machine Learning run for at most 168 hours")

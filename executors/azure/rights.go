@@ -60,7 +60,7 @@ func removeCondition(paths []string) string {
 func anyPrefix(attribute string, prefixes []string) string {
 	parts := make([]string, len(prefixes))
 	for i, p := range prefixes {
-		if strings.Contains(p, cloud.AnyLineage) { // a pattern, in which nothing else is special: see [cloud.Label]
+		if strings.Contains(p, cloud.AnyLineage) { // a pattern: names of units have no other stars, and no question marks
 			parts[i] = attribute + " StringLike '" + p + "*'"
 			continue
 		}
