@@ -173,11 +173,12 @@ func TestResultsAreFetchedFromStoppedHosts(t *testing.T) {
 	for _, shared := range []bool{false, true} {
 		ssh.ForgetLost()
 		e = executor(one, func(o *ssh.Options) { o.Quick, o.Shared = 500*time.Millisecond, shared })
+		before := started(0) // a slow machine may have started it more often
 		if h, err := e.Find(within(t), "unknown", filepath.Join(runs, "unknown")); err != nil || h != nil {
 			t.Errorf("found %v, %v", h, err)
 		}
-		if woken := started(0) == 2; woken != shared {
-			t.Errorf("in a state that is shared (%t), looking for a task made %d starts", shared, started(0))
+		if starts := started(0) - before; (starts > 0) != shared {
+			t.Errorf("in a state that is shared (%t), looking for a task made %d starts", shared, starts)
 		}
 	}
 }

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 LEVEL = 0.95
 RESAMPLES, FEWER = 1000, 200  # unless the spec has a number: FEWER for more than MANY rows
 MANY = 200_000
-BLOCK = 4_000_000  # weights that are in memory at a time
+BLOCK = 100_000  # weights that are in memory at a time: few enough for a cache of the processor
+COLUMNS = 100  # of a dense table; wider ones are sparse
 DEFINED = 0.9  # the least share of the resamples in which a metric is defined, for an interval of it
 LEAST = 2  # rows or groups
 
@@ -143,14 +144,13 @@ class Classes:
         self.names = set(result.metrics([]))
         self.binary = len(result.names) == 2 and not result.unseen
         n, k = len(result.y), len(result.names)
-
-        def members(of: np.ndarray, rows: np.ndarray) -> Any:
-            return scipy.sparse.csr_array((np.ones(len(rows)), (rows, of[rows])), shape=(n, k))
-
         every = np.arange(n)
-        self.actual = members(result.y, every)
-        self.predicted = members(result.predicted, every)
-        self.hits = members(result.y, np.flatnonzero(result.y == result.predicted))
+        right = np.flatnonzero(result.y == result.predicted)
+        # Three columns for each class: where it is the label, where it is predicted, and where it is both.
+        rows = np.concatenate([every, every, right])
+        columns = np.concatenate([result.y, k + result.predicted, 2 * k + result.y[right]])
+        members = scipy.sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(n, 3 * k))
+        self.members = members.toarray() if 3 * k <= COLUMNS else members
         self.means: dict[str, np.ndarray] = {}
         if "log_loss" in self.names:
             p = result.p
@@ -168,7 +168,7 @@ class Classes:
 
     def metrics(self, w: np.ndarray) -> dict[str, np.ndarray]:
         rows = w.sum(axis=1)
-        actual, predicted, hits = w @ self.actual, w @ self.predicted, w @ self.hits
+        actual, predicted, hits = np.split(w @ self.members, 3, axis=1)
         right = hits.sum(axis=1)
         with np.errstate(all="ignore"):
             out = {"accuracy": right / rows, "balanced_accuracy": np.nanmean(hits / actual, axis=1)}
@@ -195,28 +195,45 @@ class Ranks:
 
     def __init__(self, score: np.ndarray, positive: np.ndarray) -> None:
         self.order = np.argsort(-score, kind="stable")
-        self.positive = positive[self.order].astype(np.float64)
-        of = score[self.order]
-        self.last = np.append(np.flatnonzero(of[1:] != of[:-1]), len(of) - 1)  # of those with the same score
+        of, positive = score[self.order], positive[self.order]
+        ends = np.append(np.flatnonzero(of[1:] != of[:-1]), len(of) - 1)
+        tie = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=-1))
+        # The areas are sums over the positive rows, so only scores that these have are needed.
+        self.rows = self.order[positive]
+        scores, first = np.unique(tie[positive], return_index=True)
+        self.last = ends[scores]  # row of each score, in order
+        self.before = np.append(-1, ends)[scores] + 1  # how many rows are above it
+        self.last_positive = np.append(first[1:], len(self.rows)) - 1
+        self.tied = len(scores) < len(self.rows) or (self.last >= self.before + 1).any()
 
     def areas(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """roc_auc and average_precision; NaN for a resample without rows of both kinds."""
-        w = w[:, self.order]
-        every = w.cumsum(axis=1)[:, self.last]
-        w *= self.positive
-        hits = w.cumsum(axis=1)[:, self.last]
-        others = every - hits
-        positives, negatives = hits[:, -1], others[:, -1]
-        new = np.diff(hits, axis=1, prepend=0)
-        precision = ratio(hits, every, 0)
+        every = cumulated(w, self.order)
+        hits = new = np.take(w, self.rows, axis=1)
+        hits = hits.cumsum(axis=1)
+        rows, positives = every[:, -1], hits[:, -1]
+        negatives = rows - positives
+        until = np.take(every, self.last, axis=1)
+        if self.tied:
+            hits = np.take(hits, self.last_positive, axis=1)
+            new = np.diff(hits, axis=1, prepend=0)
+            above = np.take(np.pad(every, ((0, 0), (1, 0))), self.before, axis=1)
+            # A positive row is above the negative ones that follow, and half above those beside it.
+            others = (until - hits + above - (hits - new)) / 2
+        else:
+            others = until - hits
+        precision = ratio(hits, until, 0)
         with np.errstate(all="ignore"):
             average = np.einsum("ij,ij->i", new, precision) / positives
-            # A positive row is above the negative ones that follow, and half above those beside it.
-            beside = np.diff(others, axis=1, prepend=0)
-            above = np.einsum("ij,ij->i", new, negatives[:, None] - others + beside / 2)
-            area = above / (positives * negatives)
+            area = 1 - np.einsum("ij,ij->i", new, others) / (positives * negatives)
         average[negatives == 0] = np.nan
         return area, average
+
+
+def cumulated(w: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """The sums of the weights in an order, of shape (resamples, rows)."""
+    out = np.take(w, order, axis=1)
+    return out.cumsum(axis=1, out=out)
 
 
 class Numbers:
@@ -227,7 +244,8 @@ class Numbers:
         y, off = result.y, result.y - result.predicted
         size = np.abs(off)
         centred = y - y.mean()
-        columns = [centred, centred**2, off, off**2, size]
+        beside = off - off.mean()
+        columns = [centred, centred**2, beside, beside**2, off**2, size]
         self.relative = "mean_absolute_percentage_error" in self.names
         if self.relative:
             columns.append(size / np.abs(y))
@@ -238,23 +256,26 @@ class Numbers:
     def metrics(self, w: np.ndarray) -> dict[str, np.ndarray]:
         rows = w.sum(axis=1)
         means = (w @ self.columns / rows[:, None]).T
-        level, square, off, off_square, size = means[:5]
+        level, square, beside, beside_square, off_square, size = means[:6]
         spread = square - level**2
         spread[spread <= 1e-12 * square] = 0  # all labels of the resample are the same
         out = {
             "r2": 1 - ratio(off_square, spread, np.nan),
-            "explained_variance": 1 - ratio(off_square - off**2, spread, np.nan),
+            "explained_variance": 1 - ratio(beside_square - beside**2, spread, np.nan),
             "mean_absolute_error": size,
             "mean_squared_error": off_square,
             "root_mean_squared_error": np.sqrt(off_square),
             "median_absolute_error": self.median(w, rows),
         }
         if self.relative:
-            out["mean_absolute_percentage_error"] = means[5]
+            out["mean_absolute_percentage_error"] = means[6]
         return {name: values for name, values in out.items() if name in self.names}
 
     def median(self, w: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """The median of the sizes of the errors: the mean of the two in the middle of an even number."""
-        until = w[:, self.order].cumsum(axis=1)
-        middle = [(until > at[:, None]).argmax(axis=1) for at in ((rows - 1) // 2, rows // 2)]
-        return (self.sizes[middle[0]] + self.sizes[middle[1]]) / 2
+        middle = np.stack([(rows - 1) // 2, rows // 2], axis=1)
+        found = [
+            np.searchsorted(until, at, side="right")
+            for until, at in zip(cumulated(w, self.order), middle, strict=True)
+        ]
+        return self.sizes[np.array(found)].mean(axis=1)
