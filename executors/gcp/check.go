@@ -33,7 +33,7 @@ func (s Settings) check(u ir.Unit) *checks {
 	case onJob:
 		c.size(u, `remove jobs: on: "run" from the target`)
 		if u.Needs.GPU > 0 && u.Timeout == 0 {
-			c.Faults = append(c.Faults, ir.Fault{Field: "needs.gpu", Note: true, Message: "it ends after an hour: a job with a GPU on Cloud Run takes no longer, and it has no timeout",
+			c.Faults = append(c.Faults, ir.Fault{Field: "needs.gpu", Note: true, Message: "a job with a GPU on Cloud Run ends after an hour, and this one has no timeout",
 				Hint: `write timeout: "1h" or less, or remove jobs: on: "run" from the target`})
 		} else if u.Needs.GPU > 0 && u.Timeout > gpuJobTime {
 			c.Fault("timeout", `write at most 1h, or remove jobs: on: "run" from the target`, "a job with a GPU on Cloud Run ends after an hour")
