@@ -45,8 +45,11 @@ func (s *server) storageOf(account string) (string, error) {
 		}
 		proxy.ServeHTTP(w, r)
 	}))
+	if err != nil {
+		return "", err
+	}
 	s.doors[account] = "http://" + at
-	return s.doors[account], err
+	return s.doors[account], nil
 }
 
 // storagePath are the forms of the paths of requests: of the JSON API, also for uploads and downloads, and of downloads by
