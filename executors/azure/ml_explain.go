@@ -2,6 +2,7 @@ package azure
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 
 	"github.com/tenon-ml/tenon/executors"
@@ -70,7 +71,7 @@ func explainedML(is mlError) string {
 // explainML is explainCall with what Azure Machine Learning says.
 func explainML(what string, err error) error {
 	var api *refusal
-	if !errors.As(err, &api) || hintOf(api) == rightHint {
+	if !errors.As(err, &api) || api.status >= http.StatusInternalServerError || hintOf(api) == rightHint { // a gateway has a timeout, too
 		return explainCall(what, err)
 	}
 	why := knownML(mlError{api.code, api.message})

@@ -125,6 +125,16 @@ func TestReasonsOfAzureMachineLearning(t *testing.T) {
 	}
 }
 
+// What a job may say is not what a gateway says that does not reach Azure Machine Learning.
+func TestAGatewayDoesNotReachAzureMachineLearning(t *testing.T) {
+	for status, want := range map[int]bool{http.StatusBadRequest: true, http.StatusGatewayTimeout: false} {
+		err := explainML("create the job a", refused(status, []byte(`{"error": {"code": "Timeout", "message": "a timeout"}}`)))
+		if got := strings.Contains(err.Error(), "longer than its timeout"); got != want {
+			t.Errorf("%d: %v", status, err)
+		}
+	}
+}
+
 // tokens are credentials of tests.
 type tokens struct{}
 
