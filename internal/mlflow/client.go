@@ -118,6 +118,9 @@ func refusal(status int, b []byte) error {
 		Code    string `json:"error_code"`
 		Message string `json:"message"`
 	}
+	if status == http.StatusRequestEntityTooLarge { // the answer of a proxy, which is the same each time
+		return &RefusedError{"TOO_LARGE", "it answers 413 " + http.StatusText(status)}
+	}
 	if json.Unmarshal(b, &said) != nil || said.Code == "" {
 		return fmt.Errorf("it answers %d %s", status, http.StatusText(status))
 	}

@@ -170,7 +170,7 @@ func (d *delivery) flush(ctx context.Context) error {
 	return d.note()
 }
 
-// metrics sends values. If they are refused, it finds those that are by halves.
+// metrics sends values. If the server refuses them, it halves the batch until only those that are at fault are left out.
 func (d *delivery) metrics(ctx context.Context, values []metric) error {
 	err := d.server.call(ctx, http.MethodPost, "runs/log-batch", map[string]any{"run_id": d.at.Run, "metrics": values}, nil)
 	var no *RefusedError

@@ -70,16 +70,17 @@ type End struct {
 // Files are appended to by one process, and sent by one process at a time.
 type Spool struct{ Dir string }
 
-// maxFile limits the file of a run, in bytes. Values beyond it are left out.
+// maxFile limits the file of a run, in bytes, whether it was sent or not. Values beyond it are left out.
 const maxFile = 64 << 20
 
-// ErrFull is the error of an append that would make a file too large.
-var ErrFull = fmt.Errorf("more than %d MiB wait to be sent", maxFile>>20)
+// ErrFull is the error of an append to a file that is too large for more values.
+var ErrFull = fmt.Errorf("it has logged more than %d MiB, further values are not sent", maxFile>>20)
 
 func (s Spool) path(run int64) string { return filepath.Join(s.Dir, fmt.Sprintf("%d.jsonl", run)) }
 func (s Spool) sent(run int64) string { return filepath.Join(s.Dir, fmt.Sprintf("%d.sent", run)) }
 
-// Append adds entries for a run. Values are refused with [ErrFull] if the file is too large.
+// Append adds entries for a run. If the file is too large, values are left out and the error is [ErrFull]: other entries, such as
+// the end, are still added.
 func (s Spool) Append(run int64, all ...Entry) (err error) {
 	if err := os.MkdirAll(s.Dir, 0o755); err != nil {
 		return err
@@ -94,9 +95,11 @@ func (s Spool) Append(run int64, all ...Entry) (err error) {
 		return err
 	}
 	var lines []byte
+	var full error
 	for _, e := range all {
 		if e.Metrics != nil && info.Size() > maxFile {
-			return ErrFull
+			full = ErrFull
+			continue
 		}
 		b, err := json.Marshal(e)
 		if err != nil {
@@ -105,7 +108,7 @@ func (s Spool) Append(run int64, all ...Entry) (err error) {
 		lines = append(append(lines, b...), '\n')
 	}
 	_, err = f.Write(lines)
-	return err
+	return errors.Join(full, err)
 }
 
 // Has reports whether anything waits for a run.

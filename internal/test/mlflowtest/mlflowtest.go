@@ -101,9 +101,3 @@ func (s *Server) Kill() {
 	_ = s.cmd.Wait()
 	s.cmd = nil
 }
-
-// Stop stops the server where it is, as if it were too slow to answer, and Continue lets it go on.
-func (s *Server) Stop() { _ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGSTOP) }
-
-// Continue continues a server that was stopped.
-func (s *Server) Continue() { _ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGCONT) }
