@@ -269,6 +269,7 @@ class Step:
         ascend; StepError if one does not. A value that is no finite number is logged as such.
         """
         given = {**(values or {}), **more}
+        step = int(step)
         for name in given:
             if (last := self._logged.get(name)) is not None and step <= last:
                 raise StepError(f"{name} was logged at step {last}, and then at step {step}: steps must ascend")
@@ -277,7 +278,7 @@ class Step:
         self._logged.update(dict.fromkeys(given, step))
         if given:
             found = {name: _logged(float(value)) for name, value in given.items()}
-            self._say({"step": int(step), "time": time.time_ns() // 1_000_000, "values": found})
+            self._say({"step": step, "time": time.time_ns() // 1_000_000, "values": found})
 
     def _say(self, line: Mapping[str, Any]) -> None:
         if path := self.doc.get("progress"):

@@ -331,6 +331,8 @@ def test_metrics_over_time(tmp_path):
     assert all(x["time"] > 1_600_000_000_000 for x in lines)
     with pytest.raises(StepError, match="loss was logged at step 2, and then at step 2: steps must ascend"):
         step.log(loss=1, step=2)
+    with pytest.raises(StepError, match="loss was logged at step 2, and then at step 2"):
+        step.log(loss=1, step=2.5)
     with pytest.raises(StepError, match="1 to 250 bytes"):
         step.log({"x" * 251: 1}, step=1)
     tenon_step.Step({}).log(loss=1, step=1)  # without a progress file, as in tests of users
