@@ -204,10 +204,12 @@ class Ranks:
         self.last = ends[scores]  # row of each score, in order
         self.before = np.append(-1, ends)[scores] + 1  # how many rows are above it
         self.last_positive = np.append(first[1:], len(self.rows)) - 1
-        self.tied = len(scores) < len(self.rows) or (self.last >= self.before + 1).any()
+        self.tied = (self.last > self.before).any()
 
     def areas(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """roc_auc and average_precision; NaN for a resample without rows of both kinds."""
+        if len(self.last) == 1 and self.last[0] == len(self.order) - 1 and self.before[0] == 0:
+            return self.alike(w)
         every = cumulated(w, self.order)
         hits = new = np.take(w, self.rows, axis=1)
         hits = hits.cumsum(axis=1)
@@ -228,6 +230,12 @@ class Ranks:
             area = 1 - np.einsum("ij,ij->i", new, others) / (positives * negatives)
         average[negatives == 0] = np.nan
         return area, average
+
+    def alike(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The areas where all rows have the same score, as those of a dummy."""
+        rows, positives = w.sum(axis=1), np.take(w, self.rows, axis=1).sum(axis=1)
+        both = (positives > 0) & (positives < rows)
+        return np.where(both, 0.5, np.nan), np.where(both, positives / rows, np.nan)
 
 
 def cumulated(w: np.ndarray, order: np.ndarray) -> np.ndarray:

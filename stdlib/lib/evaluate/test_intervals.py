@@ -1,6 +1,5 @@
 """Intervals: a weighted metric is scikit-learn's of so many copies of the rows, percentiles are SciPy's."""
 
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,14 +22,20 @@ def result(classification, names=(), unseen=(), **arrays):
     return r
 
 
-def classes(random, rows, k, margin=False):
-    """Scores with ties, and predictions that follow from them."""
+def classes(random, rows, k, margin=False, digits=1):
+    """Scores, with ties if they have few digits, and predictions that follow from them."""
     y = random.integers(0, k, rows)
-    p = np.round(random.dirichlet(np.ones(k), rows) + np.eye(k)[y] * random.random((rows, 1)), 1) + 0.01
+    p = np.round(random.dirichlet(np.ones(k), rows) + np.eye(k)[y] * random.random((rows, 1)), digits) + 0.01
     p /= p.sum(axis=1, keepdims=True)
     return result(
         True, [f"c{i}" for i in range(k)], y=y, predicted=p.argmax(axis=1), p=None if margin else p, score=p
     )
+
+
+def constant(random, rows):
+    """A dummy: all rows have the same scores."""
+    p = np.tile([0.3, 0.7], (rows, 1))
+    return result(True, ["a", "b"], y=random.integers(0, 2, rows), predicted=np.ones(rows, int), p=p, score=p)
 
 
 def numbers(random, rows):
@@ -47,6 +52,8 @@ def test_a_weighted_metric_is_that_of_copies_of_the_rows(seed):
         classes(random, rows, 2),
         classes(random, rows, 2, margin=True),
         classes(random, rows, 4),
+        classes(random, rows, 3, digits=9),
+        constant(random, rows),
         numbers(random, rows),
     ):
         table = tenon_intervals.table(r)
@@ -127,10 +134,3 @@ def test_a_rare_class_has_no_interval():
     found = tenon_intervals.intervals({"resamples": 200}, r, {}, range(41), None, 1, notes)
     assert "roc_auc" not in found["metrics"] and "accuracy" in found["metrics"]
     assert "roc_auc has no interval: too few resamples define it" in notes
-
-
-def test_many_rows_take_seconds():
-    r = classes(np.random.default_rng(1), 100_000, 2)
-    began = time.process_time()
-    tenon_intervals.intervals({"resamples": 20}, r, {}, range(100_000), None, 1, [])
-    assert time.process_time() - began < 3, "of 1000 resamples: 150 s, which leaves room for slow machines"
