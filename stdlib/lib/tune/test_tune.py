@@ -89,7 +89,11 @@ def file(lab, doc):
         ({"how": "exit"}, {"state": "failed", "error": "the trainer exited with 3"}),
         (
             {"how": "Rigde"},
-            {"state": "failed", "error": "sklearn.linear_model has no class Rigde; did you mean Ridge?"},
+            {
+                "state": "failed",
+                "error": "sklearn.linear_model has no class Rigde; did you mean sklearn.linear_model.Ridge "
+                "or sklearn.linear_model.RidgeCV or sklearn.linear_model.BayesianRidge?",
+            },
         ),
         ({"how.much": 1}, {"state": "failed", "error": "how is not a struct: it has no much to search"}),
         (None, {"state": "skipped"}),
