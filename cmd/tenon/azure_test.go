@@ -22,8 +22,9 @@ import (
 //	azure provision FOLDER   makes the infrastructure in the files of Terraform in a folder
 //	azure refuse TEXT        makes the next job or revision fail before its container starts, with a line in the log of the system
 //	azure ask FILE PATH BODY [KEY]
-//	                         posts to a service whose URL a file has, and prints the status and the answer
-//	azure swept              says that there is neither a job nor an app
+//	                         posts to a service whose URL a file has, and prints the status and the answer; KEY is
+//	                         "endpoint" for that of an endpoint of Azure Machine Learning
+//	azure swept              says that there is neither a job nor an app nor an endpoint
 func cmdAzure(ts *testscript.TestScript, neg bool, args []string) {
 	const usage = "azure start|provision FOLDER|refuse TEXT|ask FILE PATH BODY [KEY]|swept"
 	positive(ts, neg, args, 1, usage)
@@ -44,11 +45,17 @@ func cmdAzure(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		commands, err := c.Commands()
 		ts.Check(err)
-		if left := slices.Concat(jobs, apps, commands); len(left) > 0 {
+		endpoints, err := c.Endpoints()
+		ts.Check(err)
+		if left := slices.Concat(jobs, apps, commands, endpoints); len(left) > 0 {
 			ts.Fatalf("there are %v", left)
 		}
 	case args[0] == "ask" && len(args) >= 4:
-		status, answer, err := c.Ask(strings.TrimSpace(ts.ReadFile(args[1]))+args[2], args[3], strings.Join(args[4:], ""))
+		at, key := strings.TrimSpace(ts.ReadFile(args[1]))+args[2], strings.Join(args[4:], "")
+		if key == "endpoint" { // of Azure Machine Learning
+			key = c.Key(at)
+		}
+		status, answer, err := c.Ask(at, args[3], key)
 		ts.Check(err)
 		fmt.Fprintf(ts.Stdout(), "%d %s\n", status, answer)
 	default:
