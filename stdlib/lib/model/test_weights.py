@@ -90,6 +90,12 @@ def test_xgboost_and_lightgbm(lab, fit):
             "class_weight and params.class_weight both weigh the classes; leave one out",
         ),
         (
+            "train.sklearn",
+            {"estimator": "xgboost.XGBClassifier", "params": {"scale_pos_weight": 2}},
+            "late",
+            "class_weight and params.scale_pos_weight both weigh the classes",
+        ),
+        (
             "train.lightgbm",
             {"params": {"is_unbalance": True}},
             "late",

@@ -111,7 +111,8 @@ def weigh(
     wanted = spec.get("class_weight")
     if wanted is None:
         return None
-    tenon_weights.reject_own(wanted, spec.get("params") or {}, ["class_weight"])
+    own = ["class_weight", "scale_pos_weight", "is_unbalance"]  # also those of XGBoost and LightGBM
+    tenon_weights.reject_own(wanted, spec.get("params") or {}, own)
     index = {name: i for i, name in enumerate(classes)}
     codes = np.array([index[v] for v in y.tolist()]) if classes else y
     weights = tenon_weights.class_weights(wanted, classes, codes)
