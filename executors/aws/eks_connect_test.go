@@ -92,7 +92,7 @@ func TestAClusterIsFound(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "id")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "key")
 	ekstest.Serve(t, map[string]ekstest.Cluster{"there": {Status: "ACTIVE", Endpoint: "https://api.example", CA: []byte("PEM")}, "coming": {Status: "CREATING"}})
-	access, err := ReachCluster(t.Context(), "eks/123456789012/eu-central-1/there")
+	access, err := ReachCluster(t.Context(), "eks/123456789012/us-east-1/there")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,10 +100,10 @@ func TestAClusterIsFound(t *testing.T) {
 		t.Errorf("got %+v", access)
 	}
 	for cluster, want := range map[string]string{
-		"eks/123456789012/eu-central-1/coming": "its status is CREATING",
-		"eks/123456789012/eu-central-1/gone":   "there is no cluster gone in eu-central-1: apply the infrastructure",
-		"eks/210987654321/eu-central-1/there":  "is in the account 210987654321, and the credentials are of 123456789012",
-		"gke/p/r/c":                            "is not a cluster of EKS",
+		"eks/123456789012/us-east-1/coming": "its status is CREATING",
+		"eks/123456789012/us-east-1/gone":   "there is no cluster gone in us-east-1: apply the infrastructure",
+		"eks/210987654321/us-east-1/there":  "is in the account 210987654321, and the credentials are of 123456789012",
+		"gke/p/r/c":                         "is not a cluster of EKS",
 	} {
 		if _, err := ReachCluster(t.Context(), cluster); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", cluster, err, want)

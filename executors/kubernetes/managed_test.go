@@ -2,20 +2,14 @@ package kubernetes_test
 
 import (
 	"context"
-	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"sigs.k8s.io/yaml"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/aws"
@@ -27,43 +21,13 @@ import (
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
-// karpenter is the module with the definition of pools of nodes.
-const karpenter = "sigs.k8s.io/karpenter@v1.9.0"
-
 var (
 	nodePools  = schema.GroupVersionResource{Group: "karpenter.sh", Version: "v1", Resource: "nodepools"}
-	extensions = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 	namespaces = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
 	ingresses  = schema.GroupVersionResource{Group: "networking.k8s.io", Version: "v1", Resource: "ingressclasses"}
 	daemons    = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "daemonsets"}
 	accounts   = schema.GroupVersionResource{Version: "v1", Resource: "serviceaccounts"}
 )
-
-// definePools makes the cluster know pools of nodes, as Karpenter defines and validates them.
-func (p *place) definePools(t *testing.T) {
-	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "go", "mod", "download", "-json", karpenter).Output()
-	ok(t, err)
-	var module struct{ Dir string }
-	ok(t, json.Unmarshal(out, &module))
-	text, err := os.ReadFile(filepath.Join(module.Dir, "pkg", "apis", "crds", "karpenter.sh_nodepools.yaml"))
-	ok(t, err)
-	var definition unstructured.Unstructured
-	ok(t, yaml.Unmarshal(text, &definition.Object))
-	all := p.Client(t).Resource(extensions)
-	if _, err = all.Create(t.Context(), &definition, metav1.CreateOptions{}); !apierrors.IsAlreadyExists(err) { // of a test that was killed
-		ok(t, err)
-	}
-	t.Cleanup(func() { ok(t, all.Delete(context.Background(), definition.GetName(), metav1.DeleteOptions{})) })
-	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
-		if _, err = p.Client(t).Resource(nodePools).List(t.Context(), metav1.ListOptions{}); err == nil {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatal(err)
-		}
-	}
-}
 
 // managed makes an executor use a cluster that Tenon makes: it asks the cloud where the cluster is, and has no kubeconfig.
 func managed(c *cloud.Cluster, namespace string) func(*kubernetes.Options) {
@@ -79,13 +43,13 @@ func managed(c *cloud.Cluster, namespace string) func(*kubernetes.Options) {
 // starts, and pods run with the account of their unit.
 func TestAClusterThatTenonMakes(t *testing.T) {
 	p := newPlace(t)
-	p.definePools(t)
+	ekstest.DefinePools(t, p.Cluster)
 	const name = "tenon-flights"
 	clusters := map[string]ekstest.Cluster{name: ekstest.Front(t, name, p.Config(t)), "other": ekstest.Front(t, "elsewhere", p.Config(t))}
 	ekstest.Serve(t, nil) // the infrastructure has not made it yet
 	clusterOf := func(pools map[string]any) *cloud.Cluster {
 		c, err := aws.ClusterOf(ir.Target{Settings: map[string]any{
-			"cluster": aws.EKS, "account": ekstest.Account, "region": ekstest.Region, "pools": pools, "ingress": map[string]any{"certificates": []string{"arn:aws:acm:eu-central-1:123456789012:certificate/0a"}},
+			"cluster": aws.EKS, "account": ekstest.Account, "region": ekstest.Region, "pools": pools, "ingress": map[string]any{"certificates": []string{"arn:aws:acm:us-east-1:123456789012:certificate/0a"}},
 		}}, "flights", "")
 		ok(t, err)
 		// The parameters of load balancers are defined by EKS alone.
@@ -100,7 +64,7 @@ func TestAClusterThatTenonMakes(t *testing.T) {
 	if h, err := e.Find(t.Context(), task.Name, task.Dir); h != nil || err != nil {
 		t.Errorf("without the cluster, there is %+v, %v", h, err)
 	}
-	if _, err := e.Apply(t.Context(), task, nil); err == nil || !strings.Contains(err.Error(), "there is no cluster tenon-flights in eu-central-1: apply the infrastructure") {
+	if _, err := e.Apply(t.Context(), task, nil); err == nil || !strings.Contains(err.Error(), "there is no cluster tenon-flights in us-east-1: apply the infrastructure") {
 		t.Errorf("without the cluster: %v", err)
 	}
 	ekstest.Serve(t, clusters) // the same executor reaches it from now on

@@ -32,7 +32,7 @@ func New(t testing.TB) *Authority {
 	return a
 }
 
-// Make returns a certificate and its key, in PEM.
+// Make returns a certificate and its key, in PEM. If the name is an address, the certificate is for it as well.
 func (a *Authority) Make(t testing.TB, name string) (cert, key string) {
 	t.Helper()
 	return a.make(t, name, false)
@@ -50,6 +50,9 @@ func (a *Authority) make(t testing.TB, name string, own bool) (cert, key string)
 		IsCA: own, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		DNSNames:    []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	if ip := net.ParseIP(name); ip != nil {
+		c.IPAddresses = append(c.IPAddresses, ip)
 	}
 	if own {
 		a.cert, a.key = c, k

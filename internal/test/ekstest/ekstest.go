@@ -21,12 +21,13 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/tenon-ml/tenon/internal/test/fronttest"
+	"github.com/tenon-ml/tenon/internal/test/s3test"
 )
 
 // Where the clusters are.
 const (
 	Account = "123456789012"
-	Region  = "eu-central-1"
+	Region  = s3test.Region
 )
 
 // A Cluster is what EKS says about one.
@@ -49,6 +50,15 @@ func credentials() aws.Credentials {
 // Serve answers for clusters, by name, at $AWS_ENDPOINT_URL, until the test ends.
 func Serve(t testing.TB, clusters map[string]Cluster) {
 	t.Helper()
+	ServeFound(t, func(name string) (c Cluster, ok bool) {
+		c, ok = clusters[name]
+		return c, ok
+	})
+}
+
+// ServeFound is Serve for the clusters that find returns. It is called by several goroutines.
+func ServeFound(t testing.TB, find func(name string) (Cluster, bool)) {
+	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost { // STS
 			fmt.Fprintf(w, `<GetCallerIdentityResponse><GetCallerIdentityResult><Account>%s</Account><Arn>arn:aws:iam::%[1]s:user/ann</Arn></GetCallerIdentityResult></GetCallerIdentityResponse>`, Account)
@@ -63,7 +73,7 @@ func Serve(t testing.TB, clusters map[string]Cluster) {
 			refuse(http.StatusForbidden, "SignatureDoesNotMatch")
 			return
 		}
-		c, ok := clusters[strings.TrimPrefix(r.URL.Path, "/clusters/")]
+		c, ok := find(strings.TrimPrefix(r.URL.Path, "/clusters/"))
 		if !ok {
 			refuse(http.StatusNotFound, "ResourceNotFoundException")
 			return
