@@ -93,6 +93,8 @@ func TestWhatAzureCannotHonourIsRefused(t *testing.T) {
 		{"one for whoever has a key", map[string]any{"ingress": "external"}, service("api", func(u *ir.Unit) { u.Params = []byte(`{"auth": {"keys": "/keys"}}`) }), nil},
 		{"a worker", nil, service("api", func(u *ir.Unit) { u.Endpoint = nil }), []string{"command"}},
 		{"objectives", nil, slo("a", "deployments/api", `{"window":"30d","availability":0.9,"latency":{"p99":"1s"},"freshness":"7d"}`), []string{"freshness"}},
+		{"objectives of an endpoint", map[string]any{"ingress": "external", "endpoints": map[string]any{"api": map[string]any{"on": "ml"}}},
+			slo("a", "deployments/api", `{"window":"30d","availability":0.9,"latency":{"p99":"1s"}}`), []string{"availability", "latency"}},
 	} {
 		t.Run(c.name, func(t *testing.T) { cloudtest.Refused(t, Check(target(c.settings), c.unit), c.want) })
 	}
