@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -30,6 +31,7 @@ type tracker struct {
 	wake   chan struct{}
 	ended  chan struct{}
 	done   chan struct{}
+	stop   context.CancelFunc // of what is being sent
 	mu     sync.Mutex
 	warned map[string]bool
 }
@@ -57,7 +59,9 @@ func (w *Workspace) track(ctx context.Context, sys *ir.System, commit string) (*
 	if who, err := w.set.identity(); err == nil {
 		t.about["mlflow.user"] = who
 	}
-	go t.deliver(context.WithoutCancel(ctx))
+	sending, stop := context.WithCancel(context.WithoutCancel(ctx))
+	t.stop = stop
+	go t.deliver(sending)
 	return t, nil
 }
 
@@ -174,6 +178,9 @@ func (t *tracker) Ended(u *ir.Unit, r state.Run, made map[string]state.Run) {
 			continue // the revision of that training was removed
 		}
 		first := mlflow.Entry{Run: t.describe(of, training)}
+		for _, tag := range []string{"tenon.commit", "mlflow.source.git.commit", "mlflow.user"} {
+			delete(first.Run.Tags, tag) // of this apply: another one may have trained the model before it was tracked
+		}
 		if !training.Finished.IsZero() {
 			all = append(all, mlflow.Entry{End: endOf(training)})
 		}
@@ -265,6 +272,8 @@ func (t *tracker) close(ctx context.Context) {
 	case <-t.done:
 	case <-ctx.Done():
 	}
+	t.stop()
+	<-t.done // it holds the lock until then
 	_, err := t.w.sendTracked(ctx, t.warn)
 	if err != nil {
 		t.warn(fmt.Sprintf("not everything was sent to MLflow, nothing is lost: %v\n  the next apply or tenon runs sync sends the rest", err))
@@ -289,14 +298,16 @@ func (w *Workspace) sendTracked(ctx context.Context, warn func(string)) (n int, 
 		return 0, errSending
 	}
 	defer lock.Close()
-	down := map[string]error{} // servers that do not answer
+	type place struct{ uri, experiment, token string }
+	down := map[place]error{} // where nothing can be sent
 	for _, run := range runs {
 		about, err := s.First(run)
 		if err != nil {
 			warn(fmt.Sprintf("tracking: %v: it is left out", err))
 			continue
 		}
-		if down[about.URI] != nil {
+		at := place{about.URI, about.Experiment, string(about.Token)}
+		if down[at] != nil {
 			continue
 		}
 		with, err := w.credentials(about)
@@ -304,7 +315,7 @@ func (w *Workspace) sendTracked(ctx context.Context, warn func(string)) (n int, 
 			err = s.Send(ctx, run, with, func(what string, err error) { warn(fmt.Sprintf("%s: %v: it is left out", what, err)) })
 		}
 		if err != nil {
-			down[about.URI] = err
+			down[at] = err
 			continue
 		}
 		n++
@@ -326,16 +337,21 @@ func (w *Workspace) closeTracked(ctx context.Context) error {
 	}
 	for _, run := range runs {
 		r, err := w.store.Run(ctx, run)
-		if err != nil {
+		removed := errors.Is(err, state.ErrNotFound) // by tenon gc
+		if err != nil && !removed {
 			return err
 		}
-		if r == nil || r.Outcome == state.Started || r.Env != w.set.Env {
+		if !removed && (r.Outcome == state.Started || r.Env != w.set.Env) {
 			continue
 		}
 		if closed, err := s.Closed(run); err != nil || closed {
 			continue // sending it reports the error
 		}
-		if err := s.Append(run, mlflow.Entry{End: endOf(*r)}, mlflow.Entry{Closed: true}); err != nil {
+		last := []mlflow.Entry{{Closed: true}}
+		if !removed {
+			last = slices.Insert(last, 0, mlflow.Entry{End: endOf(*r)})
+		}
+		if err := s.Append(run, last...); err != nil {
 			return err
 		}
 	}
