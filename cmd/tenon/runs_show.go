@@ -40,7 +40,7 @@ an entity such as models/late, stands for its newest run, which may still be run
 tenon runs lists the numbers of others.
 
 A row has the last value of a metric, and the lowest and the highest one with their
-steps. "x" in a curve is a value that is no finite number. --plot writes all runs into
+steps. "x" in a curve is a value that is not finite. --plot writes all runs into
 one page with a figure for each metric.`,
 		Example: `  tenon runs show models/late/train
   tenon runs show models.late -f              while it runs
@@ -257,21 +257,24 @@ const sparkWidth = 32
 
 var sparks = []rune("▁▂▃▄▅▆▇█")
 
+// sparkScale keeps the sums and differences of the largest numbers finite. It is a power of two, so that dividing by it is exact.
+const sparkScale = 1 << 20
+
 // sparkline draws a curve in one line. Each character is the mean of the values of an equal part of the steps.
 func sparkline(c *curve.Curve, width int) string {
 	points := c.All()
-	first, last := points[0].Step, points[len(points)-1].Step
+	first, last := float64(points[0].Step), float64(points[len(points)-1].Step)
 	width = min(width, len(points))
 	sums, counts, broken := make([]float64, width), make([]int, width), make([]bool, width)
 	for _, p := range points {
 		i := 0
 		if last > first {
-			i = min(int(float64(p.Step-first)/float64(last-first)*float64(width)), width-1)
+			i = min(int((float64(p.Step)-first)/(last-first)*float64(width)), width-1)
 		}
 		if x := float64(p.Value); math.IsNaN(x) || math.IsInf(x, 0) {
 			broken[i] = true
 		} else {
-			sums[i] += x
+			sums[i] += x / sparkScale
 			counts[i]++
 		}
 	}
