@@ -137,7 +137,13 @@ func (w *writer) controls(u *ir.Unit) []statement {
 		{id: "List", actions: []string{"s3:ListBucket"}, resources: []terraform.Expr{terraform.Code("local.bucket_arn")},
 			conditions: []condition{{"StringLike", "s3:prefix", under("local.root", every)}}},
 	}
-	all = append(all, w.secretRights(w.access(u))...)
+	var kept []terraform.Expr
+	for _, x := range w.access(u).Secrets {
+		if x != stateVariable && w.Existing.Secrets[x] == "" { // a pass compares their values before it starts a unit
+			kept = append(kept, w.secret(x))
+		}
+	}
+	all = add(all, "Secrets", kept, []string{"secretsmanager:GetSecretValue"})
 	definitions, jobs := arn("batch", "job-definition/tenon-*"), arn("batch", "job/*")
 	starts := []terraform.Expr{definitions, jobs}
 	for _, l := range lanesOf(w.at(onBatch)) {

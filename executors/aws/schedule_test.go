@@ -33,6 +33,36 @@ func TestExpressionsOfSchedules(t *testing.T) {
 	}
 }
 
+// A pass reads the secrets of the units that it starts, and only AWS reads the URL of the state. A secret of somebody else needs no
+// value from a pass.
+func TestAControllerReadsTheSecretsOfUnits(t *testing.T) {
+	sys := scheduledSystem()
+	sys.Units[1].Secrets = []ir.Secret{{Name: "THEIRS", Env: "THEIRS"}}
+	const theirs = "arn:aws:secretsmanager:eu-central-1:1:secret:theirs-AbCdEf"
+	sys.Target.Settings["existing"] = map[string]any{"secrets": map[string]any{"THEIRS": theirs}}
+	docs, err := Infrastructure(sys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range docs {
+		if d.Name != "roles.tf" {
+			continue
+		}
+		policies := policiesOf(t, d.Content)
+		pass, start := policies[controllerUnit], policies[execution(controllerUnit)]
+		for secret, want := range map[string]bool{"aws_secretsmanager_secret/TOKEN": true, "aws_secretsmanager_secret/" + stateVariable: false, theirs: false} {
+			if got := pass.allows("secretsmanager:GetSecretValue", secret, nil); got != want {
+				t.Errorf("a pass may read %s: %v", secret, got)
+			}
+			if !start.allows("secretsmanager:GetSecretValue", secret, nil) {
+				t.Errorf("what starts a pass may not read %s", secret)
+			}
+		}
+		return
+	}
+	t.Error("there are no roles")
+}
+
 // What the role of a controller has no rights for is refused.
 func TestWhatAControllerOnAScheduleDoesNotMake(t *testing.T) {
 	for _, on := range []string{"sagemaker", "fargate"} {

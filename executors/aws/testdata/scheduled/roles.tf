@@ -282,13 +282,10 @@ resource "aws_iam_role_policy" "controller" {
         }
       },
       {
-        Sid    = "Secrets"
-        Effect = "Allow"
-        Action = ["secretsmanager:GetSecretValue"]
-        Resource = [
-          aws_secretsmanager_secret.TENON_STATE.arn,
-          aws_secretsmanager_secret.TOKEN.arn,
-        ]
+        Sid      = "Secrets"
+        Effect   = "Allow"
+        Action   = ["secretsmanager:GetSecretValue"]
+        Resource = [aws_secretsmanager_secret.TOKEN.arn]
       },
       {
         Sid    = "Start"
