@@ -3,7 +3,6 @@ package aws
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -139,7 +138,8 @@ func (p *passes) start(ctx context.Context, l executors.Launch) error {
 
 // same reports whether two containers are the same as far as a pass is concerned.
 func same(a, b *types.ContainerProperties) bool {
-	if a == nil || aws.ToString(a.Image) != aws.ToString(b.Image) || !slices.Equal(a.Command, b.Command) || aws.ToString(a.JobRoleArn) != aws.ToString(b.JobRoleArn) {
+	if a == nil || aws.ToString(a.Image) != aws.ToString(b.Image) || !slices.Equal(a.Command, b.Command) || aws.ToString(a.JobRoleArn) != aws.ToString(b.JobRoleArn) ||
+		aws.ToString(a.ExecutionRoleArn) != aws.ToString(b.ExecutionRoleArn) {
 		return false
 	}
 	environment := func(p *types.ContainerProperties) (all []string) {
@@ -387,14 +387,20 @@ func (p *passes) end(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.endJobs(ctx, c, slices.DeleteFunc(ids, func(id string) bool {
-		job, failed := c.job(ctx, id)
-		err = errors.Join(err, failed)
-		return job == nil || isOver(job.Status)
-	}))
+	var running []string
+	for _, id := range ids {
+		job, err := c.job(ctx, id)
+		if err != nil {
+			return err
+		}
+		if job != nil && !isOver(job.Status) {
+			running = append(running, id)
+		}
+	}
+	return p.endJobs(ctx, c, running)
 }
 
-// Ending reports whether the rule starts nothing any more.
+// Ending reports whether the rule no longer starts anything.
 func (p *passes) Ending(ctx context.Context) (bool, error) {
 	active, err := p.active(ctx)
 	return err == nil && !active, err

@@ -152,7 +152,7 @@ func explainStart(name string, err error) error {
 	return explainCall("start the training job "+name, err)
 }
 
-// tagForgotten is a tag of a training job that records no task any more, and whose instance stays for the next one.
+// tagForgotten is a tag of a training job that no longer records a task, and whose instance stays for the next one.
 const tagForgotten = "tenon:forgotten"
 
 // numbered returns the name of a training job of a task for which n others are forgotten. It ends as all of them do, so that it is
