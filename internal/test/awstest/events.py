@@ -16,7 +16,7 @@ def fire(name, account, region):
     rule, batch = rules[name], batch_backends[account][region]
     active = [d for d in batch._job_definitions.values() if d.name == rule["definition"] and d.status == "ACTIVE"]
     if not active:
-        return  # EventBridge counts a failed invocation, and nobody hears of it
+        return  # EventBridge counts a failed invocation, and reports nothing
     iam, prefix = iam_backends[account]["aws"], f"arn:aws:batch:{region}:{account}:"
     policies = [IAMPolicy(iam.get_role_policy(rule["role"], p)[1]) for p in iam.list_role_policies(rule["role"])]
     for resource in prefix + "job-definition/" + rule["definition"], rule["queue"]:

@@ -12,6 +12,7 @@ from moto.iam import policy_conditions
 from moto.iam.access_control import IAMPolicy, PermissionResult
 from moto.iam.models import iam_backends
 from moto.s3.exceptions import S3AccessDeniedError
+from moto.secretsmanager.models import secretsmanager_backends
 from moto.sts.models import sts_backends
 
 def like(patterns, value):
@@ -50,7 +51,11 @@ def authorize_s3(self, bucket_name=None, key_name=None):
 
 
 def authorize(self, resource="*"):
-    if self.service_name == "secretsmanager" and not allowed(self, "secretsmanager:" + self._get_action(), self._get_param("SecretId") or "*"):
+    if self.service_name != "secretsmanager":
+        return
+    asked = self._get_param("SecretId") or "*"
+    secret = secretsmanager_backends[self.current_account][self.region].secrets.get(asked)  # by its name or its ARN
+    if not allowed(self, "secretsmanager:" + self._get_action(), secret.arn if secret else asked):
         raise AccessDeniedError(user_arn="its role", action=self._get_action())
 
 
