@@ -168,7 +168,7 @@ func (w *Workspace) detachThere(ctx context.Context, last *state.Revision, sys *
 	program := x.Controller(setup.State)
 	_, sent.Once = program.(executors.ScheduledProgram)
 	if sent.Once && port != 0 {
-		return nil, errors.New("passes that a schedule starts answer no Prometheus: leave out --metrics")
+		return nil, errors.New("a controller on a schedule does not serve metrics: leave out --metrics")
 	}
 	w.set.notify(Notice{Text: "sending images and data ..."})
 	group, inGroup := errgroup.WithContext(ctx)
