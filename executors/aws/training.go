@@ -160,8 +160,26 @@ const tagForgotten = "tenon:forgotten"
 func numbered(name string, n int) string {
 	sum := name[len(name)-sumLength:]
 	number := strconv.Itoa(n) + "-"
-	rest := name[:min(len(name), mostTraining-len(number))-sumLength]
+	rest := strings.TrimSuffix(strings.TrimSuffix(name, sum), "-")
+	rest = rest[:min(len(rest), mostTraining-len("-"+number+sum))]
 	return strings.TrimSuffix(rest, "-") + "-" + number + sum
+}
+
+// unnumbered returns the name of which the others are [numbered].
+func unnumbered(names []string) string {
+	for _, name := range names {
+		if !slices.ContainsFunc(names, func(of string) bool {
+			for n := 1; n < len(names); n++ {
+				if of != name && numbered(of, n) == name {
+					return true
+				}
+			}
+			return false
+		}) {
+			return name
+		}
+	}
+	return names[0]
 }
 
 // stopping returns when SageMaker ends a job, if this machine is gone by then.
@@ -181,7 +199,7 @@ func (e trainingJobs) find(ctx context.Context, c *cloud, st *taskState) (bool, 
 		if err != nil || len(names) == 0 {
 			return false, err
 		}
-		st.Run, st.Group = slices.MinFunc(names, func(a, b string) int { return cmp.Or(len(a)-len(b), cmp.Compare(a, b)) }), trainingGroup
+		st.Run, st.Group = unnumbered(names), trainingGroup
 	}
 	name, n := st.Run, 0
 	var tags map[string]string
