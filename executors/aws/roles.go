@@ -66,6 +66,10 @@ func (w *writer) unitRole(f *terraform.File, u *ir.Unit, name, description strin
 	b.Set("assume_role_policy", policy(trust))
 	tagged(b, u)
 	if n := characters(allowed); n > mostPolicy {
+		if w.place(u) == onSchedule {
+			return fmt.Errorf("the policy of the controller would have %d characters, and AWS allows %d: the system has %d units, and a pass needs rights for each: "+
+				"remove controller from the target, and run `tenon run` on a machine", n, mostPolicy, len(w.units)-1)
+		}
 		return fmt.Errorf("the policy of %s would have %d characters, and AWS allows %d: it has %d inputs and outputs; put a step in between that joins some of them", u.ID, n, mostPolicy, len(u.Inputs)+len(u.Outputs))
 	}
 	b = f.Resource("aws_iam_role_policy", name)

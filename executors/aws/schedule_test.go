@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -61,6 +62,17 @@ func TestAControllerReadsTheSecretsOfUnits(t *testing.T) {
 		return
 	}
 	t.Error("there are no roles")
+}
+
+// AWS limits the policy of a role, and that of a controller grows with the system.
+func TestAControllerOfALargeSystem(t *testing.T) {
+	sys := scheduledSystem()
+	for i := range 60 {
+		sys.Units = append(sys.Units, job(fmt.Sprintf("steps/s%d", i), nil))
+	}
+	if _, err := Infrastructure(sys); err == nil || !strings.Contains(err.Error(), "the system has 63 units, and a pass needs rights for each: remove controller") {
+		t.Errorf("got %v", err)
+	}
 }
 
 // What the role of a controller has no rights for is refused.
