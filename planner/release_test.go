@@ -101,7 +101,7 @@ func TestDecideRelease(t *testing.T) {
 		{"the shadow was good", shadow, releasing(0), observed(step.Observation{Requests: 100, Shadows: 100, Compared: 100}), time.Minute, planner.ReleaseNext, 1,
 			"it was good as a shadow: 0 % of 100 requests failed, 0 % of 100 requests took longer than 50ms, 0 % of 100 compared rows were different"},
 		{"nothing was compared", shadow, releasing(0), observed(step.Observation{Requests: 100, Shadows: 100}), time.Minute, planner.ReleaseWait, 0, "no row of it was compared"},
-		{"nothing is compared any more", shadow, releasing(100), good, time.Minute, planner.ReleaseFinish, 100, "it was good at 100 %: 0.5 % of 400 requests failed, 0 % of 400 requests took longer than 50ms"},
+		{"nothing is compared after the last step", shadow, releasing(100), good, time.Minute, planner.ReleaseFinish, 100, "it was good at 100 %: 0.5 % of 400 requests failed, 0 % of 400 requests took longer than 50ms"},
 		{"no requests keep no limit", none, releasing(1), observed(step.Observation{}), 10 * time.Minute, planner.ReleaseWait, 1, "it answered 0 of 1 requests"},
 		{"without limits, time decides", timed, releasing(1), observed(step.Observation{}), 10 * time.Minute, planner.ReleaseNext, 10, "it was good at 1 %"},
 		{"the shadow lacks requests", shadow, releasing(0), observed(step.Observation{Requests: 99, Shadows: 99}), time.Hour, planner.ReleaseWait, 0, "it computed 99 of 100 requests"},

@@ -46,7 +46,7 @@ type olderError struct {
 
 func (e *olderError) Error() string {
 	return fmt.Sprintf("%s: state was written by an older tenon (layout %d, this one has %d), and is only read here: run tenon status of this version there, which migrates it, "+
-		"if nobody uses the older version there any more", e.Path, e.Version, layoutVersion)
+		"if the older version is no longer used there", e.Path, e.Version, layoutVersion)
 }
 
 // A DamagedError means that the database cannot be read.
