@@ -67,8 +67,11 @@ func (w *Workspace) joinedCurves(ctx context.Context, t TrackedRun) (curve.Curve
 		return curve.Curves{}, &RequestError{fmt.Errorf("the run %d was removed meanwhile", t.ID)}
 	}
 	out, err := w.curvesOf(ctx, &runs[i])
-	if err != nil || len(out.Curves) == 0 {
-		return *out, err
+	if err != nil {
+		return curve.Curves{}, err
+	}
+	if len(out.Curves) == 0 {
+		return *out, nil
 	}
 	for _, earlier := range runs[i+1:] { // newest first
 		if earlier.Key != runs[i].Key || earlier.Outcome == state.Done {
