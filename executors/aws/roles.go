@@ -231,10 +231,18 @@ func under(root string, prefixes []string) []terraform.Expr {
 	return all
 }
 
-// characters returns at most how many characters a policy has, without white space. What
-// replaces a reference has fewer than longest.
+// characters returns at most how many characters a policy has, without white space.
 func characters(all []statement) (n int) {
-	const longest, syntax = 160, 120
+	const syntax = 120
+	longest := func(name string) int {
+		switch {
+		case name == "local.partition", name == "var.region", name == "local.account":
+			return 16
+		case strings.HasPrefix(name, "aws_iam_role."):
+			return 45 + mostRole // arn:aws-us-gov:iam::123456789012:role/NAME
+		}
+		return 160
+	}
 	for _, s := range all {
 		n += syntax + len(s.id)
 		for _, a := range s.actions {

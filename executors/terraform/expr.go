@@ -93,15 +93,14 @@ func Object(fields ...Field) Expr { return Expr{Kind: IsObject, Fields: fields} 
 // Equals is the comparison of two values.
 func (x Expr) Equals(y Expr) Expr { return Expr{Kind: IsEqual, Items: []Expr{x, y}} }
 
-// Len returns the length of a string, where each expression in it stands for a value of that
-// length.
-func (x Expr) Len(value int) (n int) {
+// Len returns the length of a string, where each name in an expression of it stands for as many characters as value says.
+func (x Expr) Len(value func(name string) int) (n int) {
 	for _, t := range x.tokens() {
 		switch t.Type {
 		case hclsyntax.TokenQuotedLit:
 			n += len(t.Bytes)
 		case hclsyntax.TokenIdent:
-			n += value
+			n += value(string(t.Bytes))
 		}
 	}
 	return n

@@ -95,7 +95,7 @@ func TestLengths(t *testing.T) {
 	for want, x := range map[int]terraform.Expr{
 		3: terraform.Text("abc"), 10: terraform.Code("var.x"), 15: terraform.Join("abc", terraform.Code("x"), "de"),
 	} {
-		if got := x.Len(10); got != want {
+		if got := x.Len(func(string) int { return 10 }); got != want {
 			t.Errorf("got %d, want %d", got, want)
 		}
 	}
