@@ -55,6 +55,11 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("MLflow refused it: %s: %s", e.Code, firstLine(e.Message))
 }
 
+// A refusedRun is the error for a run that a server does not accept, while it may accept others.
+type refusedRun struct{ *RefusedError }
+
+func (e refusedRun) Unwrap() error { return e.RefusedError }
+
 // gone is the code for what does not exist.
 const gone = "RESOURCE_DOES_NOT_EXIST"
 
@@ -195,7 +200,8 @@ func (s *Server) find(ctx context.Context, experiment, id string) (string, error
 	return found.Runs[0].Info.ID, nil
 }
 
-// create creates a run, unless it exists, and returns its id.
+// create creates a run, unless it exists, and returns its id. If the server does not accept the run itself, the error is a
+// [refusedRun].
 func (s *Server) create(ctx context.Context, r *Run) (string, error) {
 	experiment, err := s.experiment(ctx, r.Experiment)
 	if err != nil {
@@ -228,5 +234,26 @@ func (s *Server) create(ctx context.Context, r *Run) (string, error) {
 	err = s.call(ctx, http.MethodPost, "runs/create", map[string]any{
 		"experiment_id": experiment, "run_name": r.Name, "start_time": r.Started, "tags": tags[:min(len(tags), maxTags)],
 	}, &made)
+	var refused *RefusedError
+	if errors.As(err, &refused) {
+		return "", refusedRun{refused}
+	}
 	return made.Run.Info.ID, err
+}
+
+// active reports whether a run exists, and is not deleted.
+func (s *Server) active(ctx context.Context, id string) (bool, error) {
+	var found struct {
+		Run struct {
+			Info struct {
+				Stage string `json:"lifecycle_stage"`
+			} `json:"info"`
+		} `json:"run"`
+	}
+	err := s.call(ctx, http.MethodGet, "runs/get?run_id="+url.QueryEscape(id), nil, &found)
+	var refused *RefusedError
+	if errors.As(err, &refused) && refused.Code == gone {
+		return false, nil
+	}
+	return found.Run.Info.Stage != "deleted", err
 }

@@ -55,10 +55,13 @@ type metric struct {
 }
 
 func (d *delivery) all(ctx context.Context) error {
-	if d.at.Run == "" {
+	if d.at.Run == "" && !d.at.Refused {
 		if err := d.create(ctx); err != nil {
 			return err
 		}
+	}
+	if d.at.Refused {
+		return d.forget()
 	}
 	f, err := os.Open(d.spool.path(d.number))
 	if err != nil {
@@ -109,9 +112,23 @@ func (d *delivery) note() error {
 	return d.spool.setSent(d.number, d.at)
 }
 
+// forget removes the file of a run that was refused, once nothing follows.
+func (d *delivery) forget() error {
+	closed, err := d.spool.Closed(d.number)
+	if err != nil || !closed {
+		return err
+	}
+	return d.spool.remove(d.number)
+}
+
 // create creates the run with its parameters. What is known of them already does no harm.
 func (d *delivery) create(ctx context.Context) (err error) {
 	id, err := d.server.create(ctx, d.about)
+	if _, refused := errors.AsType[refusedRun](err); refused {
+		d.refused("the run "+d.about.Name, err)
+		d.at.Refused = true
+		return d.spool.setSent(d.number, d.at)
+	}
 	if err != nil {
 		return err
 	}
@@ -159,10 +176,21 @@ func (d *delivery) entry(ctx context.Context, e Entry) error {
 	return nil
 }
 
-// flush sends the batch.
+// flush sends the batch. If the run was deleted in MLflow, it is left out as a whole.
 func (d *delivery) flush(ctx context.Context) error {
 	for part := range slices.Chunk(d.batch, maxMetrics) {
-		if err := d.metrics(ctx, part); err != nil {
+		err := d.log(ctx, part)
+		var no *RefusedError
+		if errors.As(err, &no) && len(part) > 1 {
+			active, askErr := d.server.active(ctx, d.at.Run)
+			if askErr != nil {
+				return askErr
+			}
+			if active {
+				err = d.halves(ctx, part)
+			}
+		}
+		if err := d.leaveOut("metrics such as "+part[0].Key, err); err != nil {
 			return err
 		}
 	}
@@ -170,18 +198,25 @@ func (d *delivery) flush(ctx context.Context) error {
 	return d.note()
 }
 
-// metrics sends values. If the server refuses them, it halves the batch until only those that are at fault are left out.
-func (d *delivery) metrics(ctx context.Context, values []metric) error {
-	err := d.server.call(ctx, http.MethodPost, "runs/log-batch", map[string]any{"run_id": d.at.Run, "metrics": values}, nil)
-	var no *RefusedError
-	if !errors.As(err, &no) || no.Code == gone || len(values) == 1 {
-		return d.leaveOut(fmt.Sprintf("metrics such as %s", values[0].Key), err)
-	}
+// log sends values in one request.
+func (d *delivery) log(ctx context.Context, values []metric) error {
+	return d.server.call(ctx, http.MethodPost, "runs/log-batch", map[string]any{"run_id": d.at.Run, "metrics": values}, nil)
+}
+
+// halves sends values that the server refuses together, in halves until only those that are at fault are left out.
+func (d *delivery) halves(ctx context.Context, values []metric) error {
 	half := len(values) / 2
-	if err := d.metrics(ctx, values[:half]); err != nil {
-		return err
+	for _, part := range [][]metric{values[:half], values[half:]} {
+		err := d.log(ctx, part)
+		var no *RefusedError
+		if errors.As(err, &no) && no.Code != gone && len(part) > 1 {
+			err = d.halves(ctx, part)
+		}
+		if err := d.leaveOut("metrics such as "+part[0].Key, err); err != nil {
+			return err
+		}
 	}
-	return d.metrics(ctx, values[half:])
+	return nil
 }
 
 // file sends a small artifact to a server that stores artifacts itself.

@@ -2,6 +2,7 @@ package mlflow
 
 import (
 	"bufio"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -154,8 +156,9 @@ func (s Spool) Runs() ([]int64, error) {
 
 // A sentTo is how far the file of a run was sent.
 type sentTo struct {
-	Offset int64  `json:"offset"`
-	Run    string `json:"run"` // its id in MLflow, or ""
+	Offset  int64  `json:"offset"`
+	Run     string `json:"run"`               // its id in MLflow, or ""
+	Refused bool   `json:"refused,omitempty"` // by the server, which does not accept the run
 }
 
 func (s Spool) sentTo(run int64) (at sentTo, err error) {
@@ -228,8 +231,17 @@ func pairs(of map[string]string, longest int) []pair {
 	return out
 }
 
-// Name returns the name that MLflow accepts in place of another: "roc_auc [origin=JFK]" becomes "roc_auc origin:JFK".
+// marked matches the names that Tenon gives to parts and ends of metrics, "roc_auc [origin=JFK]" and "roc_auc [lower]". A
+// name that matches looksMarked is what one of these may become.
+var (
+	marked      = regexp.MustCompile(`^[^][:=]+ \[(lower|upper|[^][:= ]+=[^][=]*)\]$`)
+	looksMarked = regexp.MustCompile(`^[^:]+ (lower|upper|[^: ]+:.*)$`)
+)
+
+// Name returns the name that MLflow accepts in place of another: "roc_auc [origin=JFK]" becomes "roc_auc origin:JFK". Where
+// two names could become the same one, it ends with the beginning of the digest of the original.
 func Name(of string) string {
+	replaced := false
 	name := strings.Map(func(r rune) rune {
 		switch {
 		case r == '=':
@@ -239,13 +251,20 @@ func Name(of string) string {
 		case unicode.IsLetter(r), unicode.IsDigit(r), strings.ContainsRune("/_.- :", r):
 			return r
 		}
+		replaced = true
 		return '_'
 	}, of)
-	for len(name) > maxName {
-		name = name[:strings.LastIndexFunc(name, func(rune) bool { return true })]
-	}
 	if clean := path.Clean(name); clean != name || strings.HasPrefix(name, "/") || strings.HasPrefix(name, "..") || name == "." {
 		name = strings.ReplaceAll(strings.ReplaceAll(name, "/", "_"), "..", "_")
+		replaced = true
 	}
-	return name
+	distinct := !replaced && len(name) <= maxName && (marked.MatchString(of) || name == of && !looksMarked.MatchString(of))
+	if distinct {
+		return name
+	}
+	end := fmt.Sprintf("-%.4x", sha256.Sum256([]byte(of)))
+	for len(name) > maxName-len(end) {
+		name = name[:strings.LastIndexFunc(name, func(rune) bool { return true })]
+	}
+	return name + end
 }

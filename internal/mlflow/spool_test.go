@@ -3,6 +3,8 @@ package mlflow_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -17,12 +19,111 @@ import (
 
 func TestNamesThatMLflowAccepts(t *testing.T) {
 	for name, want := range map[string]string{
-		"loss": "loss", "roc_auc [origin=JFK]": "roc_auc origin:JFK", "train/loss": "train/loss", "/loss": "_loss", "a//b": "a__b", "../x": "__x",
-		"é%": "é_", strings.Repeat("x", 300): strings.Repeat("x", 250),
+		"loss": "loss", "roc_auc [origin=JFK]": "roc_auc origin:JFK", "roc_auc [lower]": "roc_auc lower", "roc_auc [at=10:30]": "roc_auc at:10:30",
+		"train/loss": "train/loss", "a:b": "a:b", "my loss": "my loss", "/loss": "_loss-752253f1", "a//b": "a__b-7a9acf33", "../x": "__x-d6b96a97", "é%": "é_-634ea8e3",
+		strings.Repeat("x", 250): strings.Repeat("x", 250), strings.Repeat("x", 300): strings.Repeat("x", 241) + "-0d4e2ca9",
 	} {
 		if got := mlflow.Name(name); got != want {
 			t.Errorf("%q becomes %q, want %q", name, got, want)
 		}
+	}
+}
+
+// Two names stay two names.
+func TestNamesRemainDistinct(t *testing.T) {
+	long := strings.Repeat("x", 250)
+	of := map[string]string{}
+	for _, name := range []string{
+		"a:b", "a=b", "a[=b]", "a_b", "a%b", "a$b", "a [b]", "a b", "a lower", "a [lower]", "a[ lower]", "a k:v", "a [k=v]", "a k=v", "a [k:v]", "a b [k=v]", "a [b k=v]",
+		"a b k:v", "a [k=v=w]", "a [k=v:w]", "a [k:v=w]", "a/b", "/a", "_a", "a/", "a_", "../a", "..", ".", "", long, long + "y", long + "z", long[1:] + "é",
+	} {
+		got := mlflow.Name(name)
+		if other, ok := of[got]; ok {
+			t.Errorf("%q and %q both become %q", other, name, got)
+		}
+		if len(got) > 250 {
+			t.Errorf("%q becomes %d bytes", name, len(got))
+		}
+		of[got] = name
+	}
+}
+
+// A run that MLflow does not accept keeps nothing else from it, and is not sent again. The refusal is injected.
+func TestARunThatIsRefused(t *testing.T) {
+	var tried []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if strings.HasSuffix(r.URL.Path, "/runs/create") {
+			tried = append(tried, string(body))
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = w.Write([]byte(`{"error_code": "INVALID_PARAMETER_VALUE", "message": "no such tag"}`))
+			return
+		}
+		_, _ = w.Write([]byte(`{"experiment": {"experiment_id": "1"}}`))
+	}))
+	defer server.Close()
+	spool := mlflow.Spool{Dir: t.TempDir()}
+	var left []string
+	send := func(entries ...mlflow.Entry) {
+		t.Helper()
+		if err := spool.Append(1, entries...); err != nil {
+			t.Fatal(err)
+		}
+		if err := spool.Send(t.Context(), 1, mlflow.Credentials{}, func(what string, err error) { left = append(left, fmt.Sprintf("%s: %v", what, err)) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send(mlflow.Entry{Run: &mlflow.Run{URI: server.URL, ID: "a/1", Name: "train #1"}})
+	if !spool.Has(1) {
+		t.Error("the file of a run that goes on was removed: its next value would begin another one")
+	}
+	send(mlflow.Entry{Metrics: &mlflow.Metrics{Values: map[string]step.Value{"loss": 1}}}, mlflow.Entry{Closed: true})
+	if want := []string{"the run train #1: MLflow refused it: INVALID_PARAMETER_VALUE: no such tag"}; !slices.Equal(left, want) || len(tried) != 1 || spool.Has(1) {
+		t.Errorf("left out %q after %d requests, still waits: %v", left, len(tried), spool.Has(1))
+	}
+}
+
+// Values of a run that was deleted in MLflow are left out at once, not one by one; those of another run only if they are at fault.
+func TestValuesOfARunThatWasDeleted(t *testing.T) {
+	for _, test := range []struct {
+		stage    string
+		requests int // to log-batch
+		left     []string
+	}{
+		{"deleted", 1, []string{"metrics such as loss of train #1"}},
+		{"active", 1 + 2*9, []string{"metrics such as loss of train #1"}},
+	} {
+		t.Run(test.stage, func(t *testing.T) {
+			requests := 0
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				if strings.HasSuffix(r.URL.Path, "/log-batch") {
+					requests++
+					if test.stage == "deleted" || bytes.Contains(body, []byte(`"step":17}`)) {
+						w.WriteHeader(http.StatusBadRequest)
+						_, _ = w.Write([]byte(`{"error_code": "INVALID_PARAMETER_VALUE", "message": "The run 7 must be in the 'active' state."}`))
+						return
+					}
+				}
+				_, _ = fmt.Fprintf(w, `{"experiment": {"experiment_id": "1"}, "run": {"info": {"run_id": "7", "lifecycle_stage": %q}}}`, test.stage)
+			}))
+			defer server.Close()
+			spool := mlflow.Spool{Dir: t.TempDir()}
+			entries := []mlflow.Entry{{Run: &mlflow.Run{URI: server.URL, ID: "a/1", Name: "train #1"}}}
+			for n := range int64(512) {
+				entries = append(entries, mlflow.Entry{Metrics: &mlflow.Metrics{Step: n, Values: map[string]step.Value{"loss": 1}}})
+			}
+			if err := spool.Append(1, append(entries, mlflow.Entry{Closed: true})...); err != nil {
+				t.Fatal(err)
+			}
+			var left []string
+			if err := spool.Send(t.Context(), 1, mlflow.Credentials{}, func(what string, _ error) { left = append(left, what) }); err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(left, test.left) || requests != test.requests || spool.Has(1) {
+				t.Errorf("left out %q after %d requests, want %q after %d; still waits: %v", left, requests, test.left, test.requests, spool.Has(1))
+			}
+		})
 	}
 }
 
