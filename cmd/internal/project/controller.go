@@ -137,6 +137,9 @@ func (w *Workspace) detachThere(ctx context.Context, last *state.Revision, sys *
 	if err != nil {
 		return nil, err
 	}
+	if err := w.checkTrackingThere(sys); err != nil {
+		return nil, err
+	}
 	for _, u := range sys.Units {
 		for _, r := range u.Receivers() {
 			if r.Webhook != nil {

@@ -6,7 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
+	"github.com/tenon-ml/tenon/executors/all"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -53,5 +55,36 @@ func TestDetachedControllerThatIsNotScheduled(t *testing.T) {
 	_, err = w.awaitThere(t.Context(), p, state.Status{}, time.Millisecond)
 	if err == nil || !strings.Contains(err.Error(), "does not watch after 1ms: 0/3 nodes are available; it stays") || p.ended {
 		t.Errorf("got %v, ended %t", err, p.ended)
+	}
+}
+
+// A controller in a container lacks the credentials of this machine for tracking. What it could not send would be lost.
+func TestDetachedControllersLackCredentialsForTracking(t *testing.T) {
+	const uri = "https://mlflow.example"
+	for _, c := range []struct {
+		name     string
+		tracking *ir.Tracking
+		variable string
+		refused  bool
+		warned   bool
+	}{
+		{name: "nothing is tracked", variable: "MLFLOW_TRACKING_TOKEN=t"},
+		{name: "an open server", tracking: &ir.Tracking{URI: uri}},
+		{name: "an empty variable", tracking: &ir.Tracking{URI: uri}, variable: "MLFLOW_TRACKING_TOKEN="},
+		{name: "a token of the environment", tracking: &ir.Tracking{URI: uri}, variable: "MLFLOW_TRACKING_TOKEN=t", warned: true},
+		{name: "a password of the environment", tracking: &ir.Tracking{URI: uri}, variable: "MLFLOW_TRACKING_PASSWORD=p", warned: true},
+		{name: "a declared token", tracking: &ir.Tracking{URI: uri, Token: &ir.Secret{Env: "TOKEN"}}, variable: "TOKEN=t", refused: true},
+		{name: "a token in a file", tracking: &ir.Tracking{URI: uri, Token: &ir.Secret{File: "token"}}, refused: true},
+	} {
+		var said []Notice
+		w := &Workspace{Project: New(Settings{Config: all.Config{Environ: []string{c.variable}}, Notify: func(n Notice) { said = append(said, n) }})}
+		err := w.checkTrackingThere(&ir.System{Tracking: c.tracking})
+		if (err != nil) != c.refused || err != nil && !strings.Contains(err.Error(), uri) {
+			t.Errorf("%s: got %v, refused: want %t", c.name, err, c.refused)
+		}
+		warned := len(said) == 1 && said[0].Warning && strings.Contains(said[0].Text, uri)
+		if warned != c.warned || len(said) > 1 {
+			t.Errorf("%s: got %v, warned: want %t", c.name, said, c.warned)
+		}
 	}
 }

@@ -386,9 +386,9 @@ func (w *Workspace) credentials(about *mlflow.Run) (c mlflow.Credentials, err er
 			return c, fmt.Errorf("token of %s: %w", about.URI, err)
 		}
 	} else {
-		c.Token, _ = w.set.lookup("MLFLOW_TRACKING_TOKEN")
-		c.User, _ = w.set.lookup("MLFLOW_TRACKING_USERNAME")
-		c.Password, _ = w.set.lookup("MLFLOW_TRACKING_PASSWORD")
+		for i, to := range []*string{&c.Token, &c.User, &c.Password} {
+			*to, _ = w.set.lookup(environmentCredentials[i])
+		}
 	}
 	u, err := url.Parse(about.URI)
 	if err != nil {
@@ -399,4 +399,28 @@ func (w *Workspace) credentials(about *mlflow.Run) (c mlflow.Credentials, err er
 		return mlflow.Credentials{}, fmt.Errorf("%s gets no credentials without TLS: use https, or permit it with plain_http: true", about.URI)
 	}
 	return c, nil
+}
+
+// environmentCredentials are the variables with the token, user and password of a server without a declared token.
+var environmentCredentials = []string{"MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"}
+
+// checkTrackingThere returns an error if a controller that runs elsewhere lacks the token of the tracking server, and warns if
+// it lacks what this environment has instead. What it cannot send is lost with its container.
+func (w *Workspace) checkTrackingThere(sys *ir.System) error {
+	to := sys.Tracking
+	switch {
+	case to == nil:
+		return nil
+	case to.Token != nil:
+		return fmt.Errorf("tracking needs the token of %s, a secret of this machine that a detached controller lacks: what it tracks would be lost; "+
+			"run tenon run on a machine that has the token, or remove tracking", to.URI)
+	}
+	for _, name := range environmentCredentials {
+		if value, _ := w.set.lookup(name); value != "" {
+			w.set.notify(Notice{Warning: true, Text: fmt.Sprintf("the controller does not get %s: if %s asks for credentials, what the controller tracks is lost\n"+
+				"  run tenon run on a machine with these credentials to keep it", name, to.URI)})
+			break
+		}
+	}
+	return nil
 }
