@@ -87,7 +87,7 @@ func (s Spool) Append(run int64, all ...Entry) (err error) {
 	if err := os.MkdirAll(s.Dir, 0o755); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(s.path(run), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	f, err := os.OpenFile(s.path(run), os.O_APPEND|os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return err
 	}
@@ -97,6 +97,10 @@ func (s Spool) Append(run int64, all ...Entry) (err error) {
 		return err
 	}
 	var lines []byte
+	var last [1]byte
+	if _, err := f.ReadAt(last[:], info.Size()-1); info.Size() > 0 && (err != nil || last[0] != '\n') {
+		lines = append(lines, '\n') // the last writer was killed: what follows is not part of its line
+	}
 	var full error
 	for _, e := range all {
 		if e.Metrics != nil && info.Size() > maxFile {

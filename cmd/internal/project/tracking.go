@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -17,6 +19,7 @@ import (
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/internal/files"
 	"github.com/tenon-ml/tenon/internal/mlflow"
+	"github.com/tenon-ml/tenon/planner/artifact"
 	"github.com/tenon-ml/tenon/planner/state"
 	"github.com/tenon-ml/tenon/stdlib/step"
 )
@@ -110,10 +113,13 @@ func (t *tracker) begin(u *ir.Unit, r state.Run) {
 	}
 }
 
+// idOf ends the ID of a run.
+func idOf(r state.Run) string { return fmt.Sprintf("/%d/%d", r.ID, r.Started.UnixMilli()) }
+
 // describe returns what a run is created with.
 func (t *tracker) describe(u *ir.Unit, r state.Run) *mlflow.Run {
 	out := &mlflow.Run{
-		URI: t.to.URI, Experiment: t.to.Experiment, ID: fmt.Sprintf("%s/%d", t.id, r.ID), Name: fmt.Sprintf("%s #%d", r.Unit, r.ID),
+		URI: t.to.URI, Experiment: t.to.Experiment, ID: t.id + idOf(r), Name: fmt.Sprintf("%s #%d", r.Unit, r.ID),
 		Started: r.Started.UnixMilli(), Params: map[string]string{}, Tags: map[string]string{
 			"mlflow.source.name": r.Unit, "mlflow.source.type": "JOB", "tenon.unit": r.Unit, "tenon.component": u.Component, "tenon.key": r.Key,
 			"tenon.revision": fmt.Sprint(r.Revision), "tenon.attempt": fmt.Sprint(r.Attempt),
@@ -148,26 +154,11 @@ func (t *tracker) Logged(u *ir.Unit, r state.Run, p step.Progress) {
 
 // Ended tracks the end of a run. The metrics of an evaluation become those of the training that made its model.
 func (t *tracker) Ended(u *ir.Unit, r state.Run, made map[string]state.Run) {
-	metrics := &mlflow.Metrics{Time: r.Finished.UnixMilli(), Values: map[string]step.Value{}}
-	for name, x := range r.Metrics {
-		metrics.Values[name] = step.Value(x)
-	}
-	var all []mlflow.Entry
-	if len(metrics.Values) > 0 {
-		all = append(all, mlflow.Entry{Metrics: metrics})
-	}
-	tags := map[string]string{}
-	for port, a := range r.Outputs {
-		tags["tenon.output."+port] = a.Digest
-		all = append(all, t.report(u, port, a.Kind, a.Digest)...)
-	}
 	if t.spool.Has(r.ID) {
-		if len(tags) > 0 {
-			all = append(all, mlflow.Entry{Tags: tags})
-		}
-		t.append(r.ID, append(all, mlflow.Entry{End: endOf(r)}, mlflow.Entry{Closed: true})...)
+		t.append(r.ID, t.w.ending(r)...)
 		return
 	}
+	all := t.w.found(r)
 	for _, in := range u.Inputs {
 		training, ok := made[in.Port]
 		if in.Kind != ir.Model || in.Incumbent || !ok || r.Outcome != state.Done || len(all) == 0 {
@@ -181,12 +172,46 @@ func (t *tracker) Ended(u *ir.Unit, r state.Run, made map[string]state.Run) {
 		for _, tag := range []string{"tenon.commit", "mlflow.source.git.commit", "mlflow.user"} {
 			delete(first.Run.Tags, tag) // of this apply: another one may have trained the model before it was tracked
 		}
-		if !training.Finished.IsZero() {
-			all = append(all, mlflow.Entry{End: endOf(training)})
-		}
-		t.append(r.ID, append(append([]mlflow.Entry{first}, all...), mlflow.Entry{Closed: true})...)
+		t.append(r.ID, append(append([]mlflow.Entry{first}, all...), endOfTraining(training)...)...)
 		return
 	}
+}
+
+// found returns what a run found: its metrics, and small files of its reports.
+func (w *Workspace) found(r state.Run) (all []mlflow.Entry) {
+	metrics := &mlflow.Metrics{Time: r.Finished.UnixMilli(), Values: map[string]step.Value{}}
+	for name, x := range r.Metrics {
+		metrics.Values[name] = step.Value(x)
+	}
+	if len(metrics.Values) > 0 {
+		all = append(all, mlflow.Entry{Metrics: metrics})
+	}
+	for _, port := range slices.Sorted(maps.Keys(r.Outputs)) {
+		all = append(all, w.reportOf(r.Unit, port, r.Outputs[port])...)
+	}
+	return all
+}
+
+// ending returns the last entries of the file of a run that has ended.
+func (w *Workspace) ending(r state.Run) []mlflow.Entry {
+	all := w.found(r)
+	tags := map[string]string{}
+	for port, a := range r.Outputs {
+		tags["tenon.output."+port] = a.Digest
+	}
+	if len(tags) > 0 {
+		all = append(all, mlflow.Entry{Tags: tags})
+	}
+	return append(all, mlflow.Entry{End: endOf(r)}, mlflow.Entry{Closed: true})
+}
+
+// endOfTraining returns the last entries of the file of an evaluation, which is about its training.
+func endOfTraining(training state.Run) []mlflow.Entry {
+	last := []mlflow.Entry{{Closed: true}}
+	if !training.Finished.IsZero() {
+		last = slices.Insert(last, 0, mlflow.Entry{End: endOf(training)})
+	}
+	return last
 }
 
 // trainedBy returns the unit of a training as it was then, or nil if that is no longer known.
@@ -207,14 +232,14 @@ func endOf(r state.Run) *mlflow.End {
 // maxSmall is how large a file may be, in bytes, that is sent along.
 const maxSmall = 1 << 20
 
-// report returns the small files of a report.
-func (t *tracker) report(u *ir.Unit, port, kind, digest string) (all []mlflow.Entry) {
-	if kind != string(ir.Report) {
+// reportOf returns the small files of a report.
+func (w *Workspace) reportOf(unit, port string, a artifact.Artifact) (all []mlflow.Entry) {
+	if a.Kind != string(ir.Report) {
 		return nil
 	}
-	_, name := ir.SplitID(u.ID)
+	_, name := ir.SplitID(unit)
 	for _, file := range []string{"report.json", "details.json"} {
-		b, err := os.ReadFile(filepath.Join(t.w.artifacts.Path(digest), file))
+		b, err := os.ReadFile(filepath.Join(w.artifacts.Path(a.Digest), file))
 		if err == nil && len(b) <= maxSmall {
 			all = append(all, mlflow.Entry{File: &mlflow.File{Name: strings.ReplaceAll(name, "/", "_") + "/" + port + "/" + file, Content: b}})
 		}
@@ -349,13 +374,37 @@ func (w *Workspace) closeTracked(ctx context.Context) error {
 		}
 		last := []mlflow.Entry{{Closed: true}}
 		if !removed {
-			last = slices.Insert(last, 0, mlflow.Entry{End: endOf(*r)})
+			if last, err = w.lastOf(ctx, *r); err != nil {
+				return err
+			}
 		}
-		if err := s.Append(run, last...); err != nil {
+		if err := s.Append(run, last...); err != nil && !errors.Is(err, mlflow.ErrFull) {
 			return err
 		}
 	}
 	return nil
+}
+
+// lastOf returns the last entries of the file of a run that has ended. The file of an evaluation is about its training. What the
+// file has already may be among them: it changes nothing when it arrives twice.
+func (w *Workspace) lastOf(ctx context.Context, r state.Run) ([]mlflow.Entry, error) {
+	about, err := w.spool().First(r.ID)
+	if err != nil || strings.HasSuffix(about.ID, idOf(r)) {
+		return w.ending(r), nil // sending the file reports the error
+	}
+	var training int64
+	if parts := strings.Split(about.ID, "/"); len(parts) > 2 {
+		training, _ = strconv.ParseInt(parts[len(parts)-2], 10, 64)
+	}
+	all := w.found(r)
+	made, err := w.store.Run(ctx, training)
+	switch {
+	case errors.Is(err, state.ErrNotFound), err == nil && !strings.HasSuffix(about.ID, idOf(*made)): // removed by tenon gc
+		return append(all, mlflow.Entry{Closed: true}), nil
+	case err != nil:
+		return nil, err
+	}
+	return append(all, endOfTraining(*made)...), nil
 }
 
 // SyncTracked sends what waits for a tracking server. It returns for how many runs something was sent, and for how many
