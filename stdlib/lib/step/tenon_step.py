@@ -361,8 +361,10 @@ def run(main: Callable[[Step], Any]) -> None:
         print(_traceback(e), end="", file=sys.stderr, flush=True)
         sys.exit(1)
     finally:
-        gc.collect()  # closes the files that only a cycle holds
-        gc.freeze()
+        # Not with the user's objects, of which Python may close a file only now, and not with libraries made
+        # with nanobind, which complain of objects that are left.
+        if not _user_files and not {"jaxlib", "onnx", "torch"} & sys.modules.keys():
+            gc.freeze()
 
 
 # --- The user's code ---
