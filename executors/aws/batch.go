@@ -128,12 +128,19 @@ type refusedError struct{ error }
 
 func (e *refusedError) Unwrap() error { return e.error }
 
-// register registers a definition for one start of a task.
-func (e batchJobs) register(ctx context.Context, c *cloud, st *taskState, t executors.Task, image string, secrets []pod.Secret) error {
-	w := e.names()
-	role, execution := w.role(c, placedAt(onBatch, t.Unit.ID)), w.role(c, execution(t.Unit.ID))
-	milli, memory, _ := size(t.Unit.Needs)
-	ip, architecture := types.AssignPublicIpDisabled, "X86_64"
+// A containerOf says in what a container of AWS Batch differs from others.
+type containerOf struct {
+	image, role, execution, group string // group is that of its log
+	open                          bool   // it reaches the Internet
+	milli, memory                 int64  // thousandths of cores, and MiB
+}
+
+// x86 is an architecture, as AWS Batch spells it.
+const x86 = "X86_64"
+
+// container returns the properties of a container on Fargate.
+func (e *Executor) container(c *cloud, of containerOf) *types.ContainerProperties {
+	ip, architecture := types.AssignPublicIpDisabled, x86
 	if of.open && e.opts.Existing.Network == nil {
 		ip = types.AssignPublicIpEnabled // there is no NAT gateway
 	}

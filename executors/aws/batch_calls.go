@@ -57,30 +57,38 @@ func (c *cloud) deregister(ctx context.Context, arn string) error {
 // jobsOf returns the ids of the jobs that were submitted for a start of a task, the first one
 // first.
 func (c *cloud) jobsOf(ctx context.Context, st taskState) ([]string, error) {
+	all, err := c.jobsNamed(ctx, st.Queue, st.Run)
+	var ids []string
+	for _, j := range all {
+		if aws.ToString(j.JobDefinition) == st.Record {
+			ids = append(ids, aws.ToString(j.JobId))
+		}
+	}
+	return ids, err
+}
+
+// jobsNamed returns the jobs with a name in a queue, of all definitions, the first one first.
+func (c *cloud) jobsNamed(ctx context.Context, queue, name string) ([]types.JobSummary, error) {
 	var found []types.JobSummary
 	pages := batch.NewListJobsPaginator(c.batch, &batch.ListJobsInput{
-		JobQueue: &st.Queue, Filters: []types.KeyValuesPair{{Name: aws.String("JOB_NAME"), Values: []string{st.Run}}},
+		JobQueue: &queue, Filters: []types.KeyValuesPair{{Name: aws.String("JOB_NAME"), Values: []string{name}}},
 	})
 	for pages.HasMorePages() {
 		out, err := pages.NextPage(ctx)
 		if err != nil {
-			if q, _, failed := c.queue(ctx, st.Queue); failed == nil && q == nil {
+			if q, _, failed := c.queue(ctx, queue); failed == nil && q == nil {
 				return nil, nil // AWS Batch ends all jobs of a queue that is deleted
 			}
-			return nil, explainCall("list the jobs of the queue "+st.Queue, err)
+			return nil, explainCall("list the jobs of the queue "+queue, err)
 		}
 		for _, j := range out.JobSummaryList {
-			if aws.ToString(j.JobName) == st.Run && aws.ToString(j.JobDefinition) == st.Record {
+			if aws.ToString(j.JobName) == name {
 				found = append(found, j)
 			}
 		}
 	}
 	sortByAge(found)
-	ids := make([]string, len(found))
-	for i, j := range found {
-		ids[i] = aws.ToString(j.JobId)
-	}
-	return ids, nil
+	return found, nil
 }
 
 // job returns a job, or nil if AWS Batch has forgotten it, as it does after some days.

@@ -139,7 +139,7 @@ func (p *passes) start(ctx context.Context, l executors.Launch) error {
 // same reports whether two containers are the same as far as a pass is concerned.
 func same(a, b *types.ContainerProperties) bool {
 	if a == nil || aws.ToString(a.Image) != aws.ToString(b.Image) || !slices.Equal(a.Command, b.Command) || aws.ToString(a.JobRoleArn) != aws.ToString(b.JobRoleArn) ||
-		aws.ToString(a.ExecutionRoleArn) != aws.ToString(b.ExecutionRoleArn) {
+		aws.ToString(a.ExecutionRoleArn) != aws.ToString(b.ExecutionRoleArn) || publicIP(a) != publicIP(b) || architectureOf(a) != architectureOf(b) {
 		return false
 	}
 	environment := func(p *types.ContainerProperties) (all []string) {
@@ -153,6 +153,19 @@ func same(a, b *types.ContainerProperties) bool {
 		return all
 	}
 	return slices.Equal(environment(a), environment(b))
+}
+
+// publicIP reports whether a container gets a public address. AWS gives it none unless that is asked for.
+func publicIP(p *types.ContainerProperties) bool {
+	return p.NetworkConfiguration != nil && p.NetworkConfiguration.AssignPublicIp == types.AssignPublicIpEnabled
+}
+
+// architectureOf returns the architecture of a container. That of AWS is X86_64 unless another one is asked for.
+func architectureOf(p *types.ContainerProperties) string {
+	if p.RuntimePlatform == nil {
+		return x86
+	}
+	return cmp.Or(aws.ToString(p.RuntimePlatform.CpuArchitecture), x86)
 }
 
 // definition returns the job definition of passes. It pushes their image, and sets the secret with the URL of the state.
@@ -255,14 +268,31 @@ func (p *passes) look(ctx context.Context) (state.Status, error) {
 
 // explain says why a pass has failed: what it printed last, or what AWS says.
 func (p *passes) explain(ctx context.Context, job *types.JobDetail, end ending) string {
-	var log strings.Builder
+	var log lastLine
 	if err := p.copyLog(ctx, job, &log, false); err == nil {
-		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
-		if last := lines[len(lines)-1]; last != "" {
+		if last := log.text(); last != "" {
 			return fmt.Sprintf("its last pass failed with exit code %d and printed last: %s", end.exit, oneLine(last))
 		}
 	}
 	return "its last pass failed: " + cmp.Or(statusOf(end, nil).Message, end.reason)
+}
+
+// mostLine is how many bytes of the last line of a log are kept.
+const mostLine = 16 << 10
+
+// A lastLine keeps the end of what is written to it, and nothing else.
+type lastLine struct{ end []byte }
+
+func (l *lastLine) Write(b []byte) (int, error) {
+	l.end = append(l.end, b[max(0, len(b)-mostLine):]...)
+	l.end = slices.Delete(l.end, 0, max(0, len(l.end)-mostLine))
+	return len(b), nil
+}
+
+// text returns the last line that is not empty.
+func (l *lastLine) text() string {
+	text := strings.TrimSpace(string(l.end))
+	return text[strings.LastIndexByte(text, '\n')+1:]
 }
 
 // active reports whether the rule starts passes.
@@ -275,7 +305,8 @@ func (p *passes) active(ctx context.Context) (bool, error) {
 	return len(all) > 0, err
 }
 
-// newest returns the pass that Start has submitted, or else the newest one of an active definition, or nil.
+// newest returns the pass that Start has submitted, or else the newest one that runs or is of an active definition, or nil.
+// One of a former definition may still run: that of a controller which was changed, or whose end has failed.
 func (p *passes) newest(ctx context.Context) (*types.JobDetail, error) {
 	c, err := p.cloud(ctx, p.opts.Region)
 	if err != nil {
@@ -285,27 +316,22 @@ func (p *passes) newest(ctx context.Context) (*types.JobDetail, error) {
 		return c.job(ctx, p.first)
 	}
 	all, err := c.definitions(ctx, p.Job().Name)
-	if err != nil || len(all) == 0 {
+	if err != nil {
 		return nil, err
 	}
-	jobs, err := p.submitted(ctx, c, all)
-	if err != nil || len(jobs) == 0 {
+	jobs, err := c.jobsNamed(ctx, p.Job().Namespace, p.Job().Name)
+	if err != nil {
 		return nil, err
 	}
-	return c.job(ctx, jobs[len(jobs)-1])
-}
-
-// submitted returns the ids of the passes of some revisions of the definition that AWS Batch still knows, the oldest first.
-func (p *passes) submitted(ctx context.Context, c *cloud, definitions []types.JobDefinition) ([]string, error) {
-	var all []string
-	for _, d := range definitions {
-		ids, err := c.jobsOf(ctx, taskState{Queue: p.Job().Namespace, Run: p.Job().Name, Record: aws.ToString(d.JobDefinitionArn)})
-		if err != nil {
-			return nil, err
+	for _, j := range slices.Backward(jobs) {
+		of := func(d types.JobDefinition) bool {
+			return aws.ToString(d.JobDefinitionArn) == aws.ToString(j.JobDefinition)
 		}
-		all = append(all, ids...)
+		if !isOver(j.Status) || slices.ContainsFunc(all, of) {
+			return c.job(ctx, aws.ToString(j.JobId))
+		}
 	}
-	return all, nil
+	return nil, nil
 }
 
 // Log copies the output of the newest pass. With follow, it continues with those that begin later, until the controller is ended.
@@ -361,7 +387,7 @@ func (p *passes) copyLog(ctx context.Context, job *types.JobDetail, to io.Writer
 	}
 }
 
-// End makes the rule start nothing more, and ends passes that run.
+// End makes the rule start nothing more, and ends passes that run, also those of former definitions. It can be repeated.
 func (p *passes) End(ctx context.Context) error {
 	if err := p.end(ctx); err != nil {
 		return fmt.Errorf("stop the controller %s: %w", p.Job().Name, err)
@@ -383,18 +409,14 @@ func (p *passes) end(ctx context.Context) error {
 			return err
 		}
 	}
-	ids, err := p.submitted(ctx, c, definitions)
+	jobs, err := c.jobsNamed(ctx, p.Job().Namespace, p.Job().Name)
 	if err != nil {
 		return err
 	}
 	var running []string
-	for _, id := range ids {
-		job, err := c.job(ctx, id)
-		if err != nil {
-			return err
-		}
-		if job != nil && !isOver(job.Status) {
-			running = append(running, id)
+	for _, j := range jobs {
+		if !isOver(j.Status) {
+			running = append(running, aws.ToString(j.JobId))
 		}
 	}
 	return p.endJobs(ctx, c, running)

@@ -2,6 +2,7 @@ package aws
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -157,6 +158,7 @@ func (w *writer) controls(u *ir.Unit) []statement {
 		all = add(all, "End", []terraform.Expr{definitions, jobs}, batchEnds, own("Resource"))
 	}
 	var roles, trainings, functions, groups []terraform.Expr
+	var services []string // that get roles
 	for _, x := range w.units {
 		switch w.place(x) {
 		case onSchedule:
@@ -166,7 +168,13 @@ func (w *writer) controls(u *ir.Unit) []statement {
 		case onLambda:
 			functions = append(functions, arn("lambda", "function:"+w.function(x)), arn("lambda", "function:"+w.function(x)+":*"))
 		}
-		roles = append(roles, reference("aws_iam_role", label(x.ID), "arn"))
+		roles, services = append(roles, reference("aws_iam_role", w.placed(x), "arn")), append(services, principals[w.place(x)])
+		if w.place(x) == onBatch { // which passes them on
+			services = append(services, "batch.amazonaws.com")
+		}
+		if onECS(w.place(x)) {
+			roles = append(roles, reference("aws_iam_role", execution(x.ID), "arn"))
+		}
 		if w.logGroup(x) != "" {
 			groups = append(groups, terraform.Join(reference("aws_cloudwatch_log_group", label(x.ID), "arn"), ":*"))
 		}
@@ -176,7 +184,12 @@ func (w *writer) controls(u *ir.Unit) []statement {
 	}
 	all = add(all, "Train", trainings, trainingRights)
 	all = add(all, "Serve", functions, functionRights)
-	all = add(all, "Pass", roles, []string{"iam:PassRole"})
+	slices.Sort(services)
+	passed := condition{operator: "StringEquals", key: "iam:PassedToService"}
+	for _, service := range slices.Compact(services) {
+		passed.values = append(passed.values, terraform.Text(service))
+	}
+	all = add(all, "Pass", roles, []string{"iam:PassRole"}, passed)
 	all = add(all, "Logs", groups, logReads)
 	all = append(all, statement{id: "Look", actions: looks, resources: []terraform.Expr{terraform.Text("*")}, comment: "AWS has no resource for these actions, or tenon looks for what exists. They change nothing."})
 	all = add(all, "Log", []terraform.Expr{terraform.Join(reference("aws_cloudwatch_log_group", label(u.ID), "arn"), ":*")}, []string{"logs:CreateLogStream", "logs:PutLogEvents"})

@@ -2,10 +2,12 @@ package aws
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/terraform"
 )
 
 // scheduledSystem is a system whose controller runs on a schedule.
@@ -62,6 +64,26 @@ func TestAControllerReadsTheSecretsOfUnits(t *testing.T) {
 		return
 	}
 	t.Error("there are no roles")
+}
+
+// A pass passes the roles of units to the services that run them, and to no others.
+func TestAControllerPassesRolesToTheServicesOfUnits(t *testing.T) {
+	docs, err := Infrastructure(scheduledSystem())
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := slices.IndexFunc(docs, func(d terraform.Document) bool { return d.Name == "roles.tf" })
+	if at < 0 {
+		t.Fatal("there are no roles")
+	}
+	pass := policiesOf(t, docs[at].Content)[controllerUnit]
+	for service, want := range map[string]bool{
+		"batch.amazonaws.com": true, "ecs-tasks.amazonaws.com": true, "sagemaker.amazonaws.com": true, "lambda.amazonaws.com": true, "ec2.amazonaws.com": false, "": false,
+	} {
+		if got := pass.allows("iam:PassRole", "aws_iam_role/models-late-train", map[string]string{"iam:PassedToService": service}); got != want {
+			t.Errorf("a pass may pass a role to %q: %t", service, got)
+		}
+	}
 }
 
 // AWS limits the policy of a role, and that of a controller grows with the system.

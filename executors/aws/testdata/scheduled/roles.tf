@@ -374,6 +374,16 @@ resource "aws_iam_role_policy" "controller" {
           aws_iam_role.models-late-train.arn,
           aws_iam_role.models-vision-train.arn,
         ]
+        Condition = {
+          StringEquals = {
+            "iam:PassedToService" = [
+              "batch.amazonaws.com",
+              "ecs-tasks.amazonaws.com",
+              "lambda.amazonaws.com",
+              "sagemaker.amazonaws.com",
+            ]
+          }
+        }
       },
       {
         Sid    = "Logs"
