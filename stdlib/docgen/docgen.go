@@ -151,11 +151,30 @@ func (p *pkg) rows(s *ast.StructLit, prefix string) (rows []row, more []string) 
 			if n := prefix + name(e.Label); n == "out" {
 				more = append(more, gives(source(e.Value)))
 			} else if !fixed && !(plain && n == "name") {
-				rows = append(rows, p.row(e, n)...)
+				own := p.row(e, n)
+				if follows(s, name(e.Label)) {
+					own[0].need = "no"
+				}
+				rows = append(rows, own...)
 			}
 		}
 	}
 	return rows, more
+}
+
+// follows reports whether a struct gives a field its value under conditions.
+func follows(s *ast.StructLit, field string) bool {
+	return slices.ContainsFunc(s.Elts, func(d ast.Decl) bool {
+		c, _ := d.(*ast.Comprehension)
+		if c == nil {
+			return false
+		}
+		given, _ := c.Value.(*ast.StructLit)
+		return given != nil && slices.ContainsFunc(given.Elts, func(d ast.Decl) bool {
+			f, _ := d.(*ast.Field)
+			return f != nil && name(f.Label) == field
+		})
+	})
 }
 
 // row is a field, followed by the fields of the struct that it is.
@@ -250,7 +269,7 @@ func (p *pkg) words(x ast.Expr) string {
 			return p.words(inner)
 		}
 		if _, choice := x.Y.(*ast.BasicLit); x.Op == token.OR && choice {
-			return strings.ReplaceAll("`"+strings.TrimPrefix(source(x), "*")+"`", " | ", "` or `")
+			return strings.ReplaceAll("`"+strings.TrimPrefix(strings.Join(strings.Fields(source(x)), " "), "*")+"`", " | ", "` or `")
 		} else if x.Op == token.OR {
 			if or, more := x.X.(*ast.BinaryExpr); more && or.Op == token.OR {
 				return p.words(or) + ", or " + p.words(x.Y)
@@ -266,7 +285,11 @@ func (p *pkg) words(x ast.Expr) string {
 		}
 		return p.words(x.X) + ", " + p.words(x.Y)
 	case *ast.ListLit:
-		return "list of " + p.words(x.Elts[len(x.Elts)-1].(*ast.Ellipsis).Type)
+		of := x.Elts[len(x.Elts)-1].(*ast.Ellipsis).Type
+		if of == nil {
+			return "list"
+		}
+		return "list of " + p.words(of)
 	case *ast.StructLit:
 		if by := pattern(x); by != nil {
 			return p.words(by.Value) + " by name"
