@@ -204,7 +204,7 @@ func (f *followed) waitingML(ctx context.Context, j mlJob) (state.Status, error)
 	now, waits := state.Status{Phase: state.Running, Queued: true}, time.Since(f.queued)
 	if time.Since(j.System.Created) > min(prompt, f.e.opts.Stuck) {
 		now.Message = "Azure Machine Learning prepares a node for it"
-		said, err := f.e.client.clusterErrors(ctx, j.Properties.Compute)
+		said, err := f.e.client.clusterErrors(ctx, j.Properties.Compute, j.System.Created)
 		if err != nil {
 			return now, err
 		}
@@ -259,8 +259,8 @@ func (e *Executor) endML(ctx context.Context, st taskState, jobs []mlJob) error 
 			case now.over():
 				return false, e.client.removeML(ctx, st, j.Name)
 			case !asked:
-				asked = true
-				return false, e.client.cancelML(ctx, st, j.Name)
+				asked, err = e.client.cancelML(ctx, st, j.Name)
+				return false, err
 			}
 			return false, nil
 		})

@@ -62,12 +62,19 @@ type (
 	}
 	mlCluster struct {
 		Properties struct {
-			Properties struct {
-				Errors []struct {
-					Error mlError `json:"error"`
-				} `json:"errors"`
-			} `json:"properties"`
+			Properties mlNodes `json:"properties"`
 		} `json:"properties"`
+	}
+	mlNodes struct {
+		State  string    `json:"allocationState"` // "Steady" or "Resizing"
+		Since  time.Time `json:"allocationStateTransitionTime"`
+		Counts mlCounts  `json:"nodeStateCounts"`
+		Errors []struct {
+			Error mlError `json:"error"`
+		} `json:"errors"` // of the last change of the number of nodes
+	}
+	mlCounts struct {
+		Preparing int `json:"preparingNodeCount"`
 	}
 	mlError struct {
 		Code    string `json:"code"`
@@ -116,13 +123,13 @@ func (c *client) createML(ctx context.Context, st taskState, job mlJob) error {
 	return c.call(ctx, http.MethodPut, forManager, c.resource(st.learningID("jobs", st.start()), learningVersion), job, nil)
 }
 
-// cancelML asks a job to end. It may have ended.
-func (c *client) cancelML(ctx context.Context, st taskState, name string) error {
-	err := c.call(ctx, http.MethodPost, forManager, c.resource(st.learningID("jobs", name), learningVersion, "cancel"), nil, nil)
+// cancelML asks a job to end, and reports whether Azure accepts that. A job may have ended, or not be ready to be asked yet.
+func (c *client) cancelML(ctx context.Context, st taskState, name string) (accepted bool, err error) {
+	err = c.call(ctx, http.MethodPost, forManager, c.resource(st.learningID("jobs", name), learningVersion, "cancel"), nil, nil)
 	if isStatus(err, http.StatusNotFound) || isStatus(err, http.StatusBadRequest) || isStatus(err, http.StatusConflict) {
-		return nil // whoever waits for its end sees it
+		return false, nil // whoever waits for its end sees it, or asks again
 	}
-	return explainCall("end "+name, err)
+	return err == nil, explainCall("end "+name, err)
 }
 
 // removeML removes a job that has ended. It may be gone, or be removed already.
@@ -151,13 +158,18 @@ func (c *client) environment(ctx context.Context, st taskState, name string, is 
 	return id, err
 }
 
-// clusterErrors returns what a cluster says about nodes that it cannot get.
-func (c *client) clusterErrors(ctx context.Context, id string) (all []mlError, err error) {
+// clusterErrors returns what a cluster says about nodes that it cannot get for a job of that time. Its errors are those of its last
+// change, which may be older than the job, or be followed by one that is under way.
+func (c *client) clusterErrors(ctx context.Context, id string, job time.Time) (all []mlError, err error) {
 	var is mlCluster
 	if _, err := c.get(ctx, "the cluster of the job", forManager, c.resource(id, learningVersion), &is); err != nil {
 		return nil, err
 	}
-	for _, x := range is.Properties.Properties.Errors {
+	nodes := is.Properties.Properties
+	if nodes.State == "Resizing" || nodes.Counts.Preparing > 0 || !nodes.Since.IsZero() && nodes.Since.Before(job) {
+		return nil, nil
+	}
+	for _, x := range nodes.Errors {
 		all = append(all, x.Error)
 	}
 	return all, nil

@@ -3,6 +3,7 @@ package azure
 import (
 	"errors"
 	"net/http"
+	"regexp"
 	"strings"
 
 	"github.com/tenon-ml/tenon/executors"
@@ -60,9 +61,17 @@ func matchedML(reasons []mlReason, is mlError) string {
 	return ""
 }
 
-// explainedML is knownML, or what Azure says if that is more than that the program has failed.
+// exits begins what Azure says about the exit status of a program. What the program has printed follows.
+var exits = regexp.MustCompile(`(?i)user process|exited with (?:status |exit )?code`)
+
+// explainedML is knownML, or what Azure says if that is more than that the program has failed. Words that the program has
+// printed are not those of Azure.
 func explainedML(is mlError) string {
-	if why := knownML(is); why != "" {
+	of := is.Message
+	if at := exits.FindStringIndex(of); at != nil {
+		of = of[:at[0]]
+	}
+	if why := knownML(mlError{is.Code, of}); why != "" {
 		return why
 	}
 	return oneLine(is.Message)

@@ -117,6 +117,9 @@ func TestReasonsOfAzureMachineLearning(t *testing.T) {
 		{"UserError", "The compute target tenon was not found.", "its cluster does not exist: apply the infrastructure", false},
 		{"UserError", "Failed to pull Docker image a.azurecr.io/b@sha256:00. manifest unknown", "its image is not in the registry", false},
 		{"UserError", "Something new.", "Something new.", false},
+		{"UserError", "Execution failed. User process '/bin/sh' exited with status code 1. Please check log file 'user_logs/std_log.txt'. Error: disk quota: no space left after a timeout", "Execution failed. User process", false},
+		{"UserError", "The process exited with code 3: out of memory", "The process exited with code 3", false},
+		{"UserError", "Node was preempted. User process '/bin/sh' exited with status code 137.", "its node was taken back", false},
 	} {
 		got := explainedML(mlError{c.code, c.said})
 		if !strings.HasPrefix(got, c.want) || cloud.Lacks(got, lacking) != c.lacks {
@@ -145,11 +148,11 @@ func (tokens) GetToken(context.Context, policy.TokenRequestOptions) (azcore.Acce
 // A job that Azure queues again, long after it was made, because its node was taken back, gets as much time as a new one to
 // find a node. What a cluster says that is not known is shown while the job waits.
 func TestAJobThatIsQueuedAgainMayWait(t *testing.T) {
-	status, said := "Queued", `{"code": "ClusterCoreQuotaReached", "message": "a quota of 0"}`
+	status, said, nodes := "Queued", `{"code": "ClusterCoreQuotaReached", "message": "a quota of 0"}`, ""
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		text := `{"properties": {"jobType": "Command", "status": "` + status + `", "computeId": "/computes/a"}, "systemData": {"createdAt": "2026-01-01T00:00:00Z"}}`
 		if strings.HasSuffix(r.URL.Path, "/computes/a") {
-			text = `{"properties": {"properties": {"errors": [{"error": ` + said + `}]}}}`
+			text = `{"properties": {"properties": {` + nodes + `"errors": [{"error": ` + said + `}]}}}`
 		}
 		_, _ = w.Write([]byte(text)) // the caller may be gone
 	}))
@@ -176,7 +179,51 @@ func TestAJobThatIsQueuedAgainMayWait(t *testing.T) {
 		t.Error("the time that it waited before it ran counts")
 	}
 	look(0, waits)
+
+	// An error that is older than the job, or that a change of the cluster which is under way may end, does not count.
+	for _, nodes = range []string{
+		`"allocationState": "Steady", "allocationStateTransitionTime": "2025-12-31T23:00:00Z", `,
+		`"allocationState": "Resizing", "allocationStateTransitionTime": "2026-01-01T00:01:00Z", `,
+		`"allocationState": "Steady", "nodeStateCounts": {"preparingNodeCount": 1}, `,
+	} {
+		look(2*time.Hour, state.Status{Phase: state.Running, Message: "Azure Machine Learning prepares a node for it"})
+	}
+	nodes = `"allocationState": "Steady", "allocationStateTransitionTime": "2026-01-01T00:01:00.5+00:00", "nodeStateCounts": {"preparingNodeCount": 0}, `
 	look(2*time.Hour, state.Status{Phase: state.Failed, Message: mlQuota, Lacking: true})
 	said = `{"code": "Other", "message": "something new"}`
 	look(2*time.Hour, state.Status{Phase: state.Running, Message: "its cluster gets no node: Other: something new"})
+}
+
+// Azure may refuse to end a job that it is about to start. Then it is asked again, until it accepts, and not after that.
+func TestARefusedCancelIsRepeated(t *testing.T) {
+	for _, refusal := range []int{http.StatusBadRequest, http.StatusConflict} {
+		cancels, removed := 0, false
+		server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			status := "Preparing"
+			switch {
+			case r.Method == http.MethodDelete:
+				removed = true
+			case r.Method == http.MethodPost:
+				if cancels++; cancels < 3 {
+					w.WriteHeader(refusal)
+				}
+				return
+			case removed:
+				w.WriteHeader(http.StatusNotFound)
+				return
+			case cancels >= 3:
+				status = "Canceled"
+			}
+			_, _ = w.Write([]byte(`{"properties": {"status": "` + status + `"}}`)) // the caller may be gone
+		}))
+		e := New(Options{Options: cloud.Options{Pause: time.Millisecond, Longest: time.Millisecond}})
+		e.client.manager, e.client.plain, e.client.credentials.found = server.URL, server.Client(), tokens{}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		err := e.endML(ctx, taskState{Workspace: "ml"}, []mlJob{{Name: "job"}})
+		cancel()
+		server.Close()
+		if err != nil || cancels != 3 || !removed {
+			t.Errorf("%d: %v after %d calls, removed: %t", refusal, err, cancels, removed)
+		}
+	}
 }
