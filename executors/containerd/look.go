@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
+	"github.com/tenon-ml/tenon/executors/local"
 	"github.com/tenon-ml/tenon/executors/local/disk"
 	"github.com/tenon-ml/tenon/planner/state"
 )
@@ -76,7 +77,7 @@ func (e *Executor) lookBehind(ctx context.Context, c *client.Client, ts taskStat
 		e.ended(ts, &st, uint32(code), at)
 		return st, nil
 	}
-	st.Phase, st.Message = state.Failed, "unknown exit status: its shim was killed, the machine was restarted, or the task was removed"
+	st.Phase, st.Message = state.Failed, local.ShimKilled
 	return st, nil
 }
 

@@ -142,11 +142,11 @@ func (ts taskState) look() state.Status {
 	case err == nil:
 		ts.explain(&st, end)
 	case ts.Boot != local.BootID():
-		st.Phase, st.Message = state.Failed, "ended without an exit status: the machine was restarted"
+		st.Phase, st.Message = state.Failed, local.Restarted
 	case diskFull(ts.Dir):
 		st.Phase, st.Message = state.Failed, "ended without an exit status: no space left on the disk of "+ts.Dir
 	default:
-		st.Phase, st.Message = state.Failed, "ended without an exit status: tenon-run, which started it, was killed"
+		st.Phase, st.Message = state.Failed, local.RunnerKilled
 	}
 	if b, err := os.ReadFile(verdictPath(ts.Dir)); err == nil {
 		st.Phase, st.Message = state.Failed, strings.TrimSpace(string(b))

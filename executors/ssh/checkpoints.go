@@ -1,6 +1,7 @@
 package ssh
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,10 +26,13 @@ func resumable(hosts []Host, t executors.Task) []Host {
 	return slices.Insert(slices.Delete(hosts, i, i+1), 0, first)
 }
 
-// checkpointsOn notes which host has the checkpoints of a task.
-func checkpointsOn(h Host, t executors.Task) error {
+// checkpointsOn notes which host has the checkpoints of a task. The task runs there, whether this is possible or not.
+func (e *Executor) checkpointsOn(h Host, t executors.Task) {
 	if t.Checkpoints == nil {
-		return nil
+		return
 	}
-	return os.WriteFile(filepath.Join(t.Checkpoints.Path, hostFile), []byte(h.id()), 0o600)
+	err := os.WriteFile(filepath.Join(t.Checkpoints.Path, hostFile), []byte(h.id()), 0o600)
+	if err != nil && e.opts.Warn != nil {
+		e.opts.Warn(fmt.Errorf("%s runs on host %s, but no note says that this has its checkpoints, so that a retry may begin again on another host: %w", t.Unit.ID, h, err))
+	}
 }

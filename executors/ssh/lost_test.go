@@ -16,6 +16,7 @@ import (
 	"github.com/tenon-ml/tenon/executors/ssh"
 	"github.com/tenon-ml/tenon/internal/test/sshtest"
 	"github.com/tenon-ml/tenon/planner/state"
+	"github.com/tenon-ml/tenon/stdlib/step"
 )
 
 // job makes a task in a folder of runs that runs a program of the suite.
@@ -256,6 +257,23 @@ func TestIdleConnectionsEnd(t *testing.T) {
 		for ctx := within(t); e.Connections() > 0; time.Sleep(20 * time.Millisecond) {
 			ok(t, ctx.Err())
 		}
+	}
+	ok(t, e.Destroy(within(t), h))
+}
+
+// A task whose host cannot be noted for its checkpoints runs nevertheless, and has a handle.
+func TestHostOfCheckpointsCannotBeNoted(t *testing.T) {
+	l, runs := newLab(t), t.TempDir()
+	var warnings []string
+	e := l.executor(t, func(o *ssh.Options) { o.Warn = func(err error) { warnings = append(warnings, err.Error()) } })
+	task := job(t, runs, "case", "exit", "0")
+	task.Unit.Checkpoints = 1
+	task.Checkpoints = &step.Checkpoints{Path: filepath.Join(runs, "checkpoints"), Key: "key", Keep: 1, Attempt: 1}
+	ok(t, os.MkdirAll(filepath.Join(task.Checkpoints.Path, "host"), 0o755)) // where the note belongs
+	h := apply(t, e, task)
+	wait(t, e, h, state.Succeeded)
+	if len(warnings) != 1 || !strings.Contains(warnings[0], task.Unit.ID+" runs on host") {
+		t.Errorf("the warnings are %q", warnings)
 	}
 	ok(t, e.Destroy(within(t), h))
 }

@@ -330,12 +330,10 @@ func (e *Executor) startOn(ctx context.Context, st taskState, p *prepared, forme
 			}
 		}
 	})
-	if err == nil {
-		err = checkpointsOn(st.Host, start.Task)
-	}
 	if err != nil {
 		return state.Handle{}, err
 	}
+	e.checkpointsOn(st.Host, start.Task)
 	return st.handle()
 }
 

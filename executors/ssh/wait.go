@@ -66,7 +66,7 @@ func (e *Executor) waitAwake(ctx context.Context, st taskState, gone *lostError)
 		return state.Status{}, err
 	}
 	now, err := e.wait(ctx, st)
-	if now.Phase == state.Failed && now.ExitCode == 0 && now.Signal == "" {
+	if local.CutOff(now) {
 		now.Interrupted = true
 	}
 	return now, err
