@@ -2,9 +2,7 @@ package aws
 
 import (
 	"errors"
-	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/tenon-ml/tenon/compiler/ir"
 	clouds "github.com/tenon-ml/tenon/executors/cloud"
@@ -34,7 +32,7 @@ func written(sys *ir.System) (*writer, error) {
 		return nil, err
 	}
 	w := newWriter(sys, s)
-	if err := errors.Join(clouds.Unambiguous(w.sys, "AWS"), w.endpointsExist(), w.balancerFits()); err != nil {
+	if err := errors.Join(clouds.Unambiguous(w.sys, "AWS"), clouds.EndpointsExist(w.sys, w.Endpoints), w.balancerFits()); err != nil {
 		return nil, err
 	}
 	w.versions()
@@ -69,24 +67,6 @@ func written(sys *ir.System) (*writer, error) {
 	}
 	w.outputs()
 	return w, nil
-}
-
-// endpointsExist returns an error if the target places a deployment that the system does not have: its
-// name may be mistyped, and the service would be placed elsewhere.
-func (w *writer) endpointsExist() error {
-	var all []string
-	for i := range w.sys.Units {
-		if u := &w.sys.Units[i]; u.Kind == ir.Service {
-			all = append(all, entityName(u))
-		}
-	}
-	slices.Sort(all)
-	for _, name := range sortedKeys(w.Endpoints) {
-		if !slices.Contains(all, name) {
-			return fmt.Errorf("endpoints of target %s names %s, but the services of this system are: %s", w.sys.Target.Name, name, strings.Join(slices.Compact(all), ", "))
-		}
-	}
-	return nil
 }
 
 // A writer writes the files of one system.

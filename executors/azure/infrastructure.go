@@ -2,6 +2,7 @@ package azure
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -25,7 +26,7 @@ func Infrastructure(sys *ir.System) ([]terraform.Document, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := cloud.Unambiguous(sys, "Azure"); err != nil {
+	if err := errors.Join(cloud.Unambiguous(sys, "Azure"), cloud.EndpointsExist(sys, s.Endpoints)); err != nil {
 		return nil, err
 	}
 	w := newWriter(sys, s)

@@ -85,6 +85,24 @@ func Unambiguous(sys *ir.System, where string) error {
 	return nil
 }
 
+// EndpointsExist returns an error if the target places a deployment that the system does not have: its
+// name may be mistyped, and the service would be placed elsewhere.
+func EndpointsExist[E any](sys *ir.System, endpoints map[string]E) error {
+	var all []string
+	for i := range sys.Units {
+		if u := &sys.Units[i]; u.Kind == ir.Service {
+			all = append(all, EntityName(u))
+		}
+	}
+	slices.Sort(all)
+	for _, name := range slices.Sorted(maps.Keys(endpoints)) {
+		if !slices.Contains(all, name) {
+			return fmt.Errorf("endpoints of target %s names %s, but the services of this system are: %s", sys.Target.Name, name, strings.Join(slices.Compact(all), ", "))
+		}
+	}
+	return nil
+}
+
 // Prefix returns what the names of a system's resources begin with, unless its target says so.
 func Prefix(sys *ir.System, said string) string {
 	name := "tenon-" + sys.Name

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors/cloud"
 )
 
@@ -17,4 +18,19 @@ func FuzzLabelsDiffer(f *testing.F) {
 			t.Errorf("%q and %q: %s, %s", a, b, cloud.Label(a), cloud.Label(b))
 		}
 	})
+}
+
+// An endpoint of a deployment that the system does not have is refused, whatever its settings are.
+func TestEndpointsOfDeploymentsExist(t *testing.T) {
+	sys := &ir.System{Target: ir.Target{Name: "prod"}, Units: []ir.Unit{
+		{ID: "deployments/late/serve", Entity: "deployments/late", Kind: ir.Service}, {ID: "models/batch/train", Entity: "models/batch", Kind: ir.Job},
+	}}
+	for name, want := range map[string]string{
+		"late": "", "lat": "endpoints of target prod names lat, but the services of this system are: late", "batch": "names batch",
+	} {
+		err := cloud.EndpointsExist(sys, map[string]struct{}{name: {}})
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: got %v, want %q", name, err, want)
+		}
+	}
 }

@@ -111,6 +111,6 @@ func (c *checks) service(u ir.Unit) {
 		c.Fault("command", "choose another target", "Cloud Run runs jobs and what answers requests, but no workers")
 		return
 	}
-	c.size(u, fmt.Sprintf(`add to the target: endpoints: %s: on: "vertex"`, entityName(&u)))
+	c.size(u, fmt.Sprintf(`add to the target: endpoints: %s: on: "vertex"`, cloud.EntityName(&u)))
 	c.Service(u, "Cloud Run")
 }

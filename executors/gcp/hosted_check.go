@@ -37,7 +37,7 @@ func (s Settings) hostOf(u *ir.Unit) (m machine, ok bool) {
 // callers show who they are.
 func (c *checks) hosted(u ir.Unit) {
 	const another = "choose a target with the executor process, containerd or kubernetes"
-	cloudRun := fmt.Sprintf("leave out endpoints: %s of the target, for Cloud Run", entityName(&u))
+	cloudRun := fmt.Sprintf("leave out endpoints: %s of the target, for Cloud Run", cloud.EntityName(&u))
 	if u.Endpoint == nil {
 		c.Fault("command", "choose another target", "Vertex AI runs jobs and what answers requests, but no workers")
 		return
@@ -62,7 +62,7 @@ func (c *checks) hosted(u ir.Unit) {
 		c.Fault("network", "remove network: false, or "+cloudRun, "an endpoint of Vertex AI reaches the Internet")
 	}
 	c.Service(u, "Vertex AI")
-	c.Split(u, "Vertex AI", fmt.Sprintf(", or leave out endpoints: %s of the target: Cloud Run has both versions in each instance", entityName(&u)))
+	c.Split(u, "Vertex AI", fmt.Sprintf(", or leave out endpoints: %s of the target: Cloud Run has both versions in each instance", cloud.EntityName(&u)))
 	if u.Code.Runtime != ir.Plane && u.Code.Runtime != ir.PlaneDuckDB {
 		c.Fault("component", cloudRun, "Vertex AI posts requests to /predict, which only deployments of serve.#HTTP answer")
 		return

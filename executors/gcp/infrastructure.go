@@ -25,7 +25,7 @@ func Infrastructure(sys *ir.System) ([]terraform.Document, error) {
 		return nil, err
 	}
 	w := newWriter(sys, s)
-	if err := cloud.Unambiguous(sys, "Google Cloud"); err != nil {
+	if err := errors.Join(cloud.Unambiguous(sys, "Google Cloud"), cloud.EndpointsExist(sys, s.Endpoints)); err != nil {
 		return nil, err
 	}
 	w.versions()

@@ -1,8 +1,6 @@
 package gcp
 
 import (
-	"strings"
-
 	"github.com/tenon-ml/tenon/compiler/ir"
 	"github.com/tenon-ml/tenon/executors"
 	"github.com/tenon-ml/tenon/executors/cloud"
@@ -51,13 +49,7 @@ type Endpoint struct {
 }
 
 // endpoint returns what the target says about a service.
-func (s Settings) endpoint(u *ir.Unit) Endpoint { return s.Endpoints[entityName(u)] }
-
-// entityName returns the name of the deployment of a service.
-func entityName(u *ir.Unit) string {
-	_, name, _ := strings.Cut(u.Entity, "/")
-	return name
-}
+func (s Settings) endpoint(u *ir.Unit) Endpoint { return s.Endpoints[cloud.EntityName(u)] }
 
 // Existing are resources that are used instead of new ones.
 type Existing struct {
