@@ -51,6 +51,7 @@ type Cloud struct {
 	Dir          string // its folder: jobs/EXECUTION has the work folder of a container, jobs/EXECUTION.name its job
 	Hosts        string // folder that makes Artifact Registry the registry of the fake
 
+	mu   sync.Mutex // of stop, which requests add to
 	stop []func()
 }
 
@@ -140,9 +141,19 @@ func Start(ctx context.Context, dir string) (*Cloud, error) {
 
 // Stop ends the fake. Its containers end with this process.
 func (c *Cloud) Stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, stop := range c.stop {
 		stop()
 	}
+	c.stop = nil
+}
+
+// onStop makes [Cloud.Stop] call a function.
+func (c *Cloud) onStop(stop func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stop = append(c.stop, stop)
 }
 
 // serve answers at a free port, and returns its address.
@@ -153,7 +164,7 @@ func (c *Cloud) serve(h http.Handler) (string, error) {
 	}
 	server := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
 	go func() { _ = server.Serve(l) }() // until it is closed
-	c.stop = append(c.stop, func() { _ = server.Close() })
+	c.onStop(func() { _ = server.Close() })
 	return l.Addr().String(), nil
 }
 
@@ -188,7 +199,7 @@ func (c *Cloud) startStorage(ctx context.Context) error {
 	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		resp, err := http.Get(c.Storage + "/storage/v1/b?project=" + Project)
 		if err == nil {
-			c.stop = append(c.stop, stop)
+			c.onStop(stop)
 			return resp.Body.Close()
 		}
 		select {
