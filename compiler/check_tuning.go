@@ -11,14 +11,22 @@ import (
 	"github.com/tenon-ml/tenon/internal/diag"
 )
 
+// study returns the stage of an entity that is a study, or nil.
+func (e *entity) study() *stage {
+	i := slices.IndexFunc(e.component.stages, func(s stage) bool { return s.Expands != nil && !s.missing(e) })
+	if i < 0 {
+		return nil
+	}
+	return &e.component.stages[i]
+}
+
 // checkTuning checks the study of a model: that there is something to search, in parameters
 // that the trainer has, by a metric that the evaluation reports.
 func (c *checker) checkTuning(e *entity, task string) {
-	i := slices.IndexFunc(e.component.stages, func(s stage) bool { return s.Expands != nil && !s.missing(e) })
-	if i < 0 {
+	s := e.study()
+	if s == nil {
 		return
 	}
-	s := &e.component.stages[i]
 	fields, _ := e.fields.at(s.Part).(object)
 	space, _ := fields.get("space").(object)
 	fault := func(message, wanted, hint string, at ...string) {
@@ -42,7 +50,9 @@ func (c *checker) checkTuning(e *entity, task string) {
 	}
 	var names []string
 	for _, p := range trains.Params {
-		names = append(names, lastOf(p))
+		if !strings.Contains(p, ".") { // a program gets others under their last name, which is no path
+			names = append(names, p)
+		}
 	}
 	for _, f := range space {
 		first, _, _ := strings.Cut(f.name, ".")
@@ -72,6 +82,18 @@ func (c *checker) checkTuning(e *entity, task string) {
 // wrongRange returns what is wrong with one parameter of a search space, or "".
 func wrongRange(p object, sampler string) (message, hint string) {
 	if p.get("type") == "categorical" {
+		choices, _ := p.get("choices").([]any)
+		if len(choices) == 0 {
+			return "has no choices", "list them: choices: [1, 2]"
+		}
+		seen := map[string]bool{}
+		for _, x := range choices {
+			b, _ := json.Marshal(plain(x)) // it was decoded
+			if seen[string(b)] {
+				return fmt.Sprintf("has the choice %s twice", b), "remove one of them"
+			}
+			seen[string(b)] = true
+		}
 		return "", ""
 	}
 	low, _ := p.get("low").(json.Number)
