@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -38,7 +39,7 @@ type TrackedRun struct {
 	Inputs  map[string]string  `json:"inputs"` // digests, by port or "file:"+path
 	Error   string             `json:"error,omitempty"`
 
-	nested json.RawMessage // the parameters as they are declared
+	nested json.RawMessage // the parameters as they are declared, and as a study found them
 }
 
 // RunsOptions say which runs to list.
@@ -113,8 +114,8 @@ func (w *Workspace) tracked(ctx context.Context) ([]TrackedRun, error) {
 			t.Took = r.Took()
 		}
 		if u != nil {
-			t.nested = u.Params
-			if t.Params, err = flat(u.Params); err != nil {
+			t.nested = w.paramsOf(u, r.Inputs)
+			if t.Params, err = flat(t.nested); err != nil {
 				return nil, fmt.Errorf("parameters of %s in revision @%d: %w", r.Unit, r.Revision, err)
 			}
 			for _, in := range u.Inputs {
@@ -187,6 +188,47 @@ func (d *definitions) unit(ctx context.Context, r state.Run) (*ir.Unit, error) {
 		return nil, nil
 	}
 	return sys.Unit(r.Unit), nil
+}
+
+// bestPort is the input of a tuned model by which it gets the parameters that its study found.
+const bestPort = "best"
+
+// paramsOf returns the parameters of a run: those of its unit, and those that a study found, if its result is on this
+// machine.
+func (w *Workspace) paramsOf(u *ir.Unit, inputs map[string]string) json.RawMessage {
+	tuned := slices.ContainsFunc(u.Inputs, func(in ir.Input) bool { return in.Port == bestPort && in.Kind == ir.File })
+	digest := inputs[bestPort]
+	if !tuned || digest == "" || !makesModel(u) {
+		return u.Params
+	}
+	b, err := os.ReadFile(w.artifacts.Path(digest))
+	if err != nil {
+		return u.Params
+	}
+	var best struct {
+		Params map[string]json.RawMessage `json:"params"`
+	}
+	params := u.Params
+	if json.Unmarshal(b, &best) == nil {
+		for _, name := range slices.Sorted(maps.Keys(best.Params)) {
+			params = withParam(params, strings.Split(name, "."), best.Params[name])
+		}
+	}
+	return params
+}
+
+// withParam returns parameters with a value at a path.
+func withParam(params json.RawMessage, path []string, value json.RawMessage) json.RawMessage {
+	if len(path) == 0 {
+		return value
+	}
+	var all map[string]json.RawMessage
+	if json.Unmarshal(params, &all) != nil || all == nil { // nothing is declared there
+		all = map[string]json.RawMessage{}
+	}
+	all[path[0]] = withParam(all[path[0]], path[1:], value)
+	b, _ := json.Marshal(all) // it was read from JSON
+	return b
 }
 
 // flat returns nested parameters under names with dots. A list is one value. Those that a component passes on to a library,

@@ -131,7 +131,7 @@ func (t *tracker) describe(u *ir.Unit, r state.Run) *mlflow.Run {
 	for port, digest := range r.Inputs {
 		out.Tags["tenon.input."+port] = digest
 	}
-	if params, err := flat(u.Params); err == nil {
+	if params, err := flat(t.w.paramsOf(u, r.Inputs)); err == nil {
 		for name, v := range params {
 			text, ok := v.(string)
 			if !ok {

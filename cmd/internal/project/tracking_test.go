@@ -95,3 +95,41 @@ func TestTheEndOfARunIsTrackedAfterAKill(t *testing.T) {
 		t.Errorf("the evaluation:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
+
+// A tuned model has, among the parameters of its training, those that the study found.
+func TestParametersThatAStudyFound(t *testing.T) {
+	w, err := New(Settings{Dir: t.TempDir()}).Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	digest, err := w.artifacts.PutBytes(t.Context(), []byte(`{"number": 3, "params": {"params.depth": 6, "rounds": 9007199254740993, "stop.after.rounds": null}, "value": 0.9}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := w.artifacts.PutBytes(t.Context(), []byte("not JSON"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := &ir.Unit{
+		ID: "models/late/train", Kind: ir.Job, Params: []byte(`{"params":{"eta":0.1},"stop":7}`), Outputs: []ir.Output{{Port: "model", Kind: ir.Model}},
+		Inputs: []ir.Input{{Port: "best", Unit: "models/late/tune", From: "best", Kind: ir.File}},
+	}
+	for of, want := range map[string]string{
+		digest: `{"params":{"depth":6,"eta":0.1},"rounds":9007199254740993,"stop":{"after":{"rounds":null}}}`,
+		other:  string(u.Params), "": string(u.Params), "sha256:" + strings.Repeat("0", 64): string(u.Params),
+	} {
+		if got := string(w.paramsOf(u, map[string]string{"best": of})); got != want {
+			t.Errorf("with the result %q: %s, want %s", of, got, want)
+		}
+	}
+	tr := &tracker{w: w, to: &ir.Tracking{}}
+	shown := tr.describe(u, state.Run{Unit: u.ID, Inputs: map[string]string{"best": digest}}).Params
+	if shown["depth"] != "6" || shown["eta"] != "0.1" {
+		t.Errorf("MLflow gets %v", shown)
+	}
+	u.Outputs = nil
+	if got := string(w.paramsOf(u, map[string]string{"best": digest})); got != string(u.Params) {
+		t.Errorf("what makes no model has %s", got)
+	}
+}
