@@ -61,7 +61,7 @@ one page with a figure for each metric.`,
 	c.Flags().StringSliceVar(&o.metrics, "metrics", nil, "only these metrics: `NAMES` with commas between them")
 	c.Flags().BoolVar(&o.asJSON, "json", false, "print JSON")
 	c.Flags().BoolVar(&o.asCSV, "csv", false, "print CSV: run, metric, step, time, value")
-	c.Flags().BoolVarP(&o.follow, "follow", "f", false, "print values as they are logged, until the runs end")
+	c.Flags().BoolVarP(&o.follow, "follow", "f", false, "print values while they are logged, until the runs end")
 	c.Flags().StringVar(&o.page.To, "plot", "", "write a page with plots to `FILE`")
 	c.Flags().BoolVar(&o.page.Force, "force", false, "replace an existing file that is no page of tenon")
 	return c
@@ -120,6 +120,7 @@ func (a *app) followCurves(ctx context.Context, w *project.Workspace, o curvesOp
 	for i, r := range runs {
 		names[i], printed[i] = fmt.Sprint(r.ID), map[string]int64{}
 	}
+	warned := false
 	for {
 		running := false
 		for i := range runs {
@@ -136,6 +137,12 @@ func (a *app) followCurves(ctx context.Context, w *project.Workspace, o curvesOp
 		}
 		if !running {
 			return runs, nil
+		}
+		if missing := project.NotLogged(runs, o.metrics); len(missing) > 0 && !warned {
+			warned = true
+			for _, text := range missing {
+				fmt.Fprintf(a.stderr, "warning: until now, %s\n", printable(text))
+			}
 		}
 		select {
 		case <-ctx.Done():

@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"math"
@@ -148,6 +149,20 @@ type Curves struct {
 	Curves map[string]*Curve `json:"curves"`
 	// LeftOut counts values of names beyond [MaxCurves] or [MaxName].
 	LeftOut int `json:"left_out,omitempty"`
+}
+
+// Parse reads what was written of [Curves] as JSON. A curve that is null, or whose every is not positive, is an error.
+func Parse(b []byte) (*Curves, error) {
+	out := &Curves{}
+	if err := json.Unmarshal(b, out); err != nil {
+		return nil, err
+	}
+	for _, name := range out.Names() {
+		if c := out.Curves[name]; c == nil || c.Every < 1 {
+			return nil, fmt.Errorf("the curve %q is damaged", name)
+		}
+	}
+	return out, nil
 }
 
 // Names returns the names of the curves, sorted.

@@ -118,3 +118,29 @@ func TestAnAttemptThatResumedContinuesTheCurveOfTheOneBefore(t *testing.T) {
 		t.Errorf("an attempt that began at the start has steps %v", steps(fresh.Curves["loss"]))
 	}
 }
+
+// A file that is damaged is an error, not a panic.
+func TestParse(t *testing.T) {
+	c := read(t, logged(1, 2, 3))
+	b, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Parse(b); err != nil || !reflect.DeepEqual(steps(got.Curves["loss"]), []int64{1, 2, 3}) {
+		t.Errorf("%s becomes %+v, %v", b, got, err)
+	}
+	if got, err := Parse([]byte("{}")); err != nil || len(got.Curves) != 0 {
+		t.Errorf("no curves: %+v, %v", got, err)
+	}
+	for text, want := range map[string]string{
+		`{"curves":{"a":null}}`:                                `the curve "a" is damaged`,
+		`{"curves":{"a":{"points":[[1,2,3]],"last":[1,2,3]}}}`: `the curve "a" is damaged`,
+		`{"curves":{"a":{"points":[null],"every":1}}}`:         "a point is [step, value, time]",
+		`{"curves":{"a":{"points":[[1,2]],"every":1}}}`:        "a point is [step, value, time]",
+		`{"curves":`: "unexpected end of JSON input",
+	} {
+		if got, err := Parse([]byte(text)); err == nil || err.Error() != want {
+			t.Errorf("%s: %+v and error %v, want %s", text, got, err, want)
+		}
+	}
+}

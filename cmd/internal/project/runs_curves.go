@@ -2,7 +2,6 @@ package project
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -105,9 +104,9 @@ func (w *Workspace) curvesOf(ctx context.Context, r *state.Run) (*curve.Curves, 
 			return &curve.Curves{}, nil
 		}
 	}
-	out := &curve.Curves{}
+	var out *curve.Curves
 	if err == nil {
-		err = json.Unmarshal(b, out)
+		out, err = curve.Parse(b)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the curves of run %d of %s: %w", r.ID, r.Unit, err)
@@ -121,21 +120,28 @@ func OnlyCurves(runs []RunCurves, names []string) error {
 	if len(names) == 0 {
 		return nil
 	}
-	known := map[string]bool{}
-	running := false
-	for _, r := range runs {
-		running = running || r.Running()
-		for name := range r.Curves.Curves {
-			known[name] = true
-		}
-	}
-	for _, name := range names {
-		if len(known) > 0 && !known[name] && !running {
-			return &RequestError{fmt.Errorf("no run has logged %s over time%s", name, hinted(name, slices.Sorted(maps.Keys(known))))}
-		}
+	running := slices.ContainsFunc(runs, func(r RunCurves) bool { return r.Running() })
+	if missing := NotLogged(runs, names); len(missing) > 0 && !running {
+		return &RequestError{errors.New(missing[0])}
 	}
 	for _, r := range runs {
 		maps.DeleteFunc(r.Curves.Curves, func(name string, _ *curve.Curve) bool { return !slices.Contains(names, name) })
 	}
 	return nil
+}
+
+// NotLogged returns a text for each of the names that no run has logged over time. It returns none before the first value.
+func NotLogged(runs []RunCurves, names []string) (texts []string) {
+	known := map[string]bool{}
+	for _, r := range runs {
+		for name := range r.Curves.Curves {
+			known[name] = true
+		}
+	}
+	for _, name := range names {
+		if len(known) > 0 && !known[name] {
+			texts = append(texts, fmt.Sprintf("no run has logged %s over time%s", name, hinted(name, slices.Sorted(maps.Keys(known)))))
+		}
+	}
+	return texts
 }

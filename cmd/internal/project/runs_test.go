@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tenon-ml/tenon/internal/curve"
 	"github.com/tenon-ml/tenon/planner/state"
 )
 
@@ -116,4 +117,31 @@ func numbers(runs []TrackedRun) (ids []int64) {
 		ids = append(ids, r.ID)
 	}
 	return ids
+}
+
+// A name that nothing has logged is an error at the end, and is known while a run goes on.
+func TestMetricsThatNoRunHasLogged(t *testing.T) {
+	logged := func(outcome state.Outcome) []RunCurves {
+		return []RunCurves{
+			{TrackedRun: TrackedRun{ID: 1, Outcome: state.Done}, Curves: curve.Curves{Curves: map[string]*curve.Curve{"loss": {Every: 1}, "auc": {Every: 1}}}},
+			{TrackedRun: TrackedRun{ID: 2, Outcome: outcome}},
+		}
+	}
+	want := `no run has logged los over time: did you mean "loss"?`
+	if got := NotLogged(logged(state.Started), []string{"auc", "los"}); len(got) != 1 || got[0] != want {
+		t.Errorf("while a run goes on: %q, want %q", got, want)
+	}
+	if got := NotLogged(logged(state.Started)[1:], []string{"los"}); len(got) > 0 {
+		t.Errorf("before the first value: %q", got)
+	}
+	if err := OnlyCurves(logged(state.Started), []string{"auc", "los"}); err != nil {
+		t.Errorf("while a run goes on: %v", err)
+	}
+	if err := OnlyCurves(logged(state.Done), []string{"auc", "los"}); err == nil || err.Error() != want {
+		t.Errorf("at the end: %v, want %s", err, want)
+	}
+	runs := logged(state.Done)
+	if err := OnlyCurves(runs, []string{"auc"}); err != nil || len(runs[0].Curves.Curves) != 1 {
+		t.Errorf("%v, %v", runs[0].Names(), err)
+	}
 }
