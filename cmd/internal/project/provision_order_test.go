@@ -120,7 +120,7 @@ func TestWhatIsNotNeededIsRemovedLast(t *testing.T) {
 	// A plan that would take the artifacts away is refused.
 	for _, tt := range []struct{ resource, want string }{
 		{artifacts("b"), "google_storage_bucket.artifacts has the artifacts of this environment, and the plan would replace it: name, which forces a replacement (a -> b)"},
-		{account("x"), "the plan would delete it: not needed any more"},
+		{account("x"), "the plan would delete it: no longer needed"},
 	} {
 		p, err := w.provisioner(ctx, r.target)
 		if err != nil {

@@ -37,7 +37,7 @@ func Changes(p *tfjson.Plan) (all []planner.Resource, unchanged, moved []string)
 		case a.Create():
 			r.Action, r.Reasons = planner.Create, []planner.Reason{{What: "new"}}
 		case a.Delete():
-			r.Action, r.Reasons = planner.Delete, []planner.Reason{{What: "not needed any more"}}
+			r.Action, r.Reasons = planner.Delete, []planner.Reason{{What: "no longer needed"}}
 		default:
 			r.Action, r.Reasons = planner.Update, differences(c.Change, false)
 		}
