@@ -13,6 +13,7 @@ depends on nothing but the inputs, unless time decides.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -78,7 +79,7 @@ class Running:
         if not ended:
             if time.monotonic() < self.until:
                 return None
-            os.kill(self.pid, signal.SIGKILL)
+            kill(self.pid)
             os.waitpid(self.pid, 0)
             return {"state": "failed", "error": f"took longer than {self.limit:g} s"}
         if os.WIFSIGNALED(status):
@@ -86,6 +87,39 @@ class Running:
         if not self.answer.exists():
             return {"state": "failed", "error": f"exited with {os.waitstatus_to_exitcode(status)}"}
         return json.loads(self.answer.read_text(encoding="utf-8"))
+
+
+def kill(root: int) -> None:
+    """Kills a process and what it has started, such as the workers of a trainer: they would keep their CPUs.
+
+    All are stopped first, so that none starts another one meanwhile."""
+    stopped: list[int] = []
+    while more := [pid for pid in [root, *descendants(root)] if pid not in stopped]:
+        for pid in more:
+            send(pid, signal.SIGSTOP)
+        stopped += more
+    for pid in reversed(stopped):
+        send(pid, signal.SIGKILL)
+
+
+def send(pid: int, what: signal.Signals) -> None:
+    """Sends a signal to a process, unless it has ended."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, what)
+
+
+def descendants(root: int) -> list[int]:
+    """The processes that a process has started, and those that they have started, in /proc of Linux."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            # "7 (a name) S 1 ...": the name may have spaces and parentheses
+            parent = int(stat.read_text(errors="replace").rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(stat.parent.name))
+    found = [root]
+    for pid in found:
+        found += children.get(pid, [])
+    return found[1:]
 
 
 def run(trials: dict[int, Running]) -> Iterator[tuple[int, dict[str, Any]]]:

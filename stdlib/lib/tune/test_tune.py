@@ -2,11 +2,16 @@
 
 import json
 import shutil
+import signal
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
 import tenon_checkpoint
+import tenon_trial
 from conftest import SHARED, STDLIB, col, model_out
 
 TRAINER = """
@@ -72,6 +77,32 @@ def tuned(lab):
         return lab.execute(built)
 
     return run
+
+
+def test_a_trial_that_is_ended_leaves_no_workers(tmp_path):
+    inner = f"sleep 60 & echo $! > {tmp_path}/part && mv {tmp_path}/part {tmp_path}/worker; wait"
+    trial = subprocess.Popen(["sh", "-c", f"setsid sh -c '{inner}' & wait"])
+
+    def until(condition):
+        end = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+    def ended(pid):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        return state == "Z"  # its parent was killed, and nothing has waited for it yet
+
+    until((tmp_path / "worker").exists)
+    worker = int((tmp_path / "worker").read_text())
+    assert worker in tenon_trial.descendants(trial.pid) and not ended(worker)
+    tenon_trial.kill(trial.pid)
+    assert trial.wait() == -signal.SIGKILL
+    until(lambda: ended(worker))
+    assert tenon_trial.descendants(trial.pid) == []
 
 
 def file(lab, doc):
