@@ -137,9 +137,6 @@ func (w *Workspace) detachThere(ctx context.Context, last *state.Revision, sys *
 	if err != nil {
 		return nil, err
 	}
-	if err := w.checkTrackingThere(sys); err != nil {
-		return nil, err
-	}
 	for _, u := range sys.Units {
 		for _, r := range u.Receivers() {
 			if r.Webhook != nil {
@@ -172,6 +169,9 @@ func (w *Workspace) detachThere(ctx context.Context, last *state.Revision, sys *
 	_, sent.Once = program.(executors.ScheduledProgram)
 	if sent.Once && port != 0 {
 		return nil, errors.New("a controller on a schedule does not serve metrics: leave out --metrics")
+	}
+	if err := w.checkTrackingThere(sys, sent.Once); err != nil {
+		return nil, err
 	}
 	w.set.notify(Notice{Text: "sending images and data ..."})
 	group, inGroup := errgroup.WithContext(ctx)

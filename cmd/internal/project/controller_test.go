@@ -58,33 +58,39 @@ func TestDetachedControllerThatIsNotScheduled(t *testing.T) {
 	}
 }
 
-// A controller in a container lacks the credentials of this machine for tracking. What it could not send would be lost.
-func TestDetachedControllersLackCredentialsForTracking(t *testing.T) {
+// A controller in a container may lack the credentials of this machine for tracking. What it could not send would be lost. In a
+// cluster, a Secret may have them.
+func TestDetachedControllersMayLackCredentialsForTracking(t *testing.T) {
 	const uri = "https://mlflow.example"
+	open, token := &ir.Tracking{URI: uri}, &ir.Tracking{URI: uri, Token: &ir.Secret{Env: "TOKEN"}}
+	const refused, silent = "refused", ""
 	for _, c := range []struct {
-		name     string
-		tracking *ir.Tracking
-		variable string
-		refused  bool
-		warned   bool
+		name                string
+		tracking            *ir.Tracking
+		variable            string
+		cluster, onSchedule string // what is said: "refused", "" for nothing, or a part of the warning
 	}{
-		{name: "nothing is tracked", variable: "MLFLOW_TRACKING_TOKEN=t"},
-		{name: "an open server", tracking: &ir.Tracking{URI: uri}},
-		{name: "an empty variable", tracking: &ir.Tracking{URI: uri}, variable: "MLFLOW_TRACKING_TOKEN="},
-		{name: "a token of the environment", tracking: &ir.Tracking{URI: uri}, variable: "MLFLOW_TRACKING_TOKEN=t", warned: true},
-		{name: "a password of the environment", tracking: &ir.Tracking{URI: uri}, variable: "MLFLOW_TRACKING_PASSWORD=p", warned: true},
-		{name: "a declared token", tracking: &ir.Tracking{URI: uri, Token: &ir.Secret{Env: "TOKEN"}}, variable: "TOKEN=t", refused: true},
-		{name: "a token in a file", tracking: &ir.Tracking{URI: uri, Token: &ir.Secret{File: "token"}}, refused: true},
+		{"nothing is tracked", nil, "MLFLOW_TRACKING_TOKEN=t", silent, silent},
+		{"an open server", open, "", silent, silent},
+		{"an empty variable", open, "MLFLOW_TRACKING_TOKEN=", silent, silent},
+		{"a token of the environment", open, "MLFLOW_TRACKING_TOKEN=t", "gets MLFLOW_TRACKING_TOKEN only from state_secret", "does not get MLFLOW_TRACKING_TOKEN"},
+		{"a password of the environment", open, "MLFLOW_TRACKING_PASSWORD=p", "gets MLFLOW_TRACKING_PASSWORD only from state_secret", "does not get MLFLOW_TRACKING_PASSWORD"},
+		{"a declared token", token, "TOKEN=t", "gets TOKEN only from state_secret", refused},
+		{"a token in a file", &ir.Tracking{URI: uri, Token: &ir.Secret{File: "token"}}, "", refused, refused},
 	} {
-		var said []Notice
-		w := &Workspace{Project: New(Settings{Config: all.Config{Environ: []string{c.variable}}, Notify: func(n Notice) { said = append(said, n) }})}
-		err := w.checkTrackingThere(&ir.System{Tracking: c.tracking})
-		if (err != nil) != c.refused || err != nil && !strings.Contains(err.Error(), uri) {
-			t.Errorf("%s: got %v, refused: want %t", c.name, err, c.refused)
-		}
-		warned := len(said) == 1 && said[0].Warning && strings.Contains(said[0].Text, uri)
-		if warned != c.warned || len(said) > 1 {
-			t.Errorf("%s: got %v, warned: want %t", c.name, said, c.warned)
+		for scheduled, want := range map[bool]string{false: c.cluster, true: c.onSchedule} {
+			said := ""
+			w := &Workspace{Project: New(Settings{Config: all.Config{Environ: []string{c.variable}}, Notify: func(n Notice) {
+				if n.Warning {
+					said += n.Text
+				}
+			}})}
+			if err := w.checkTrackingThere(&ir.System{Tracking: c.tracking}, scheduled); err != nil {
+				said = refused + ": " + err.Error()
+			}
+			if !strings.Contains(said, want) || (said == "") != (want == "") || said != "" && !strings.Contains(said, uri) {
+				t.Errorf("%s, on a schedule %t: it says %q, want %q", c.name, scheduled, said, want)
+			}
 		}
 	}
 }

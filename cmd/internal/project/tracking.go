@@ -453,23 +453,37 @@ func (w *Workspace) credentials(about *mlflow.Run) (c mlflow.Credentials, err er
 // environmentCredentials are the variables with the token, user and password of a server without a declared token.
 var environmentCredentials = []string{"MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"}
 
-// checkTrackingThere returns an error if a controller that runs elsewhere lacks the token of the tracking server, and warns if
-// it lacks what this environment has instead. What it cannot send is lost with its container.
-func (w *Workspace) checkTrackingThere(sys *ir.System) error {
+// checkTrackingThere returns an error if a controller that runs elsewhere certainly lacks the token of the tracking server, and warns if
+// it may lack credentials. What it cannot send is lost with its container. One in a cluster has the variables of the Secrets
+// of its target, one on a schedule only the secrets of units.
+func (w *Workspace) checkTrackingThere(sys *ir.System, scheduled bool) error {
 	to := sys.Tracking
-	switch {
-	case to == nil:
+	if to == nil {
 		return nil
-	case to.Token != nil:
-		return fmt.Errorf("tracking needs the token of %s, a secret of this machine that a detached controller lacks: what it tracks would be lost; "+
-			"run tenon run on a machine that has the token, or remove tracking", to.URI)
 	}
-	for _, name := range environmentCredentials {
-		if value, _ := w.set.lookup(name); value != "" {
-			w.set.notify(Notice{Warning: true, Text: fmt.Sprintf("the controller does not get %s: if %s asks for credentials, what the controller tracks is lost\n"+
-				"  run tenon run on a machine with these credentials to keep it", name, to.URI)})
-			break
+	var needs []string
+	switch t := to.Token; {
+	case t != nil && (scheduled || t.Env == ""):
+		return fmt.Errorf("tracking needs the token of %s, a secret of this machine that the controller would lack: what it tracks would be lost; "+
+			"run tenon run on a machine that has the token, or remove tracking", to.URI)
+	case t != nil:
+		needs = []string{t.Env}
+	default:
+		for _, name := range environmentCredentials {
+			if value, _ := w.set.lookup(name); value != "" {
+				needs = append(needs, name)
+			}
 		}
 	}
+	if len(needs) == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("the controller gets %s only from state_secret of the target: where it is not there, what the controller tracks is lost if %s asks for credentials\n"+
+		"  add it to that Secret of the cluster", strings.Join(needs, ", "), to.URI)
+	if scheduled {
+		text = fmt.Sprintf("the controller does not get %s: what it tracks is lost if %s asks for credentials\n"+
+			"  run tenon run on a machine with these credentials to keep it", strings.Join(needs, ", "), to.URI)
+	}
+	w.set.notify(Notice{Text: text, Warning: true})
 	return nil
 }
