@@ -8,6 +8,7 @@ import (
 
 	"cuelang.org/go/cue"
 	"cuelang.org/go/cue/ast"
+	"cuelang.org/go/cue/cuecontext"
 	"cuelang.org/go/cue/format"
 
 	"github.com/tenon-ml/tenon/internal/diag"
@@ -148,7 +149,7 @@ func searched(p cue.Value) (all []cue.Value) {
 	}
 	for _, end := range []cue.Value{at(p, "low"), at(p, "high")} {
 		if end.Kind() == cue.IntKind && stringAt(p, "type") == "float" {
-			end = end.Context().CompileString(fmt.Sprintf("%v.0", end))
+			end = cuecontext.New().CompileString(fmt.Sprintf("%v.0", end))
 		}
 		if end.Exists() {
 			all = append(all, end)
