@@ -33,7 +33,7 @@ test: export TENON_TEST_BIN = $(CURDIR)/bin
 test: tools test-tools base-image build test-python ## run all tests
 	@# By itself and in its folder, because only then go test shows how many moments it is.
 	cd cmd/tenon && go test -timeout 25m -run '^TestKilledAtEveryMoment$$'
-	$(GOTEST) --packages ./... -- -vet=off -p 3 -timeout 25m -skip '^TestKilledAtEveryMoment$$'
+	$(GOTEST) --packages ./... -- -vet=off -p 3 -timeout 40m -skip '^TestKilledAtEveryMoment$$'
 	CONTAINERD=$(CURDIR)/.tools/containerd/containerd $(GOTEST) --packages ./executors/containerd -- -timeout 10m
 
 .PHONY: cluster-up
