@@ -17,7 +17,7 @@ import (
 
 // others are values that users may prefer to a default. Every default of the library has one
 // among them that its field allows.
-var others = []string{`"next"`, `"scores"`, "true", "false", "3", "0.25", `"none"`, `"7d"`, `"8d"`, `"90m"`, `"2GiB"`, `"duckdb"`, `"SGD"`, `"int8"`, `";"`, `"file"`, `"service"`, `"10.0.0.0/16"`, `"arm64"`, `"sagemaker"`, `"external"`, `"Standard"`, `["-"]`, `[2]`, `["ES256"]`, `{a: "b"}`, `"page"`, `"lower"`, `"sum"`, "0.9", "200", `"1.33"`, `"RAPID"`, "2", `"NoExecute"`, `"vertex"`, `"run"`}
+var others = []string{`"next"`, `"scores"`, "true", "false", "3", "0.25", `"none"`, `"7d"`, `"8d"`, `"90m"`, `"2GiB"`, `"duckdb"`, `"SGD"`, `"int8"`, `";"`, `"file"`, `"service"`, `"10.0.0.0/16"`, `"arm64"`, `"sagemaker"`, `"external"`, `"Standard"`, `["-"]`, `[2]`, `["ES256"]`, `{a: "b"}`, `"page"`, `"lower"`, `"sum"`, "0.9", "200", `"1.33"`, `"RAPID"`, `"random"`, "2", `"NoExecute"`, `"vertex"`, `"run"`}
 
 // A defaulted field is one of a definition of the library that has a default.
 type defaulted struct {

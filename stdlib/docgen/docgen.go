@@ -139,6 +139,9 @@ func (p *pkg) rows(s *ast.StructLit, prefix string) (rows []row, more []string) 
 	for _, e := range s.Elts {
 		switch e := e.(type) {
 		case *ast.EmbedDecl:
+			if _, literal := e.Expr.(*ast.StructLit); literal {
+				continue // see [follows]
+			}
 			if own := p.own(e.Expr); own != nil {
 				r, m := p.rows(own, prefix)
 				rows, more = append(rows, r...), append(more, m...)
@@ -162,14 +165,16 @@ func (p *pkg) rows(s *ast.StructLit, prefix string) (rows []row, more []string) 
 	return rows, more
 }
 
-// follows reports whether a struct gives a field its value under conditions.
+// follows reports whether a struct gives a field its value under conditions, or in a struct that it embeds.
 func follows(s *ast.StructLit, field string) bool {
 	return slices.ContainsFunc(s.Elts, func(d ast.Decl) bool {
-		c, _ := d.(*ast.Comprehension)
-		if c == nil {
-			return false
+		var given *ast.StructLit
+		switch d := d.(type) {
+		case *ast.Comprehension:
+			given, _ = d.Value.(*ast.StructLit)
+		case *ast.EmbedDecl:
+			given, _ = d.Expr.(*ast.StructLit)
 		}
-		given, _ := c.Value.(*ast.StructLit)
 		return given != nil && slices.ContainsFunc(given.Elts, func(d ast.Decl) bool {
 			f, _ := d.(*ast.Field)
 			return f != nil && name(f.Label) == field
