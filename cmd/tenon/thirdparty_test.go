@@ -201,7 +201,7 @@ func TestAPublishedModule(t *testing.T) {
 	}
 	for unit, want := range map[string]string{
 		"sources/cars": "_tenon/main.py _tenon/tenon_checkpoint.py _tenon/tenon_column.py _tenon/tenon_step.py _tenon/tenon_table.py ", "steps/checksum": "_tenon/checksum.sh ",
-		"models/usage/train": "_tenon/main.py _tenon/tenon_checkpoint.py _tenon/tenon_column.py _tenon/tenon_flavours.py _tenon/tenon_model.py _tenon/tenon_onnx.py _tenon/tenon_pipeline.py _tenon/tenon_sklearn.py _tenon/tenon_step.py _tenon/tenon_table.py ",
+		"models/usage/train": "_tenon/main.py _tenon/tenon_checkpoint.py _tenon/tenon_column.py _tenon/tenon_flavours.py _tenon/tenon_model.py _tenon/tenon_onnx.py _tenon/tenon_pipeline.py _tenon/tenon_sklearn.py _tenon/tenon_step.py _tenon/tenon_table.py _tenon/tenon_weights.py ",
 	} {
 		if files[unit] != want {
 			t.Errorf("the code of %s is %s, want %s", unit, files[unit], want)
