@@ -111,7 +111,10 @@ def test_a_regression_may_have_one_row_or_one_value(try_out):
         report, _ = try_out(train, rows(y=2.0), "float64")
         assert report["metrics"]["mean_absolute_error"] == pytest.approx(0, abs=1e-5)
     report, _ = try_out(rows(y=rows()["x"]), rows(1, y=2.0), "float64")
-    assert report["notes"] == ["r2 is omitted: it is nan"]
+    assert report["notes"] == [
+        "r2 is omitted: it is nan",
+        "there are no intervals: the test set has one row",
+    ]
 
 
 @pytest.mark.parametrize("component", ["train.xgboost", "train.sklearn"])
