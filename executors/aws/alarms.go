@@ -54,29 +54,14 @@ func (w *writer) objectives(f *terraform.File, slo, on *ir.Unit, o objectives) {
 		tagged(b, slo)
 		return b
 	}
-	if goal, err := o.Availability.Float64(); err == nil {
-		if w.place(on) == onFargate {
-			w.outage(alarm("outage", fmt.Sprintf("no container of %s has been healthy for %d minutes", on.ID, outageMinutes)), m)
-		}
-		for _, r := range burnRates {
-			rate := r.Budget * duration.Parse(o.Window).Hours() / r.Window.Hours()
-			if rate*(1-goal) >= 1 {
-				continue // more than every request would have to fail
-			}
-			b := alarm("availability-"+strconv.Itoa(int(r.Window.Hours()))+"h",
-				fmt.Sprintf("%s%% of the error budget of %s for %s is used up in %gh", number(r.Budget*100), on.ID, o.Window, r.Window.Hours()))
-			b.Set("threshold", terraform.Number(number(rate*(1-goal))))
-			b.Set("evaluation_periods", terraform.Int(1))
-			for _, q := range []struct{ id, metric string }{{"requests", m.requests}, {"errors", m.errors}} {
-				query := b.Block("metric_query")
-				query.Set("id", terraform.Text(q.id))
-				x := query.Block("metric")
-				x.Set("namespace", terraform.Text(m.namespace))
-				x.Set("metric_name", terraform.Text(q.metric))
-				x.Set("period", terraform.Int(int64(r.Window.Seconds())))
-				x.Set("stat", terraform.Text("Sum"))
-				x.Set("dimensions", terraform.Object(m.dimensions...))
-			}
+	if o.Availability != "" && w.place(on) == onFargate {
+		w.outage(alarm("outage", fmt.Sprintf("no container of %s has been healthy for %d minutes", on.ID, outageMinutes)), m)
+	}
+	for _, r := range o.Burns(on) {
+		b := alarm(r.Name, r.Description)
+		b.Set("threshold", terraform.Number(r.Share))
+		b.Set("evaluation_periods", terraform.Int(1))
+		for _, q := range []struct{ id, metric string }{{"requests", m.requests}, {"errors", m.errors}} {
 			query := b.Block("metric_query")
 			query.Set("id", terraform.Text(q.id))
 			x := query.Block("metric")

@@ -147,8 +147,8 @@ func (e *Executor) container(c *cloud, of containerOf) *types.ContainerPropertie
 	if e.opts.Architecture == "arm64" {
 		architecture = "ARM64"
 	}
-	p := &types.ContainerProperties{
-		Image: &image, JobRoleArn: &role, ExecutionRoleArn: &execution,
+	return &types.ContainerProperties{
+		Image: &of.image, JobRoleArn: &of.role, ExecutionRoleArn: &of.execution,
 		User: aws.String("0"), // the user of the image may not make the folders; a task of Fargate is a machine of its own
 		ResourceRequirements: []types.ResourceRequirement{
 			{Type: types.ResourceTypeVcpu, Value: aws.String(strconv.FormatFloat(float64(of.milli)/1000, 'f', -1, 64))},
@@ -164,8 +164,9 @@ func (e *Executor) container(c *cloud, of containerOf) *types.ContainerPropertie
 
 // register registers a definition for one start of a task.
 func (e batchJobs) register(ctx context.Context, c *cloud, st *taskState, t executors.Task, image string, secrets []pod.Secret) error {
+	w := e.names()
 	milli, memory, _ := size(t.Unit.Needs)
-	p := e.container(c, containerOf{image: image, role: e.names().role(c, t.Unit.ID), group: st.Group, open: open(&t.Unit), milli: milli, memory: memory})
+	p := e.container(c, containerOf{image: image, role: w.role(c, placedAt(onBatch, t.Unit.ID)), execution: w.role(c, execution(t.Unit.ID)), group: st.Group, open: open(&t.Unit), milli: milli, memory: memory})
 	for _, x := range secrets {
 		p.Secrets = append(p.Secrets, types.Secret{Name: aws.String(pod.SecretEnv + x.Name), ValueFrom: &x.ARN})
 	}

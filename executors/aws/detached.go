@@ -187,7 +187,7 @@ func (p *passes) definition(ctx context.Context, c *cloud, l executors.Launch) (
 	if err != nil {
 		return nil, err
 	}
-	props := p.container(c, containerOf{image: ref, role: w.role(c, controllerUnit), group: w.logGroup(w.at(onSchedule)[0]), open: true, milli: passCPU, memory: passMemory >> 20})
+	props := p.container(c, containerOf{image: ref, role: w.role(c, placedAt(onSchedule, controllerUnit)), execution: w.role(c, execution(controllerUnit)), group: w.logGroup(w.at(onSchedule)[0]), open: true, milli: passCPU, memory: passMemory >> 20})
 	props.Command, props.Secrets = append(append([]string{image.TenonPath}, l.Args...), "--folder", pod.Work), secrets
 	props.Environment = []types.KeyValuePair{{Name: aws.String("HOME"), Value: aws.String(pod.Work)}}
 	for _, kv := range os.Environ() { // endpoints are for AWS as they are for this machine

@@ -61,29 +61,25 @@ func (e *Executor) Admit(ctx context.Context, units []ir.Unit) (asked bool, err 
 					return false, err
 				}
 			}
-		}
-		of := needs[q]
-		if of == nil {
-			of = &need{}
-			needs[q], order = of, append(order, q)
-		}
-		switch place := e.opts.place(&units[i]); {
-		case place == onSageMaker || place == onFargate:
-			old, variants, err := e.beside(ctx, c, &units[i])
-			if err != nil {
-				return false, err
+			of := needs[q]
+			if of == nil {
+				of = &need{}
+				needs[q], order = of, append(order, q)
 			}
-			if n = n*float64(variants) + old; old > 0 {
-				of.who += fmt.Sprintf(", %s during its update (%v are there, and %v start beside them)", units[i].ID, old, n-old)
-			} else {
-				of.who += ", " + units[i].ID
+			switch place := e.opts.place(&units[i]); {
+			case place == onSageMaker || place == onFargate:
+				old, variants, err := e.beside(ctx, c, &units[i])
+				if err != nil {
+					return false, err
+				}
+				n := n*float64(variants) + old
+				if of.who += ", " + units[i].ID; old > 0 {
+					of.who += fmt.Sprintf(" during its update (%v are there, and %v start beside them)", old, n-old)
+				}
 				of.services += n
 			case n > of.job:
 				of.job, of.largest = n, ", "+units[i].ID
 			}
-			of.services += n
-		case n > of.job:
-			of.job, of.largest = n, ", "+units[i].ID
 		}
 	}
 	var small []error

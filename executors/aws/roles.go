@@ -48,7 +48,7 @@ func (w *writer) roles() error {
 }
 
 // onECS reports whether a place runs tasks of Amazon ECS, which have two roles.
-func onECS(p place) bool { return p == onBatch || p == onFargate }
+func onECS(p place) bool { return p == onBatch || p == onFargate || p == onSchedule }
 
 // unitRole writes one role of a unit.
 func (w *writer) unitRole(f *terraform.File, u *ir.Unit, name, description string, allowed statements) error {
@@ -140,8 +140,11 @@ func (w *writer) start(u *ir.Unit) (all statements) {
 
 // program returns what the program of a unit does.
 func (w *writer) program(u *ir.Unit) (all statements) {
-	if w.place(u) == onCluster {
+	switch w.place(u) {
+	case onCluster:
 		return w.inCluster(u)
+	case onSchedule:
+		return w.controls(u)
 	}
 	a := w.access(u)
 	all.add("Read", under("local.root_arn", a.Reads), "s3:GetObject")
@@ -174,34 +177,6 @@ func (w *writer) program(u *ir.Unit) (all statements) {
 	}
 	all.add("InvokeEndpoints", endpoints, "sagemaker:InvokeEndpoint")
 	return all
-}
-
-// secretRights allow to read secrets.
-func (w *writer) secretRights(a clouds.Access) (all []statement) {
-	var kept, parameters []terraform.Expr
-	for _, variable := range a.Secrets {
-		if strings.Contains(w.Existing.Secrets[variable], ":ssm:") {
-			parameters = append(parameters, w.secret(variable))
-		} else {
-			kept = append(kept, w.secret(variable))
-		}
-	}
-	if len(kept) > 0 {
-		all = append(all, statement{id: "Secrets", actions: []string{"secretsmanager:GetSecretValue"}, resources: kept})
-	}
-	if len(parameters) > 0 {
-		all = append(all, statement{id: "Parameters", actions: []string{"ssm:GetParameters"}, resources: parameters})
-	}
-	return all
-}
-
-// imageRights allow to pull images from the repository.
-func imageRights() []statement {
-	return []statement{
-		{id: "Image", actions: []string{"ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"}, resources: []terraform.Expr{terraform.Code("local.repository_arn")}},
-		{id: "Registry", actions: []string{"ecr:GetAuthorizationToken"}, resources: []terraform.Expr{terraform.Text("*")},
-			comment: "AWS has no resource for this action. The token alone opens no repository."},
-	}
 }
 
 // access returns what a unit may do. The container of an endpoint fetches what it answers with, as

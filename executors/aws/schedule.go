@@ -176,7 +176,7 @@ func (w *writer) controls(u *ir.Unit) []statement {
 			roles = append(roles, reference("aws_iam_role", execution(x.ID), "arn"))
 		}
 		if w.logGroup(x) != "" {
-			groups = append(groups, terraform.Join(reference("aws_cloudwatch_log_group", label(x.ID), "arn"), ":*"))
+			groups = append(groups, terraform.Join(reference("aws_cloudwatch_log_group", w.placed(x), "arn"), ":*"))
 		}
 	}
 	if len(trainings) > 0 {
@@ -191,9 +191,7 @@ func (w *writer) controls(u *ir.Unit) []statement {
 	}
 	all = add(all, "Pass", roles, []string{"iam:PassRole"}, passed)
 	all = add(all, "Logs", groups, logReads)
-	all = append(all, statement{id: "Look", actions: looks, resources: []terraform.Expr{terraform.Text("*")}, comment: "AWS has no resource for these actions, or tenon looks for what exists. They change nothing."})
-	all = add(all, "Log", []terraform.Expr{terraform.Join(reference("aws_cloudwatch_log_group", label(u.ID), "arn"), ":*")}, []string{"logs:CreateLogStream", "logs:PutLogEvents"})
-	return append(all, imageRights()...)
+	return append(all, statement{id: "Look", actions: looks, resources: []terraform.Expr{terraform.Text("*")}, comment: "AWS has no resource for these actions, or tenon looks for what exists. They change nothing."})
 }
 
 // scheduled reports what a controller on a schedule has no rights for.

@@ -79,7 +79,7 @@ resource "aws_batch_job_definition" "models-late-train" {
   container_properties = jsonencode({
     image            = var.images["models/late/train"]
     jobRoleArn       = aws_iam_role.models-late-train.arn
-    executionRoleArn = aws_iam_role.models-late-train.arn
+    executionRoleArn = aws_iam_role.execution-models-late-train.arn
     resourceRequirements = [
       {
         type  = "VCPU"

@@ -38,7 +38,7 @@ resource "aws_iam_role_policy" "deployments-api" {
 
 resource "aws_iam_role" "models-late-train" {
   name        = "tenon-nightly-models-late-train"
-  description = "What models/late/train of nightly may do."
+  description = "What the program of models/late/train of nightly may do."
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
@@ -95,6 +95,40 @@ resource "aws_iam_role_policy" "models-late-train" {
           "${local.root_arn}/units/models-late-train/out/out/*",
         ]
       },
+    ]
+  })
+}
+
+resource "aws_iam_role" "execution-models-late-train" {
+  name        = "tenon-nightly-execution-models-late-train"
+  description = "What starts models/late/train of nightly."
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid    = "Assume"
+      Effect = "Allow"
+      Principal = {
+        Service = "ecs-tasks.amazonaws.com"
+      }
+      Action = ["sts:AssumeRole"]
+      Condition = {
+        StringEquals = {
+          "aws:SourceAccount" = [local.account]
+        }
+      }
+    }]
+  })
+  tags = {
+    "tenon:unit" = "models/late/train"
+  }
+}
+
+resource "aws_iam_role_policy" "execution-models-late-train" {
+  name = "unit"
+  role = aws_iam_role.execution-models-late-train.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
       {
         Sid      = "Secrets"
         Effect   = "Allow"
@@ -231,7 +265,7 @@ resource "aws_iam_role_policy" "models-vision-train" {
 
 resource "aws_iam_role" "controller" {
   name        = "tenon-nightly-controller"
-  description = "What controller of nightly may do."
+  description = "What the program of controller of nightly may do."
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
@@ -372,6 +406,7 @@ resource "aws_iam_role_policy" "controller" {
         Resource = [
           aws_iam_role.deployments-api.arn,
           aws_iam_role.models-late-train.arn,
+          aws_iam_role.execution-models-late-train.arn,
           aws_iam_role.models-vision-train.arn,
         ]
         Condition = {
@@ -419,6 +454,49 @@ resource "aws_iam_role_policy" "controller" {
           "servicequotas:ListServiceQuotas",
         ]
         Resource = ["*"]
+      },
+    ]
+  })
+}
+
+resource "aws_iam_role" "execution-controller" {
+  name        = "tenon-nightly-execution-controller"
+  description = "What starts controller of nightly."
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid    = "Assume"
+      Effect = "Allow"
+      Principal = {
+        Service = "ecs-tasks.amazonaws.com"
+      }
+      Action = ["sts:AssumeRole"]
+      Condition = {
+        StringEquals = {
+          "aws:SourceAccount" = [local.account]
+        }
+      }
+    }]
+  })
+  tags = {
+    "tenon:unit" = "controller"
+  }
+}
+
+resource "aws_iam_role_policy" "execution-controller" {
+  name = "unit"
+  role = aws_iam_role.execution-controller.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid    = "Secrets"
+        Effect = "Allow"
+        Action = ["secretsmanager:GetSecretValue"]
+        Resource = [
+          aws_secretsmanager_secret.TENON_STATE.arn,
+          aws_secretsmanager_secret.TOKEN.arn,
+        ]
       },
       {
         Sid    = "Log"
