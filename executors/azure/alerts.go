@@ -18,13 +18,13 @@ const requestLog = "ContainerAppHTTPLogs"
 // watched reports whether there are objectives with alerts.
 func (w *writer) watched() (watched bool) {
 	cloud.EachObjective(w.sys, func(_, on *ir.Unit, o cloud.Objectives) {
-		watched = watched || placeOf(on) == onService && len(o.Burns(on))+len(o.Slow(on)) > 0
+		watched = watched || w.place(on) == onService && len(o.Burns(on))+len(o.Slow(on)) > 0
 	})
 	return watched
 }
 
-// alerts writes alert rules for the objectives of deployments, the log that they query, and whom they notify. They query
-// a log because metrics of Container Apps have neither quantiles nor shares.
+// alerts writes alert rules for the objectives of deployments, the log that they query, and the group that they notify. They
+// query a log because metrics of Container Apps have neither quantiles nor shares.
 func (w *writer) alerts() {
 	if !w.watched() {
 		return
@@ -57,7 +57,7 @@ const late = 15 * time.Minute
 // objectives writes the rules of an objective. A query returns a row if the alert is on. That on an error budget has a
 // short window too: the Site Reliability Workbook, chapter 5.
 func (w *writer) objectives(f *terraform.File, slo, on *ir.Unit, o cloud.Objectives) {
-	if placeOf(on) != onService {
+	if w.place(on) != onService {
 		return
 	}
 	of := requestLog + "\n| where ContainerAppName == '" + w.service(on.ID) + "'\n"
@@ -100,7 +100,7 @@ func (w *writer) objectives(f *terraform.File, slo, on *ir.Unit, o cloud.Objecti
 	}
 }
 
-// actionGroup returns the resource id of what alerts notify, or nil if they notify nobody.
+// actionGroup returns the resource id of what alerts notify, or nil if there is none.
 func (w *writer) actionGroup() *terraform.Expr {
 	var g terraform.Expr
 	switch {

@@ -26,8 +26,10 @@ func Check(t ir.Target, u ir.Unit) []ir.Fault {
 func (s Settings) check(u ir.Unit) *checks {
 	c := &checks{Checks: cloud.Checks{Faults: local.CheckProgram(u)}, settings: s}
 	c.target()
-	if placeOf(&u) == onTenon {
+	switch s.place(&u) {
+	case onTenon:
 		c.Objectives(u, "the log of Container Apps")
+		c.Unwatched(u, "Azure Machine Learning", s.hosts)
 		return c
 	case onML:
 		c.Unit(u, "Azure")

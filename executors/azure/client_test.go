@@ -77,7 +77,7 @@ func TestHints(t *testing.T) {
 	}
 }
 
-// A conflict passes if Azure works on something, and is an error otherwise.
+// A conflict passes if Azure is still making a change, and is an error otherwise.
 func TestConflicts(t *testing.T) {
 	for text, want := range map[string]bool{
 		`{"error": {"code": "ContainerAppOperationInProgress", "message": "Cannot modify a container app"}}`:                                 true,

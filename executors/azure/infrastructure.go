@@ -48,6 +48,7 @@ func Infrastructure(sys *ir.System) ([]terraform.Document, error) {
 	}
 	w.network()
 	w.environments()
+	w.learning()
 	w.alerts()
 	w.budget()
 	w.outputs()
@@ -102,6 +103,8 @@ func (w *writer) file(name string) *terraform.File { return w.files.File(name) }
 func (w *writer) at(p place) []*ir.Unit { return cloud.At(w.units, w.place, p) }
 
 // in returns the units of an environment of Container Apps, in which no jobs of Azure Machine Learning are.
+// A deployment at an endpoint of Azure Machine Learning counts as well: it may come from there, and its app is removed after
+// the infrastructure has changed.
 func (w *writer) in(opened bool) []*ir.Unit {
 	return slices.DeleteFunc(cloud.At(w.units, open, opened), func(u *ir.Unit) bool { return w.place(u) == onML })
 }

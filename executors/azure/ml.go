@@ -195,7 +195,7 @@ func (f *followed) lookML(ctx context.Context) (state.Status, *pod.Result, error
 }
 
 // waitingML returns the status of a job that waits for a node. One whose cluster cannot get a node for a known reason has
-// failed after a while: Azure would let it wait for ever. Azure queues a job again whose node was taken back, so that the
+// failed after a while: Azure would let it wait forever. Azure queues a job again whose node was taken back, so that the
 // time counts from when it was first seen to wait.
 func (f *followed) waitingML(ctx context.Context, j mlJob) (state.Status, error) {
 	if f.queued.IsZero() {

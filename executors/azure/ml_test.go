@@ -152,7 +152,7 @@ type roundTrip func(*http.Request) (*http.Response, error)
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // What is missing, or cannot be had, becomes an error that says what to change. A job whose cluster gets no node does not
-// wait for ever.
+// wait forever.
 func TestFaultsOfAzureMachineLearning(t *testing.T) {
 	l := newLearning(t)
 	e := l.executor(t, "ml-faults", func(o *azure.Options) { o.Stuck = 50 * time.Millisecond })

@@ -43,12 +43,12 @@ func (w *writer) readme() ([]byte, error) {
 	data := struct {
 		Header, System, Environment, Group, Location, Subscription, Provider, Version, Vault, Ingress, Prefix string
 		Secrets, Emails                                                                                       []string
-		Services, Jobs, GPUs, Closed, Budget, Alerts                                                          bool
+		Services, Jobs, GPUs, Learns, Closed, Budget, Alerts                                                  bool
 	}{
 		Header: terraform.Header, Prefix: w.prefix, System: w.sys.Name, Environment: cloud.Environment(w.sys), Group: w.Group, Location: w.Location, Subscription: w.Subscription,
 		Provider: provider, Version: providerVersion, Vault: w.global(), Ingress: w.Ingress, Secrets: secrets, Emails: w.emails(), Services: len(w.at(onService)) > 0,
 		Jobs: len(w.at(onJob)) > 0 || w.learns(), Learns: w.learns(),
-		GPUs: slices.ContainsFunc(w.units, func(u *ir.Unit) bool { return u.Needs.GPU > 0 && (w.place(u) == onJob || w.place(u) == onService) }), Closed: len(w.in(false)) > 0, Budget: w.sys.Budget.Month != nil,
+		GPUs: slices.ContainsFunc(w.units, func(u *ir.Unit) bool { return u.Needs.GPU > 0 && (w.place(u) == onJob || w.place(u) == onService) }), Closed: len(w.in(false)) > 0, Budget: w.sys.Budget.Month != nil, Alerts: w.watched(),
 	}
 	var b bytes.Buffer
 	name := "readme.md.tmpl"

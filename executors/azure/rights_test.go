@@ -20,7 +20,7 @@ import (
 // An assignment lets an identity have a role, under a condition.
 type assignment struct{ identity, role, scope, condition string }
 
-// A fatal is a test.
+// A fatal is a test of package testing or rapid.
 type fatal interface {
 	Fatal(...any)
 	Fatalf(string, ...any)

@@ -112,6 +112,13 @@ func (s Settings) place(u *ir.Unit) place {
 	return onJob
 }
 
+// hosts reports whether the settings put a deployment on an endpoint of Azure Machine Learning, given its unit. Its needs
+// may do so too.
+func (s Settings) hosts(unit string) bool {
+	entity, _ := ir.SplitID(unit)
+	return s.endpoint(&ir.Unit{Entity: entity}).On == byML
+}
+
 // open reports whether a unit has to reach more than services of Azure: because it may use the network, or
 // because it asks an endpoint or answers for one. It runs in an environment of its own.
 func open(u *ir.Unit) bool {
