@@ -80,3 +80,20 @@ func (c *Checks) Objectives(u ir.Unit, monitoring string) {
 		}
 	}
 }
+
+// Unwatched reports objectives on the requests of an endpoint of a service, such as "Vertex AI", for which Tenon writes no
+// alert. Hosts reports whether a unit is one.
+func (c *Checks) Unwatched(u ir.Unit, service string, hosts func(unit string) bool) {
+	o, ok := ObjectivesOf(&u)
+	if !ok || !slices.ContainsFunc(u.Inputs, func(in ir.Input) bool { return in.Kind == ir.EndpointOf && hosts(in.Unit) }) {
+		return
+	}
+	for _, x := range []struct {
+		field string
+		said  bool
+	}{{"availability", o.Availability != ""}, {"latency", len(o.Latency) > 0}} {
+		if x.said {
+			c.Faults = append(c.Faults, ir.Fault{Field: x.field, Note: true, Message: "alerts on metrics of " + service + " are not supported, so there is no alert", Hint: "watch it with the Prometheus rules"})
+		}
+	}
+}

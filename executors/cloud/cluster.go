@@ -62,10 +62,10 @@ func (e *NoClusterError) Error() string {
 	return fmt.Sprintf("there is no cluster %s in %s: %s", e.Name, e.Where, e.Fix)
 }
 
-// AccessInCluster returns what the pods of a unit in a cluster that Tenon makes may do, below the root of the system.
-// Artifacts are stored by their digests, so that units share them. Notes about runs are those of a unit. What a service
-// keeps is not among it.
-func AccessInCluster(u *ir.Unit) (a Access) {
+// AccessInCluster returns what the pods of a unit in a cluster that Tenon makes may do, below the root of the system, in
+// an environment. Artifacts are stored by their digests, so that units share them. Notes about runs, and what a unit
+// keeps, are those of the unit.
+func AccessInCluster(env string, u *ir.Unit) (a Access) {
 	const artifacts = "cas/"
 	notes := "notes/runs/" + NotesOf(u.ID)
 	a.Reads, a.Writes = []string{artifacts, notes}, []string{artifacts, notes}

@@ -70,7 +70,7 @@ func (w *writer) objectives(f *terraform.File, slo, on *ir.Unit, o cloud.Objecti
 		enabled(b)
 	}
 	if w.place(on) == onHosted {
-		return // see [checks.hostedObjectives]
+		return // see [cloud.Checks.Unwatched]
 	}
 	of := fmt.Sprintf("monitored_resource=%q,service_name=%q", "cloud_run_revision", w.service(on.ID))
 	for _, r := range o.Burns(on) {

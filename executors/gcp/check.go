@@ -28,7 +28,7 @@ func (s Settings) check(u ir.Unit) *checks {
 	switch s.place(&u) {
 	case onTenon:
 		c.Objectives(u, "Cloud Monitoring")
-		c.hostedObjectives(u)
+		c.Unwatched(u, "Vertex AI", c.settings.hosts)
 		return c
 	case onJob:
 		c.size(u, `remove jobs: on: "run" from the target`)

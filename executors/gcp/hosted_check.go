@@ -77,20 +77,6 @@ func (c *checks) hosted(u ir.Unit) {
 	}
 }
 
-// hostedObjectives reports objectives of an endpoint of Vertex AI, for which there is no alert.
-func (c *checks) hostedObjectives(u ir.Unit) {
-	o, ok := cloud.ObjectivesOf(&u)
-	on := slices.ContainsFunc(u.Inputs, func(in ir.Input) bool { return in.Kind == ir.EndpointOf && c.settings.hosts(in.Unit) })
-	if !ok || !on {
-		return
-	}
-	for field, said := range map[string]bool{"availability": o.Availability != "", "latency": len(o.Latency) > 0} {
-		if said {
-			c.Faults = append(c.Faults, ir.Fault{Field: field, Note: true, Message: "alerts on metrics of Vertex AI are not supported, so there is no alert", Hint: "watch it with the Prometheus rules"})
-		}
-	}
-}
-
 // hosts reports whether a deployment is an endpoint of Vertex AI, given its unit.
 func (s Settings) hosts(unit string) bool {
 	entity, _ := ir.SplitID(unit)

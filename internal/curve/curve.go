@@ -53,15 +53,16 @@ type Curve struct {
 	Every  int     `json:"every"`  // one of so many values was kept
 	Last   Point   `json:"last"`
 	// Lowest and Highest are the first ones with the extreme finite values, or nil if no value is finite. They are
-	// exact, whether their points are kept or not.
+	// exact, whether their points are kept or not, until the program begins again at an earlier step: of the values
+	// before that, only those that are kept count.
 	Lowest  *Point `json:"lowest,omitempty"`
 	Highest *Point `json:"highest,omitempty"`
 
 	seen int // values until now
 }
 
-// add appends a value. A step that is not later than the last one means that the program began there again: what it said
-// of this step and of later ones is forgotten.
+// add appends a value. A step that is not later than the last one means that the program began there again: the values at
+// this step and at later ones are forgotten.
 func (c *Curve) add(p Point) {
 	if c.seen > 0 && p.Step <= c.Last.Step {
 		c.rewind(p.Step)

@@ -211,10 +211,7 @@ func (s *Server) create(ctx context.Context, r *Run) (string, error) {
 	if err != nil || id != "" {
 		return id, err
 	}
-	tags := []pair{{IDTag, r.ID}}
-	for _, t := range pairs(r.Tags, maxTag) {
-		tags = append(tags, t)
-	}
+	tags := append([]pair{{IDTag, r.ID}}, pairs(r.Tags, maxTag)...)
 	if r.Parent != "" {
 		parent, err := s.find(ctx, experiment, r.Parent)
 		if err != nil {

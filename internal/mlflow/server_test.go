@@ -112,9 +112,9 @@ func TestARealServerThatComesAndGoes(t *testing.T) {
 
 func readBack(t *testing.T, server *mlflowtest.Server) {
 	t.Helper()
-	found, text := ask(t, server, http.MethodGet, "/api/2.0/mlflow/experiments/get-by-name?experiment_name=late", "")
+	found, _ := ask(t, server, http.MethodGet, "/api/2.0/mlflow/experiments/get-by-name?experiment_name=late", "")
 	experiment := found["experiment"].(map[string]any)["experiment_id"]
-	_, text = ask(t, server, http.MethodPost, "/api/2.0/mlflow/runs/search", fmt.Sprintf(`{"experiment_ids": [%q], "order_by": ["tags.`+"`tenon.run`"+`"]}`, experiment))
+	_, text := ask(t, server, http.MethodPost, "/api/2.0/mlflow/runs/search", fmt.Sprintf(`{"experiment_ids": [%q], "order_by": ["tags.`+"`tenon.run`"+`"]}`, experiment))
 	var search struct {
 		Runs []struct {
 			Info struct{ Run_ID, Status string } //nolint:revive // the name of the field in JSON
