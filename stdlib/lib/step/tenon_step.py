@@ -266,13 +266,15 @@ class Step:
         """Logs metrics over time: `step.log(loss=0.25, step=epoch)`, or `step.log({"any name": x}, step=n)`.
 
         They are seen while the program runs. Each metric has its own steps, such as batches or epochs, which
-        ascend; StepError if one does not. A value that is no finite number is logged as such.
+        ascend; StepError if one does not. A value that is not finite is logged as such.
         """
         given = {**(values or {}), **more}
         step = int(step)
         for name in given:
             if (last := self._logged.get(name)) is not None and step <= last:
-                raise StepError(f"{name} was logged at step {last}, and then at step {step}: steps must ascend")
+                raise StepError(
+                    f"{name} was logged at step {last}, and then at step {step}: steps must ascend"
+                )
             if not 0 < len(name.encode()) <= MAX_NAME:
                 raise StepError(f"the name of a metric has 1 to {MAX_NAME} bytes: {name[:40]}...")
         self._logged.update(dict.fromkeys(given, step))
@@ -348,8 +350,8 @@ def run(main: Callable[[Step], Any]) -> None:
     A StepError ends the program with status 1 and one line on standard error. Any other exception keeps its
     traceback, which starts at the user's script if it passes through one.
     """
-    # Importing scikit-learn makes half a million objects and little garbage: looking for it after every 700 of
-    # them, and again and again at the exit, takes a fifth of the time of a short step.
+    # Importing scikit-learn makes half a million objects and little garbage. Looking for it after every 700
+    # of them, and again and again at the exit, takes a fifth of the time of a short step.
     gc.set_threshold(20_000, 20, 20)
     try:
         main(load())

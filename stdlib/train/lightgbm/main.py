@@ -44,7 +44,7 @@ def main(step: Step) -> None:
     fixed = {"seed": step.seed32, "deterministic": True, "force_row_wise": True, "verbosity": 0}
     own = tenon_boosting.with_codes(step.params.get("params") or {}, data.signature, int)
     params = {**fixed, **objective(data.classes), **own}
-    train = lightgbm.Dataset(data.train, data.train_y)
+    train = lightgbm.Dataset(data.train, data.train_y, weight=data.train_weight)
     callbacks: list = [
         lambda env: tenon_boosting.report(
             step, env.iteration + 1, data.rounds, {r[1]: r[2] for r in env.evaluation_result_list or ()}
