@@ -201,7 +201,7 @@ func (w *Workspace) detachThere(ctx context.Context, last *state.Revision, sys *
 	if p, ok := program.(executors.ScheduledProgram); ok {
 		return w.awaitPass(ctx, p)
 	}
-	d, err := w.awaitThere(ctx, program, before)
+	d, err := w.awaitThere(ctx, program, before, startsThereWithin)
 	if err == nil && port != 0 {
 		d.Metrics = fmt.Sprintf("http://%s.%s.svc:%d/metrics", d.Deployment, d.Namespace, port)
 	}
