@@ -8,6 +8,7 @@ import (
 
 	"cuelang.org/go/cue"
 	"cuelang.org/go/cue/ast"
+	"cuelang.org/go/cue/cuecontext"
 
 	"github.com/tenon-ml/tenon/internal/diag"
 )
@@ -170,7 +171,7 @@ func hasType(v cue.Value, path, schema string) bool {
 			return true // the value is open
 		}
 	}
-	return v.Context().CompileString(schema).Subsume(field) == nil
+	return cuecontext.New().CompileString(schema).Subsume(field) == nil
 }
 
 // mayHave reports whether there is a field at a path of a value, or could be: an optional

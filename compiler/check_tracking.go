@@ -21,7 +21,7 @@ func (c *checker) tracking() *ir.Tracking {
 	c.onlyFields([]string{"uri", "experiment", "token", "plain_http"}, "tracking", "mlflow")
 	text := func(at ...string) string {
 		s, _ := c.sys.Lookup(append([]string{"tracking", "mlflow"}, at...)...).String()
-		return s // what is no text is reported by Faults
+		return s // Faults reports a value that is not a string
 	}
 	t := &ir.Tracking{URI: text("uri"), Experiment: cmp.Or(text("experiment"), c.name)}
 	t.PlainHTTP, _ = c.sys.Lookup("tracking", "mlflow", "plain_http").Bool()

@@ -6,6 +6,6 @@ type Tracking struct {
 	Experiment string `json:"experiment"`
 	// Token is a reference, or nil: then the credentials are those of the environment of tenon, if it has some.
 	Token *Secret `json:"token,omitempty"`
-	// PlainHTTP permits to send credentials to another machine without TLS.
+	// PlainHTTP permits sending credentials to another machine without TLS.
 	PlainHTTP bool `json:"plain_http,omitempty"`
 }
